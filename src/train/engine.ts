@@ -1,0 +1,85 @@
+import type { Batch } from "../data/batch.ts";
+
+/**
+ * What the trainer needs of a GPU: the model's state and the four moves of a training step.
+ *
+ * Two implementations: on the caller's thread (`localEngine.ts`) and in a Worker of its own (`workerEngine.ts`).
+ * Calls are executed in order. A promise of `accumulate`, `endWorker` and `update` resolves when the work is queued,
+ * not when it is done; what came out is read with `metrics()`.
+ */
+export interface Engine {
+  readonly report: EngineReport;
+
+  /** Copies a tensor of the state to the GPU. */
+  write(kind: StateKind, name: string, values: Float32Array): Promise<void>;
+  /** Copies a tensor of the state, or a gradient, to the host. Waits for everything queued. */
+  read(kind: StateKind | "gradient", name: string): Promise<Float32Array>;
+
+  /** Sets the virtual worker's gradients and sums to 0. */
+  beginStep(): Promise<void>;
+  /** Forward and backward of a micro-batch (at most report.microBatchSize rows); gradients of the SUM of losses are added up. */
+  accumulate(micro: Batch, step: number): Promise<void>;
+  /** Adds what virtual worker `index` has accumulated to the fixed tree, and clears it. */
+  endWorker(index: number): Promise<void>;
+  /** The optimizer's step on the tree's sum, divided by its number of targets. Does nothing once the halt flag is up. */
+  update(update: Update): Promise<void>;
+  /** Results of all updates since the last call, in order. Waits for everything queued. */
+  metrics(): Promise<StepResult[]>;
+  /** Takes the halt flag down again, after the host has decided what to do. */
+  clearHalt(): Promise<void>;
+
+  /** Sums over the targets of a batch, without dropout: forward only. Waits for the result. */
+  evaluate(batch: Batch): Promise<LossSums>;
+  /** Waits until all that was queued is done. */
+  idle(): Promise<void>;
+  /** Frees the GPU's memory; the engine is of no use after. */
+  close(): Promise<void>;
+}
+
+/** `weights`, and AdamW's two moments. */
+export type StateKind = "weights" | "moment1" | "moment2";
+
+export interface Update {
+  /** Counts from 1. */
+  readonly step: number;
+  /** Adam's count for bias correction, from 1; differs from `step` where skipped steps don't count. */
+  readonly adamStep: number;
+  readonly learningRate: number;
+}
+
+export interface StepResult {
+  readonly step: number;
+  readonly lossSum: number;
+  /** Sum of logsumexp^2 (0 without z-loss). */
+  readonly zSum: number;
+  readonly targetCount: number;
+  /** Global norm of the mean gradient, before clipping. */
+  readonly gradNorm: number;
+  /** True if loss or norm were not finite, or an earlier step had raised the flag: the update was not applied. */
+  readonly halted: boolean;
+}
+
+export interface LossSums {
+  /** (B) sum of the cross entropies of each row's targets, in nats. */
+  readonly rowLoss: Float32Array;
+  readonly targetCount: number;
+}
+
+export interface EngineReport {
+  readonly adapter: string;
+  readonly isSoftware: boolean;
+  /** Rows of the largest micro-batch. */
+  readonly microBatchSize: number;
+  readonly parameters: readonly ParameterInfo[];
+  readonly bytes: { weights: number; gradients: number; moments: number; activations: number; total: number };
+  /** Of a whole forward and backward of one token. */
+  readonly flopsPerToken: number;
+  readonly startup: { deviceMs: number; compileMs: number; recordMs: number; placeMs: number };
+}
+
+export interface ParameterInfo {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** AdamW's weight decay applies: true for two dimensions. */
+  readonly decays: boolean;
+}
