@@ -1,0 +1,95 @@
+// Activations, elementwise over (rows, width): y = act(x), or gated: y = x1 * act(x2) with [x1, x2] a row of x.
+//   KIND gelu (tanh form), geluErf, relu, silu. GATED 1: x has 2 * width columns, the gate is the second half.
+//   BACKWARD 1: dx from dy and x.
+//# include rows
+//# uniforms width
+//# tensor x : read
+//# if BACKWARD
+//# tensor dy : read
+//# tensor dx : ${ACC ? read_write : write}
+//# else
+//# tensor y : write
+//# end
+
+//# if KIND == geluErf
+// erf as a rational function on [-4, 4], beyond which it is 1 in f32.
+fn erf(value: f32) -> f32 {
+  let x = clamp(value, -4.0, 4.0);
+  let s = x * x;
+  var p = -2.72614225801306e-10 * s + 2.77068142495902e-08;
+  p = p * s - 2.10102402082508e-06;
+  p = p * s - 5.69250639462346e-05;
+  p = p * s - 7.34990630326855e-04;
+  p = p * s - 2.95459980854025e-03;
+  p = p * s - 1.60960333262415e-02;
+  var q = -1.45660718464996e-05 * s - 2.13374055278905e-04;
+  q = q * s - 1.68282697438203e-03;
+  q = q * s - 7.37332916720468e-03;
+  q = q * s - 1.42647390514189e-02;
+  return x * p / q;
+}
+//# end
+
+fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+
+// (act(x), act'(x))
+fn activate(x: f32) -> vec2f {
+//# if KIND == gelu
+  let cubic = 0.044715 * x * x;
+  // tanh overflows for large arguments on some drivers; beyond 10 it is 1 in f32.
+  let t = tanh(clamp(0.7978845608028654 * x * (1.0 + cubic), -10.0, 10.0));
+  let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978845608028654 * (1.0 + 3.0 * cubic);
+  return vec2f(0.5 * x * (1.0 + t), slope);
+//# end
+//# if KIND == geluErf
+  let phi = 0.5 * (1.0 + erf(x * 0.7071067811865476));
+  return vec2f(x * phi, phi + x * 0.3989422804014327 * exp(-0.5 * x * x));
+//# end
+//# if KIND == relu
+  return vec2f(max(x, 0.0), select(0.0, 1.0, x > 0.0));
+//# end
+//# if KIND == silu
+  let s = sigmoid(x);
+  return vec2f(x * s, s * (1.0 + x * (1.0 - s)));
+//# end
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = group_index(group, groups) * 64u + lane;
+  if (i >= live_rows() * u.width) { return; }
+//# if GATED
+  let a = (i / u.width) * u.width + i; // column i % width of a row of 2 * width
+  let b = a + u.width;
+  let x1 = load_x(a);
+  let gate = activate(load_x(b));
+//#   if BACKWARD
+  let g = load_dy(i);
+//#     if ACC
+  store_dx(a, load_dx(a) + g * gate.x);
+  store_dx(b, load_dx(b) + g * x1 * gate.y);
+//#     else
+  store_dx(a, g * gate.x);
+  store_dx(b, g * x1 * gate.y);
+//#     end
+//#   else
+  store_y(i, x1 * gate.x);
+//#   end
+//# else
+  let value = activate(load_x(i));
+//#   if BACKWARD
+  let g = load_dy(i) * value.y;
+//#     if ACC
+  store_dx(i, load_dx(i) + g);
+//#     else
+  store_dx(i, g);
+//#     end
+//#   else
+  store_y(i, value.x);
+//#   end
+//# end
+}

@@ -1,0 +1,75 @@
+// The global gradient norm as a fixed tree.
+//   STEP blocks: partial[i] = sum of squares of block i of 1024 gradients, each divided by the number of targets.
+//   STEP total:  the norm, the clip factor, the verdict on this step, and its line in the ring of results.
+//
+// Order: in a block 64 chains of 16 (element e in chain e % 64), then a tree; over the blocks likewise.
+//# if STEP == blocks
+//# uniforms count block0
+//# tensor gradients : read
+//# tensor sums : read
+//# tensor partial : ${FIRST ? write : read_write}
+//# else
+//# uniforms blocks clip:f32
+//# tensor partial : read
+//# tensor sums : read
+//# tensor control : read_write
+//# tensor ring : read_write
+//# end
+
+var<workgroup> chains: array<f32, 64>;
+
+fn tree(lane: u32, chain: f32) -> f32 {
+  chains[lane] = chain;
+//# for step in 0..6
+//#   let HALF = step == 0 ? 32 : step == 1 ? 16 : step == 2 ? 8 : step == 3 ? 4 : step == 4 ? 2 : 1
+  workgroupBarrier();
+  if (lane < ${HALF}u) { chains[lane] += chains[lane + ${HALF}u]; }
+//# end
+  workgroupBarrier();
+  return chains[0];
+}
+
+// By its bits: comparisons with NaN can't be relied on.
+fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+//# if STEP == blocks
+  let block = group_index(group, groups);
+  let inverse = 1.0 / max(load_sums(2u), 1.0);
+  let start = block * 1024u;
+  let end = min(start + 1024u, u.count);
+  var chain = 0.0;
+  for (var i = start + lane; i < end; i += 64u) {
+    let g = load_gradients(i) * inverse;
+    chain = fma(g, g, chain);
+  }
+  let sum = tree(lane, chain);
+  if (lane == 0u && start < u.count) { store_partial(u.block0 + block, sum); }
+//# else
+  var chain = 0.0;
+  for (var i = lane; i < u.blocks; i += 64u) { chain += load_partial(i); }
+  let squares = tree(lane, chain);
+  if (lane > 0u) { return; }
+  let norm = sqrt(squares);
+  let loss = load_sums(0u);
+  let count = load_sums(2u);
+  // Once up, the flag stays up until the host takes it down: no later step is applied before it has decided.
+  let halt = select(1.0, load_control(0u), is_finite(squares) && is_finite(loss));
+  var factor = 1.0 / max(count, 1.0);
+  if (u.clip > 0.0) { factor *= min(1.0, u.clip / (norm + 1e-6)); }
+  store_control(0u, halt);
+  store_control(1u, factor);
+  let at = live.slot * 8u;
+  store_ring(at, f32(live.step));
+  store_ring(at + 1u, loss);
+  store_ring(at + 2u, load_sums(1u));
+  store_ring(at + 3u, count);
+  store_ring(at + 4u, norm);
+  store_ring(at + 5u, halt);
+//# end
+}

@@ -1,0 +1,217 @@
+import { UserError } from "../errors.ts";
+import type { Amount } from "./amount.ts";
+import { type BatchSequence, batchSequence, type GlobalBatch } from "./batches.ts";
+import { formatAmount } from "./format.ts";
+import type { ModelConfig, OptimizerConfig, RunConfig } from "./schema.ts";
+
+/** A model with every size decided. */
+export interface ModelSpec extends Omit<ModelConfig, "numKvHeads" | "ffnDim" | "vocabSize"> {
+  readonly numKvHeads: number;
+  readonly ffnDim: number;
+  readonly vocabSize: number;
+  readonly headDim: number;
+}
+
+/** How far a run has come, or will have come after a step. */
+export interface Progress {
+  /** Steps, from 1: step s is the s-th. */
+  readonly step: number;
+  /** Samples in all steps up to this one, its own batch included. */
+  readonly samples: number;
+  /** Tokens in them: samples times seqLen. */
+  readonly tokens: number;
+}
+
+/** An optimizer whose schedule needs no other part of the config. */
+export interface OptimizerSpec extends Omit<OptimizerConfig, "warmup" | "decay"> {
+  readonly warmup: { readonly value: number; readonly unit: ProgressUnit };
+  /** The learning rate falls from `from` to `to`, in one unit; null for schedules without an end. */
+  readonly decay: { readonly from: number; readonly to: number; readonly unit: ProgressUnit } | null;
+}
+
+export type ProgressUnit = "steps" | "samples" | "tokens";
+
+/** A run's length, its batches and its schedule, as functions of the step alone. */
+export interface RunSpec {
+  /** Rows of the largest micro-batch; never more than a virtual worker's share. */
+  readonly microBatchSize: number;
+  readonly totalSteps: number;
+  readonly totalSamples: number;
+  readonly totalTokens: number;
+  readonly optimizer: OptimizerSpec;
+  /** The batch of a step, from 1. */
+  batchAt(step: number): GlobalBatch;
+  /** What a run has consumed after a step; step 0 is the start. */
+  progressAt(step: number): Progress;
+  /** The number of steps that consume an amount: the first with which it is reached. */
+  stepsFor(amount: Amount): number;
+}
+
+const MAX_HEAD_DIM = 256;
+const MAX_DERIVED_MICRO_BATCH = 16;
+
+/**
+ * Fills in the sizes that a config leaves open.
+ *
+ * @param vocabSize the tokenizer's
+ * @throws UserError for sizes that don't fit together
+ */
+export function deriveModel(model: ModelConfig, vocabSize: number): ModelSpec {
+  const { modelDim, numHeads } = model;
+  const numKvHeads = model.numKvHeads ?? numHeads;
+  if (modelDim % numHeads !== 0) {
+    throw new UserError(`model.modelDim is ${modelDim}, expected a multiple of model.numHeads (${numHeads})`);
+  }
+  if (numHeads % numKvHeads !== 0) {
+    throw new UserError(
+      `model.numHeads is ${numHeads}, expected a multiple of model.numKvHeads (${numKvHeads})`,
+    );
+  }
+  const headDim = modelDim / numHeads;
+  if (headDim > MAX_HEAD_DIM) {
+    const fewest = Math.ceil(modelDim / MAX_HEAD_DIM);
+    throw new UserError(
+      `model.modelDim / model.numHeads is ${headDim}, expected at most ${MAX_HEAD_DIM}: at least ${fewest} heads`,
+    );
+  }
+  if (model.vocabSize !== null && model.vocabSize < vocabSize) {
+    throw new UserError(
+      `model.vocabSize is ${model.vocabSize}, expected at least the tokenizer's ${vocabSize}`,
+    );
+  }
+  return {
+    ...model,
+    numKvHeads,
+    ffnDim: model.ffnDim ?? defaultFfnDim(model),
+    vocabSize: model.vocabSize ?? vocabSize,
+    headDim,
+  };
+}
+
+/** Does the MLP multiply two projections, so that its first layer has 2 ffnDim rows? */
+export function isGated(activation: ModelConfig["activation"]): boolean {
+  return activation === "swiglu" || activation === "geglu" || activation === "reglu";
+}
+
+/** The number of weights; a tied head counts once. */
+export function parameterCount(spec: ModelSpec): number {
+  const { modelDim: C, numHeads, numKvHeads, headDim, ffnDim: F, vocabSize: V } = spec;
+  const bias = spec.bias ? 1 : 0;
+  const linear = (outputs: number, inputs: number) => outputs * (inputs + bias);
+  const norm = C * (spec.norm === "layernorm" ? 1 + bias : 1);
+  const attention = linear((numHeads + 2 * numKvHeads) * headDim, C) + linear(C, numHeads * headDim);
+  const mlp = linear(isGated(spec.activation) ? 2 * F : F, C) + linear(C, F);
+  const embeddings = V * C + (spec.positions === "learned" ? spec.seqLen * C : 0);
+  return embeddings + spec.numLayers * (2 * norm + attention + mlp) + norm + (spec.tied ? 0 : V * C);
+}
+
+/**
+ * Length, batches and schedule of a run. Every function answers in constant time, whatever the step.
+ *
+ * @throws UserError for a ramp-up that doesn't divide, a duration of nothing, or rates that don't fit together
+ */
+export function deriveRun(config: RunConfig): RunSpec {
+  const { train, model: { seqLen }, scale: { virtualWorkers } } = config;
+  const sequence = batchSequence(train);
+  const progressAt = (step: number): Progress => {
+    const samples = sequence.samplesAfter(step);
+    return { step, samples, tokens: samples * seqLen };
+  };
+  const stepsFor = (amount: Amount) => convert(amount, "steps", sequence, seqLen);
+  const totalSteps = stepsFor(train.duration);
+  if (totalSteps < 1) {
+    throw new UserError(`train.duration is ${formatAmount(train.duration)}, expected at least one step`);
+  }
+  const total = progressAt(totalSteps);
+  const largestShare = Math.ceil(train.batchSize / virtualWorkers);
+  return {
+    microBatchSize: Math.min(train.microBatchSize ?? MAX_DERIVED_MICRO_BATCH, largestShare),
+    totalSteps,
+    totalSamples: total.samples,
+    totalTokens: total.tokens,
+    optimizer: deriveOptimizer(config.optimizer, train.duration, (amount, unit) => {
+      return convert(amount, unit, sequence, seqLen);
+    }),
+    batchAt: sequence.batchAt,
+    progressAt,
+    stepsFor,
+  };
+}
+
+/**
+ * The samples of a global batch that belong to a virtual worker: `from` (inclusive) to `to` (exclusive).
+ * Shares differ by one sample at most and are empty where there are more workers than samples.
+ */
+export function workerShare(
+  worker: number,
+  virtualWorkers: number,
+  batchSize: number,
+): { readonly from: number; readonly to: number } {
+  return {
+    from: Math.floor(worker * batchSize / virtualWorkers),
+    to: Math.floor((worker + 1) * batchSize / virtualWorkers),
+  };
+}
+
+/** 4 modelDim; gated MLPs have three matrices for two, so two thirds of that, rounded down to a multiple of 8. */
+function defaultFfnDim({ modelDim, activation }: ModelConfig): number {
+  return isGated(activation) ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;
+}
+
+/** Decides where the decay starts and ends, in the unit of `optimizer.decay`, else of the duration. */
+function deriveOptimizer(
+  optimizer: OptimizerConfig,
+  duration: Amount,
+  inUnit: (amount: Amount, unit: ProgressUnit) => number,
+): OptimizerSpec {
+  const { schedule, learningRate, minLearningRate } = optimizer;
+  const warmup = { value: optimizer.warmup.value, unit: progressUnit(optimizer.warmup) };
+  if (minLearningRate > learningRate) {
+    throw new UserError(
+      `optimizer.minLearningRate is ${minLearningRate}, expected at most optimizer.learningRate (${learningRate})`,
+    );
+  }
+  if (schedule === "inverseSqrt" && warmup.value === 0) {
+    throw new UserError(
+      "optimizer.warmup is 0, expected more with inverseSqrt: it decays with warmup / progress",
+    );
+  }
+  if (schedule === "constant" || schedule === "inverseSqrt") return { ...optimizer, warmup, decay: null };
+
+  const unit = progressUnit(optimizer.decay ?? duration);
+  const warm = inUnit(warmup, unit);
+  if (schedule !== "wsd") {
+    return {
+      ...optimizer,
+      warmup,
+      decay: { from: warm, to: inUnit(optimizer.decay ?? duration, unit), unit },
+    };
+  }
+  const to = inUnit(duration, unit);
+  const length = optimizer.decay?.value ?? to / 5;
+  return { ...optimizer, warmup, decay: { from: Math.max(warm, to - length), to, unit } };
+}
+
+/** Steps are whole and so rounded up; samples and tokens are exact in each other's unit. */
+function convert(amount: Amount, unit: ProgressUnit, sequence: BatchSequence, seqLen: number): number {
+  const from = progressUnit(amount);
+  if (from === unit && unit !== "steps") return amount.value;
+  const samples = {
+    steps: () => sequence.samplesAfter(Math.ceil(amount.value)),
+    samples: () => amount.value,
+    tokens: () => amount.value / seqLen,
+  };
+  switch (unit) {
+    case "steps":
+      return from === "steps" ? Math.ceil(amount.value) : sequence.stepsFor(samples[from]());
+    case "samples":
+      return samples[from]();
+    case "tokens":
+      return samples[from]() * seqLen;
+  }
+}
+
+function progressUnit({ unit }: Amount): ProgressUnit {
+  if (unit === "steps" || unit === "samples" || unit === "tokens") return unit;
+  throw new Error(`${unit} measures time, not progress`);
+}

@@ -1,0 +1,81 @@
+import { basename, extname } from "@std/path";
+import { UserError } from "../errors.ts";
+import { explainIssues } from "./issues.ts";
+import { type Layer, merge, parseJsonc, parseOverride, type Settings } from "./layers.ts";
+import { nearest } from "./nearest.ts";
+import { PRESETS, type Presets } from "./presets.ts";
+import { type RunConfig, runSchema } from "./schema.ts";
+
+/** Where a run's settings come from; each source is laid over the one before it. */
+export interface ConfigSource {
+  /** Laid over the preset `default`; `preset=...` among the overrides comes before it, a file's `"preset"` after it. */
+  readonly preset?: string;
+  /** JSONC. The path is for messages, and for the run's name where the file gives none. */
+  readonly file?: { readonly path: string; readonly text: string };
+  /** `key=value` with dotted keys: `model.numLayers=6`. The value `null` clears. */
+  readonly overrides?: readonly string[];
+}
+
+/**
+ * The settings of a run: preset `default`, a named preset, a file, overrides, and what the schema makes of them.
+ *
+ * Throws UserError on syntax, unknown keys, wrong types and values: one line that says where, what, and what instead.
+ *
+ * @example
+ * ```ts
+ * resolveConfig({ overrides: ["data=./book.txt", "train.duration=2e6 tokens"] });
+ * ```
+ */
+export function resolveConfig(source: ConfigSource, presets: Presets = PRESETS): RunConfig {
+  const layers = layersOf(source, presets);
+  const settings = layers.reduce<unknown>((below, layer) => merge(below, layer.settings), {}) as Settings;
+  const result = runSchema.safeParse(settings);
+  if (result.success) return result.data;
+  throw new UserError(explainIssues(result.error.issues, settings, layers));
+}
+
+function layersOf(source: ConfigSource, presets: Presets): Layer[] {
+  const overrides = (source.overrides ?? []).map(parseOverride);
+  const file = source.file === undefined ? [] : [fileLayer(source.file)];
+  const asked = [
+    overrides.findLast((layer) => Object.hasOwn(layer.settings, "preset")),
+    source.preset === undefined ? undefined : { where: "preset", settings: { preset: source.preset } },
+    file.find((layer) => Object.hasOwn(layer.settings, "preset")),
+  ].find((layer) => layer !== undefined);
+
+  const layers = [presetLayer("default", presets)];
+  if (asked !== undefined) layers.push(presetLayer(presetName(asked, presets), presets));
+  return [...layers, ...[...file, ...overrides].map(withoutPreset)];
+}
+
+function fileLayer({ path, text }: { path: string; text: string }): Layer {
+  return { where: path, settings: { name: nameOf(path), ...parseJsonc(text, path) } };
+}
+
+function presetLayer(name: string, presets: Presets): Layer {
+  const where = `preset ${name}`;
+  return { where, settings: { name, ...parseJsonc(presets[name], where) } };
+}
+
+function presetName({ where, settings }: Layer, presets: Presets): string {
+  const name = settings.preset ?? "default";
+  if (typeof name === "string" && Object.hasOwn(presets, name)) return name;
+  const names = Object.keys(presets);
+  const hint = typeof name === "string"
+    ? `the nearest is ${nearest(name, names)}`
+    : `expected ${names.join(", ")}`;
+  throw new UserError(`${where}: no preset is called ${JSON.stringify(name)}, ${hint}`);
+}
+
+/** `preset` chooses layers and is no setting of the run. */
+function withoutPreset({ where, settings }: Layer): Layer {
+  return {
+    where,
+    settings: Object.fromEntries(Object.entries(settings).filter(([key]) => key !== "preset")),
+  };
+}
+
+/** A file's name without what a run's name may not hold. */
+function nameOf(path: string): string {
+  return basename(path, extname(path)).replaceAll(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "");
+}

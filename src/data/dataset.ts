@@ -1,0 +1,222 @@
+import { UserError } from "../errors.ts";
+import type { Batch } from "./batch.ts";
+import { type Corpus, embeddedCorpus, readCorpus } from "./corpus.ts";
+import { createSampler } from "./sampler.ts";
+import { trainBpe } from "./tokenizers/bpeTrainer.ts";
+import { bytesTokenizer } from "./tokenizers/bytes.ts";
+import { trainChars } from "./tokenizers/chars.ts";
+import { countBytes, type Tokenizer } from "./tokenizers/tokenizer.ts";
+import {
+  hashTokenizer,
+  hashTokens,
+  readTokenStore,
+  tokenArray,
+  type TokenStore,
+  writeTokenStore,
+} from "./tokenStore.ts";
+import { countWindows, emptyBatch, fillRow, windowBatch } from "./windows.ts";
+
+/** A tokenized text, cut into a training part and a held-out part after it, as batches of rows. */
+export interface Dataset {
+  readonly tokenizer: Tokenizer;
+  /** Where the text came from, for people. */
+  readonly source: string;
+  /** Files that were left out of the text because they are none; known at the first opening only. */
+  readonly skippedFiles: readonly string[];
+  /** SHA-256 (hex) over all tokens as u32 little-endian. */
+  readonly hash: string;
+  readonly trainTokens: number;
+  readonly validationTokens: number;
+  /** UTF-8 bytes of the text behind the targets of the held-out part: of all its tokens but the first. */
+  readonly validationBytes: number;
+  /** UTF-8 bytes per target of the held-out part; of the training part if nothing is held out. */
+  readonly bytesPerToken: number;
+  /** Samples in an epoch. */
+  readonly samplesPerEpoch: number;
+  /** Training rows (B, T): samples `firstSample` and on, whose ids are their numbers modulo 2^32. */
+  batch(firstSample: number, rows: number): Batch;
+  /** Rows of the held-out part; 0: nothing is held out. */
+  readonly validationRows: number;
+  /** Consecutive rows (B, T) of the held-out part, the last one padded; every token but the first is a target exactly once. */
+  validationBatch(firstRow: number, rows: number): Batch;
+  /** The UTF-8 text of a part, from its tokens. */
+  text(part: "train" | "validation"): Uint8Array;
+}
+
+export interface DatasetOptions {
+  /** A text file, a folder of text files, or a text itself. null: the TypeScript declarations that Deno carries. */
+  readonly data: string | { readonly text: string } | null;
+  /** A kind to make from the text, or a tokenizer that is there already. */
+  readonly tokenizer: "bytes" | "chars" | "bpe" | Tokenizer;
+  readonly bpeVocabSize: number;
+  /** T */
+  readonly seqLen: number;
+  readonly seed: number;
+  /** Share of the text's bytes, at its end, that is held out. */
+  readonly validationFraction: number;
+  /**
+   * The run's folder. The first opening keeps tokenizer and tokens there; later ones read those and not `data`.
+   * null: nothing is kept.
+   */
+  readonly folder: string | null;
+}
+
+/**
+ * Reads, tokenizes and splits a text.
+ *
+ * The text is cut at a character boundary first, so that the held-out text is the same whatever the tokenizer; then
+ * both parts are tokenized. A BPE is trained on the training part alone; the characters of `chars` are those of the
+ * whole text, as a character that was never seen can't be scored.
+ *
+ * @throws UserError if the text can't be read, is too short for one row, or the folder's files are damaged or were
+ * made with other options
+ *
+ * @example
+ * ```ts
+ * const dataset = await openDataset({
+ *   data: { text: "to be or not to be" },
+ *   tokenizer: "bytes", bpeVocabSize: 257, seqLen: 4, seed: 1, validationFraction: 0, folder: null,
+ * });
+ * dataset.batch(0, 2).inputs; // (2, 4)
+ * ```
+ */
+export async function openDataset(options: DatasetOptions): Promise<Dataset> {
+  const { folder } = options;
+  const kept = folder === null ? null : await readTokenStore(folder);
+  if (kept !== null) {
+    checkMatch(kept, options);
+    return makeDataset(kept, options, []);
+  }
+  const corpus = await readSource(options.data);
+  const store = tokenize(corpus, options);
+  const dataset = makeDataset(store, options, corpus.skipped);
+  if (folder !== null) await writeTokenStore(folder, store);
+  return dataset;
+}
+
+async function readSource(data: DatasetOptions["data"]): Promise<Corpus> {
+  if (data === null) return await embeddedCorpus();
+  if (typeof data === "string") return await readCorpus(data);
+  if (data.text === "") throw new UserError("The text to train on is empty: give a longer one");
+  return { text: data.text, source: "text", skipped: [] };
+}
+
+function tokenize(corpus: Corpus, options: DatasetOptions): TokenStore {
+  const [trainText, validationText] = splitText(corpus.text, options.validationFraction);
+  const tokenizer = makeTokenizer(options, trainText, corpus.text);
+  const train = tokenizer.encode(trainText); // (trainTokens)
+  const validation = tokenizer.encode(validationText); // (validationTokens)
+  const tokens = tokenArray(train.length + validation.length, tokenizer.vocabSize);
+  tokens.set(train);
+  tokens.set(validation, train.length);
+  return {
+    tokenizer,
+    tokens,
+    hash: hashTokens(tokens),
+    about: {
+      source: corpus.source,
+      trainTokens: train.length,
+      validationTokens: validation.length,
+      validationFraction: options.validationFraction,
+      bpeVocabSize: options.tokenizer === "bpe" ? options.bpeVocabSize : null,
+    },
+  };
+}
+
+/** The last `fraction` of the bytes, less the rest of a character that the cut would break, is the second part. */
+function splitText(text: string, fraction: number): [string, string] {
+  const bytes = new TextEncoder().encode(text);
+  let cut = Math.floor(bytes.length * (1 - fraction));
+  while (cut > 0 && (bytes[cut] & 0xc0) === 0x80) cut--;
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+  return [utf8.decode(bytes.subarray(0, cut)), utf8.decode(bytes.subarray(cut))];
+}
+
+function makeTokenizer(options: DatasetOptions, trainText: string, text: string): Tokenizer {
+  switch (options.tokenizer) {
+    case "bytes":
+      return bytesTokenizer();
+    case "chars":
+      return trainChars(text);
+    case "bpe":
+      return trainBpe(trainText, options.bpeVocabSize);
+    default:
+      return options.tokenizer;
+  }
+}
+
+function makeDataset(store: TokenStore, options: DatasetOptions, skippedFiles: readonly string[]): Dataset {
+  const { tokenizer, tokens, hash, about: { source, trainTokens, validationTokens } } = store;
+  const { seqLen } = options;
+  const train = tokens.subarray(0, trainTokens); // (trainTokens)
+  const validation = tokens.subarray(trainTokens); // (validationTokens)
+  if (options.validationFraction > 0 && validationTokens < 2) {
+    throw new UserError(
+      `The held-out part has ${validationTokens} tokens, but needs 2: give more text, or set validation.fraction=0`,
+    );
+  }
+  const sampler = createSampler(trainTokens, seqLen, options.seed);
+  const validationRows = countWindows(validationTokens, seqLen);
+  const validationBytes = countBytes(tokenizer, validation.subarray(1));
+  return {
+    tokenizer,
+    source,
+    skippedFiles,
+    hash,
+    trainTokens,
+    validationTokens,
+    validationBytes,
+    bytesPerToken: validationRows > 0
+      ? validationBytes / (validationTokens - 1)
+      : countBytes(tokenizer, train) / trainTokens,
+    samplesPerEpoch: sampler.windows,
+    batch(firstSample, rows) {
+      const batch = emptyBatch(rows, seqLen);
+      for (let row = 0; row < rows; row++) {
+        fillRow(batch, row, train, sampler.start(firstSample + row), firstSample + row);
+      }
+      return batch;
+    },
+    validationRows,
+    validationBatch(firstRow, rows) {
+      if (firstRow + rows > validationRows) {
+        throw new RangeError(`Rows ${firstRow} to ${firstRow + rows} of ${validationRows} held-out rows`);
+      }
+      return windowBatch(validation, firstRow, rows, seqLen);
+    },
+    text: (part) => joinBytes(tokenizer, part === "train" ? train : validation),
+  };
+}
+
+function joinBytes(tokenizer: Tokenizer, tokens: TokenStore["tokens"]): Uint8Array {
+  const out = new Uint8Array(countBytes(tokenizer, tokens));
+  let at = 0;
+  for (const id of tokens) {
+    const bytes = tokenizer.bytesOf(id);
+    out.set(bytes, at);
+    at += bytes.length;
+  }
+  return out;
+}
+
+/** Throws UserError if the run's folder was made with other options. */
+function checkMatch({ tokenizer, about }: TokenStore, options: DatasetOptions): void {
+  const refuse = (what: string, found: unknown, expected: unknown) => {
+    throw new UserError(
+      `${options.folder}/data was made with ${what} ${found}, but ${expected} is asked for: ` +
+        "set it back, or start a run of another name",
+    );
+  };
+  const wanted = options.tokenizer;
+  const kind = typeof wanted === "string" ? wanted : wanted.kind;
+  if (tokenizer.kind !== kind) refuse("tokenizer", tokenizer.kind, kind);
+  if (typeof wanted !== "string" && hashTokenizer(wanted) !== hashTokenizer(tokenizer)) {
+    refuse("tokenizer", `of SHA-256 ${hashTokenizer(tokenizer)}`, hashTokenizer(wanted));
+  }
+  if (wanted === "bpe" && about.bpeVocabSize !== null && about.bpeVocabSize !== options.bpeVocabSize) {
+    refuse("bpeVocabSize", about.bpeVocabSize, options.bpeVocabSize);
+  }
+  if (about.validationFraction !== options.validationFraction) {
+    refuse("validation.fraction", about.validationFraction, options.validationFraction);
+  }
+}

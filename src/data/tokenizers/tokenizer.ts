@@ -1,0 +1,66 @@
+/**
+ * Text to token ids and back. Three kinds: bytes, chars, and byte-level BPE; all are read from and saved as the
+ * `tokenizer.json` of Hugging Face's tokenizers library, which then gives the same ids.
+ */
+export interface Tokenizer {
+  readonly kind: "bytes" | "chars" | "bpe";
+  /** The largest id + 1. */
+  readonly vocabSize: number;
+  /** The id of `<|endoftext|>` or its like, if the vocabulary has one. */
+  readonly endOfText: number | null;
+  /** Throws UserError for a character outside of the vocabulary of `chars`; the other kinds know every text. */
+  encode(text: string): Int32Array; // (N)
+  /** Ids outside of the vocabulary are left out; bytes that are no UTF-8 become U+FFFD, as in `TextDecoder`. */
+  decode(ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }): string;
+  /** For ids that come one by one. */
+  decoder(): StreamingDecoder;
+  /** What a token stands for, in UTF-8; may be a part of a character. */
+  bytesOf(id: number): Uint8Array;
+  /** The largest index at which `text` can be cut so that, whatever follows, the parts have the tokens of the whole; 0: none. */
+  lastBoundary(text: string): number;
+  /** The tokenizer.json. */
+  toJSON(): object;
+}
+
+/** Holds back a character until its last byte has come. */
+export interface StreamingDecoder {
+  /** The text that became complete with this token. */
+  push(id: number): string;
+  /** What was held back: U+FFFD if the last character never became complete. */
+  end(): string;
+}
+
+const NOTHING = new Uint8Array(0);
+
+/** The half of a tokenizer that turns ids into text, from the bytes of every token. */
+export function decoding(
+  tokens: readonly (Uint8Array | undefined)[], // (vocabSize)
+  special: ReadonlySet<number> = new Set(),
+): Pick<Tokenizer, "bytesOf" | "decode" | "decoder"> {
+  const bytesOf = (id: number) => tokens[id] ?? NOTHING;
+  const decoder = () => {
+    const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+    return { push: (id: number) => utf8.decode(bytesOf(id), { stream: true }), end: () => utf8.decode() };
+  };
+  const decode: Tokenizer["decode"] = (ids, { skipSpecial = false } = {}) => {
+    const streaming = decoder();
+    const parts: string[] = [];
+    for (const id of ids) if (!skipSpecial || !special.has(id)) parts.push(streaming.push(id));
+    parts.push(streaming.end());
+    return parts.join("");
+  };
+  return { bytesOf, decode, decoder };
+}
+
+/** The end of `text`, or one before it if that would cut a surrogate pair. */
+export function wholeCharacters(text: string): number {
+  const last = text.charCodeAt(text.length - 1);
+  return last >= 0xd800 && last < 0xdc00 ? text.length - 1 : text.length;
+}
+
+/** The UTF-8 bytes that `ids` stand for together. */
+export function countBytes(tokenizer: Tokenizer, ids: Iterable<number>): number {
+  let count = 0;
+  for (const id of ids) count += tokenizer.bytesOf(id).length;
+  return count;
+}

@@ -1,0 +1,67 @@
+import { UserError } from "../errors.ts";
+
+/** Bytes that are read by position: a file, or memory. `name` is what error messages call it. */
+export interface ByteSource extends Disposable {
+  readonly name: string;
+  readonly size: number;
+  /** A copy of `length` bytes from `offset`, at the start of a buffer of its own. */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer>;
+}
+
+/** @throws UserError if `path` is no file that can be read. */
+export function fileSource(path: string): ByteSource {
+  let file: Deno.FsFile;
+  let size: number;
+  try {
+    const info = Deno.statSync(path); // first, since opening a pipe would wait
+    if (!info.isFile) throw new Error("it is not a file");
+    size = info.size;
+    file = Deno.openSync(path);
+  } catch (error) {
+    throw new UserError(`Cannot read ${quote(path)}: ${messageOf(error)}; check the path`);
+  }
+  return {
+    name: path,
+    size,
+    read(offset, length) {
+      const bytes = new Uint8Array(length);
+      file.seekSync(offset, Deno.SeekMode.Start);
+      for (let done = 0; done < length;) {
+        const count = file.readSync(bytes.subarray(done));
+        if (count === null) {
+          throw new UserError(`${quote(path)} became shorter while it was read; read it again`);
+        }
+        done += count;
+      }
+      return bytes;
+    },
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+export function memorySource(bytes: Uint8Array, name: string): ByteSource {
+  return {
+    name,
+    size: bytes.byteLength,
+    read: (offset, length) => new Uint8Array(bytes.subarray(offset, offset + length)),
+    [Symbol.dispose]: () => {},
+  };
+}
+
+/** Throws what a failed write comes to for the user. */
+export function cannotWrite(path: string, error: unknown): never {
+  throw new UserError(
+    `Cannot write ${quote(path)}: ${messageOf(error)}; check the folder and its free space`,
+  );
+}
+
+/** Text or a value from a file, fit for a one-line message: quoted, control characters escaped, at most 100 characters. */
+export function quote(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  const short = text.length > 100 ? `${text.slice(0, 97)}...` : text;
+  return short.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,122 @@
+/**
+ * Opens the GPU, and turns its ways of failing into errors that a user can act on.
+ */
+import { RetryError, UserError } from "../errors.ts";
+import { Pipelines } from "./pipelines.ts";
+import type { EngineLimits } from "./tensor.ts";
+
+export interface GpuOptions {
+  /** A device of the caller's; otherwise one is opened. */
+  readonly device?: GPUDevice;
+  /** Caps storage bindings below the adapter's limit, in bytes. */
+  readonly maxBinding?: number | null;
+}
+
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly adapterName: string;
+  /** Names adapter and driver in the tuner's cache. */
+  readonly adapterKey: string;
+  readonly isSoftware: boolean;
+  readonly limits: EngineLimits;
+  readonly hasTimestamps: boolean;
+  readonly pipelines: Pipelines;
+  /** @throws RetryError after the device was lost, Error after an uncaptured validation error. */
+  check(): void;
+  /** Runs `create` and waits for its error scopes. @throws UserError if memory ran out, Error if it was invalid. */
+  scoped<T>(what: string, create: () => T): Promise<T>;
+  close(): void;
+}
+
+/** The limits that we ask for: as much as the adapter has. */
+const RAISED = [
+  "maxStorageBufferBindingSize",
+  "maxBufferSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+  "maxComputeWorkgroupSizeY",
+  "maxComputeWorkgroupsPerDimension",
+] as const;
+
+/** @throws UserError if there is no adapter. */
+export async function openGpu({ device, maxBinding = null }: GpuOptions = {}): Promise<Gpu> {
+  const owned = device === undefined;
+  let info: GPUAdapterInfo;
+  if (device === undefined) {
+    const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+    if (adapter === null || adapter === undefined) {
+      throw new UserError(
+        "No GPU adapter found, expected a Vulkan, Metal or DirectX 12 driver: run sh setup.sh, which installs a software driver where there is no GPU",
+      );
+    }
+    info = adapter.info;
+    const requiredLimits: Record<string, number> = {};
+    for (const name of RAISED) requiredLimits[name] = adapter.limits[name];
+    const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+    device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
+  } else {
+    info = device.adapterInfo;
+  }
+  return watch(device, info, owned, maxBinding);
+}
+
+function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: number | null): Gpu {
+  let failure: Error | null = null;
+  device.lost.then(({ reason, message }) => {
+    if (reason !== "destroyed") {
+      failure ??= new RetryError(`The GPU was lost (${message || "no reason given"}): start again to resume from the last checkpoint`);
+    }
+  });
+  const onError = (event: Event) => {
+    if (!(event instanceof GPUUncapturedErrorEvent)) return;
+    event.preventDefault();
+    failure ??= event.error instanceof GPUOutOfMemoryError
+      ? new UserError(outOfMemory("the step"))
+      : new Error(`The GPU refused a command: ${event.error.message}`);
+  };
+  device.addEventListener("uncapturederror", onError);
+
+  const name = info.description || info.device || info.vendor || "unnamed adapter";
+  const isSoftware = info.isFallbackAdapter || /llvmpipe|swiftshader|WARP/i.test(name);
+  const { limits } = device;
+  return {
+    device,
+    adapterName: name,
+    adapterKey: [info.vendor, info.architecture, info.device, info.description].join("|"),
+    isSoftware,
+    pipelines: new Pipelines(),
+    hasTimestamps: device.features.has("timestamp-query"),
+    limits: {
+      // Windows start at multiples of 256 bytes, so that the last 255 bytes of a binding may go unused.
+      maxBinding: Math.min(limits.maxStorageBufferBindingSize, cap ?? Infinity),
+      maxBuffer: limits.maxBufferSize,
+      maxGroups: limits.maxComputeWorkgroupsPerDimension,
+      workgroupMemory: limits.maxComputeWorkgroupStorageSize,
+      workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
+      isSoftware,
+    },
+    check() {
+      if (failure !== null) throw failure;
+    },
+    async scoped(what, create) {
+      device.pushErrorScope("out-of-memory");
+      device.pushErrorScope("validation");
+      const made = create();
+      const invalid = await device.popErrorScope();
+      const full = await device.popErrorScope();
+      if (full !== null) throw new UserError(outOfMemory(what));
+      if (invalid !== null) throw new Error(`${what}: ${invalid.message}`);
+      return made;
+    },
+    close() {
+      device.removeEventListener("uncapturederror", onError);
+      if (owned) device.destroy();
+    },
+  };
+}
+
+function outOfMemory(what: string): string {
+  return `The GPU has too little memory for ${what}: lower train.microBatchSize or the model's size, or set engine.recompute=true; --dry-run shows what a run takes`;
+}

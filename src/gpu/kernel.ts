@@ -1,0 +1,152 @@
+/**
+ * A kernel: a shader template with its constants filled in. What it reads and writes is declared in the shader, so
+ * the plan knows it from there and from nowhere else.
+ */
+import { type Constants, expand, type TemplateFile } from "./template.ts";
+
+/** `write` promises that every element a later dispatch reads is overwritten without being read. */
+export type Access = "read" | "write" | "read_write";
+
+export interface TensorSlot {
+  readonly name: string;
+  readonly access: Access;
+}
+
+export interface UniformField {
+  readonly name: string;
+  readonly type: "u32" | "f32";
+}
+
+export interface Kernel {
+  /** File and constants: equal for equal code. */
+  readonly key: string;
+  readonly code: string;
+  /** Where each line of the code comes from, for error messages. */
+  readonly origins: readonly string[];
+  readonly slots: readonly TensorSlot[];
+  /** The dispatch's own fields; the offsets `at_<tensor>` follow them. */
+  readonly fields: readonly UniformField[];
+}
+
+/** What of a step is known only when it runs: the same for all dispatches of a submit; `live.rows` in a shader. */
+export const LIVE_FIELDS = [
+  ["rows", "u32"], // rows of the micro-batch times columns: B * T
+  ["batch", "u32"], // B
+  ["columns", "u32"], // T
+  ["start", "u32"], // position of the first column (tokens already in the cache)
+  ["step", "u32"],
+  ["distinct", "u32"], // number of distinct token ids among the inputs
+  ["slot", "u32"], // where in the ring the results of this step go
+  ["last", "u32"], // the row whose logits are wanted
+  ["learningRate", "f32"],
+  ["correction1", "f32"], // 1 / (1 - beta1^t)
+  ["correction2", "f32"], // 1 / (1 - beta2^t)
+  ["padding", "f32"],
+] as const;
+
+export type LiveName = (typeof LIVE_FIELDS)[number][0];
+/** The values of a submit; what is left out is 0. */
+export type Live = Partial<Record<LiveName, number>>;
+export const LIVE_BYTES = LIVE_FIELDS.length * 4;
+
+/** Binding numbers: 0 the step's inputs, 1 the dispatch's uniforms, then the tensors. */
+export const FIRST_TENSOR_BINDING = 2;
+
+const liveStruct = [
+  "struct Live {",
+  ...LIVE_FIELDS.map(([name, type]) => `  ${name}: ${type},`),
+  "}",
+  "@group(0) @binding(0) var<uniform> live: Live;",
+];
+
+/** Every kernel numbers its workgroups in one row, folded into a grid of two dimensions where there are many. */
+const groupIndex = [
+  "fn group_index(id: vec3u, count: vec3u) -> u32 { return id.y * count.x + id.x; }",
+];
+
+/**
+ * The two declarations of a shader and the code they stand for.
+ *
+ * `tensor x : read` gives load_x(i); `: read_write` and `: write` give store_x(i, value) too; `vec4` after the access
+ * gives load4_x(i), store4_x(i, value), with i counting groups of four. All shaders read and write through these, so
+ * that another storage type changes no shader. Offsets of the bound window are added here.
+ */
+function declarations() {
+  const slots: TensorSlot[] = [];
+  const fields: UniformField[] = [];
+
+  function tensor(rest: string): string[] {
+    const match = /^(\w+)\s*:\s*(read_write|read|write)(?:\s+(vec4|u32|i32))?$/.exec(rest);
+    if (match === null) throw new Error(`expected "tensor name : access [vec4|u32|i32]", found "tensor ${rest}"`);
+    const [, name, access, form = "f32"] = match;
+    const binding = FIRST_TENSOR_BINDING + slots.length;
+    slots.push({ name, access: access as Access });
+    const mode = access === "read" ? "read" : "read_write";
+    const type = form === "vec4" ? "vec4f" : form;
+    const suffix = form === "vec4" ? "4" : "";
+    const index = form === "vec4" ? `(u.at_${name} >> 2u) + i` : `u.at_${name} + i`;
+    const lines = [
+      `@group(0) @binding(${binding}) var<storage, ${mode}> data_${name}: array<${type}>;`,
+      `fn load${suffix}_${name}(i: u32) -> ${type} { return data_${name}[${index}]; }`,
+    ];
+    if (mode === "read_write") {
+      lines.push(`fn store${suffix}_${name}(i: u32, value: ${type}) { data_${name}[${index}] = value; }`);
+    }
+    return lines;
+  }
+
+  function uniforms(rest: string): string[] {
+    for (const word of rest.split(/\s+/).filter(Boolean)) {
+      const [name, type = "u32"] = word.split(":");
+      if (type !== "u32" && type !== "f32") throw new Error(`expected u32 or f32, found "${word}"`);
+      fields.push({ name, type });
+    }
+    return [];
+  }
+
+  return {
+    slots,
+    fields,
+    declare: (directive: string, rest: string) =>
+      directive === "tensor" ? tensor(rest) : directive === "uniforms" ? uniforms(rest) : null,
+  };
+}
+
+/** A shader file that makes kernels: one for each set of constants, kept. */
+export class KernelSource {
+  readonly #file: TemplateFile;
+  readonly #includes: ReadonlyMap<string, TemplateFile>;
+  readonly #kernels = new Map<string, Kernel>();
+
+  constructor(name: string, text: string, includes: readonly TemplateFile[] = []) {
+    this.#file = { name, text };
+    this.#includes = new Map(includes.map((file) => [file.name.replace(/\.wgsl$/, ""), file]));
+  }
+
+  /** @throws Error that names file and line of a mistake in the template. */
+  kernel(constants: Constants = {}): Kernel {
+    const key = `${this.#file.name} ${JSON.stringify(constants)}`;
+    let kernel = this.#kernels.get(key);
+    if (kernel === undefined) {
+      const { slots, fields, declare } = declarations();
+      const body = expand(this.#file, constants, this.#includes, declare);
+      const uniforms = [
+        "struct Uniforms {",
+        ...fields.map(({ name, type }) => `  ${name}: ${type},`),
+        ...slots.map(({ name }) => `  at_${name}: u32,`),
+        "}",
+        "@group(0) @binding(1) var<uniform> u: Uniforms;",
+      ];
+      const prelude = [...liveStruct, ...uniforms, ...groupIndex];
+      kernel = {
+        key,
+        code: [...prelude, ...body.lines].join("\n"),
+        origins: [...prelude.map(() => "prelude"), ...body.origins],
+        slots,
+        fields,
+      };
+      this.#kernels.set(key, kernel);
+    }
+    return kernel;
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * Gives pooled tensors their buffers: two tensors whose lives don't overlap may share one.
+ */
+import type { Dispatch, Recorder, Segment } from "./recorder.ts";
+import { alignUp, type Slice, type Tensor } from "./tensor.ts";
+
+/** A stretch of dispatches during which a tensor holds a value that is still needed. */
+interface Life {
+  readonly tensor: Tensor;
+  /** Index of the first write. */
+  readonly start: number;
+  /** Index of the last use. */
+  end: number;
+}
+
+export interface Placement {
+  /** The recorded segments without the dispatches whose results nobody reads. */
+  readonly segments: readonly Segment[];
+  /** Bytes of each pooled buffer, the largest first. */
+  readonly bufferBytes: readonly number[];
+  /** The pooled buffer of a tensor at a dispatch (counted over `segments`). */
+  bufferOf(slice: Slice, dispatchIndex: number): number;
+}
+
+export function place(recorder: Recorder): Placement {
+  const kept = dropUnread(recorder);
+  const lives = findLives(kept.dispatches, kept.rewrites);
+  const { bufferBytes, assigned } = assign([...lives.values()].flat());
+  return {
+    segments: kept.segments,
+    bufferBytes,
+    bufferOf({ tensor }, index) {
+      const life = lives.get(tensor)?.find(({ start, end }) => start <= index && index <= end);
+      if (life === undefined) throw new Error(`${tensor.name} is read before it is written`);
+      return assigned.get(life)!;
+    },
+  };
+}
+
+/** Removes dispatches that write pooled tensors only, none of which is read later. */
+function dropUnread(recorder: Recorder) {
+  const all: Dispatch[] = recorder.segments.flatMap(({ dispatches }) => dispatches);
+  const needed = new Set<Tensor>();
+  const keep = new Array<boolean>(all.length);
+  const startsAnew = new Map<number, Tensor[]>();
+  for (const [tensor, starts] of recorder.rewrites) {
+    for (const start of starts) startsAnew.set(start, [...(startsAnew.get(start) ?? []), tensor]);
+  }
+  for (let i = all.length - 1; i >= 0; i--) {
+    const { kernel, slices } = all[i];
+    keep[i] = kernel.slots.some(({ access }, s) =>
+      access !== "read" && (slices[s].tensor.place !== null || needed.has(slices[s].tensor))
+    );
+    // Read going backwards: before a tensor starts anew, what was needed of it is not needed any more.
+    for (const tensor of startsAnew.get(i) ?? []) needed.delete(tensor);
+    if (!keep[i]) continue;
+    kernel.slots.forEach(({ access }, s) => {
+      if (access !== "write") needed.add(slices[s].tensor);
+    });
+  }
+  const newIndex = new Map<number, number>(); // of each recorded dispatch, or of the next kept one
+  let count = 0;
+  keep.forEach((isKept, i) => {
+    newIndex.set(i, count);
+    if (isKept) count++;
+  });
+  const rewrites = new Map<Tensor, number[]>();
+  for (const [tensor, starts] of recorder.rewrites) rewrites.set(tensor, starts.map((start) => newIndex.get(start)!));
+  let at = 0;
+  const segments = recorder.segments
+    .map(({ name, dispatches }) => ({ name, dispatches: dispatches.filter(() => keep[at++]) }))
+    .filter(({ dispatches }) => dispatches.length > 0);
+  return { segments, dispatches: segments.flatMap(({ dispatches }) => dispatches), rewrites };
+}
+
+function findLives(dispatches: readonly Dispatch[], rewrites: ReadonlyMap<Tensor, number[]>): Map<Tensor, Life[]> {
+  const lives = new Map<Tensor, Life[]>();
+  dispatches.forEach(({ kernel, slices }, index) => {
+    slices.forEach(({ tensor }, s) => {
+      if (tensor.place !== null) return;
+      const own = lives.get(tensor) ?? [];
+      lives.set(tensor, own);
+      const last = own.at(-1);
+      const restart = (rewrites.get(tensor) ?? []).some((start) => start <= index && (last?.start ?? 0) < start);
+      if (last === undefined || restart) {
+        if (kernel.slots[s].access === "read") throw new Error(`${tensor.name} is read before it is written (${kernel.key})`);
+        own.push({ tensor, start: index, end: index });
+      } else {
+        last.end = index;
+      }
+    });
+  });
+  return lives;
+}
+
+/** Greedy by size: the largest first, each into the first buffer that is free during its whole life. */
+function assign(lives: readonly Life[]) {
+  const buffers: { bytes: number; lives: Life[] }[] = [];
+  const assigned = new Map<Life, number>();
+  const order = [...lives].sort((a, b) => b.tensor.bytes - a.tensor.bytes || a.start - b.start);
+  for (const life of order) {
+    const overlaps = (other: Life) => life.start <= other.end && other.start <= life.end;
+    let index = buffers.findIndex((buffer) => !buffer.lives.some(overlaps));
+    if (index < 0) index = buffers.push({ bytes: alignUp(life.tensor.bytes), lives: [] }) - 1;
+    buffers[index].lives.push(life);
+    assigned.set(life, index);
+  }
+  return { bufferBytes: buffers.map(({ bytes }) => bytes), assigned };
+}

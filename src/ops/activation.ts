@@ -1,0 +1,57 @@
+import activationText from "../../shaders/activation.wgsl" with { type: "text" };
+import type { Tensor } from "../gpu/tensor.ts";
+import type { Graph } from "./graph.ts";
+import { forRows, shader, width } from "./rowwise.ts";
+
+const source = shader("activation.wgsl", activationText);
+
+/** The function behind each kind, and whether it gates one half of its input with the other. */
+const KINDS = {
+  gelu: { kind: "gelu", gated: false }, // tanh form: GPT-2, BLOOM
+  geluErf: { kind: "geluErf", gated: false },
+  relu: { kind: "relu", gated: false },
+  silu: { kind: "silu", gated: false },
+  swiglu: { kind: "silu", gated: true }, // Shazeer 2020; the gate is the second half, as in Megatron
+  geglu: { kind: "geluErf", gated: true },
+  reglu: { kind: "relu", gated: true },
+} as const;
+
+export type Activation = keyof typeof KINDS;
+
+/** Does this activation take (M, 2F) and give (M, F)? */
+export function isGated(activation: Activation): boolean {
+  return KINDS[activation].gated;
+}
+
+/** x (M, F), or (M, 2F) where gated -> (M, F). */
+export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
+  const { kind, gated } = KINDS[name];
+  const inWidth = width(x);
+  const F = gated ? inWidth / 2 : inWidth;
+  const y = graph.tensor(`${name}(${x.name})`, [x.shape[0], F]); // (M, F)
+  const constants = { KIND: kind, GATED: gated, LIVE: true };
+  const options = { widths: [inWidth], live: true };
+  const forward = source.kernel({ ...constants, BACKWARD: false, ACC: false });
+  forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups }) => {
+    graph.dispatch(forward, {
+      tensors: { x: x.rows(from, to), y: y.rows(from, to) },
+      uniforms: { ...uniforms, width: F },
+      groups: groups(F, 64),
+      flops: 10 * (to - from) * F,
+    });
+  });
+  graph.onBackward(y, (dy) => {
+    const target = graph.target(x);
+    if (target === null) return;
+    const backward = source.kernel({ ...constants, BACKWARD: true, ACC: target.accumulate });
+    forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups }) => {
+      graph.dispatch(backward, {
+        tensors: { x: x.rows(from, to), dy: dy.rows(from, to), dx: target.tensor.rows(from, to) },
+        uniforms: { ...uniforms, width: F },
+        groups: groups(F, 64),
+        flops: 20 * (to - from) * F,
+      });
+    });
+  });
+  return y;
+}

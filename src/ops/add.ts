@@ -1,0 +1,57 @@
+import addText from "../../shaders/add.wgsl" with { type: "text" };
+import type { Recorder } from "../gpu/recorder.ts";
+import { Tensor } from "../gpu/tensor.ts";
+import type { GradientTarget, Graph } from "./graph.ts";
+import { forRows, shader, width } from "./rowwise.ts";
+
+const source = shader("add.wgsl", addText);
+
+/** Residual add: a + b, both (M, C). */
+export function add(graph: Graph, a: Tensor, b: Tensor): Tensor {
+  const out = graph.tensor(`${a.name} + ${b.name}`, a.shape); // (M, C)
+  const kernel = source.kernel({ BINARY: true, ACC: false, LIVE: true });
+  const C = width(a);
+  forRows(graph, a.shape[0], { widths: [C], live: true }, ({ from, to, uniforms, groups }) => {
+    graph.dispatch(kernel, {
+      tensors: { a: a.rows(from, to), b: b.rows(from, to), out: out.rows(from, to) },
+      uniforms: { ...uniforms, width: C },
+      groups: groups(C, 256),
+      flops: (to - from) * C,
+    });
+  });
+  graph.onBackward(out, (gradient) => {
+    graph.passOn(a, gradient);
+    graph.passOn(b, gradient);
+  });
+  return out;
+}
+
+/** target += values (or = values, where the target is new); both (M, C), M tokens. */
+export function addInto(recorder: Recorder, { tensor, accumulate }: GradientTarget, values: Tensor): void {
+  addRows(recorder, tensor, values, accumulate, true);
+}
+
+/** sum += values for tensors of any shape that are no tokens' rows: gradient arenas. */
+export function addAll(recorder: Recorder, sum: Tensor, values: Tensor): void {
+  addRows(recorder, flat(sum), flat(values), 1, false);
+}
+
+function addRows(recorder: Recorder, out: Tensor, a: Tensor, accumulate: number, live: boolean): void {
+  const kernel = source.kernel({ BINARY: false, ACC: accumulate, LIVE: live });
+  const C = width(out);
+  forRows(recorder, out.shape[0], { widths: [C], live }, ({ from, to, uniforms, groups }) => {
+    recorder.dispatch(kernel, {
+      tensors: { a: a.rows(from, to), out: out.rows(from, to) },
+      uniforms: { ...uniforms, width: C },
+      groups: groups(C, 256),
+      flops: accumulate * (to - from) * C,
+    });
+  });
+}
+
+/** The same values as one column, so that windows may be cut anywhere. */
+export function flat(tensor: Tensor): Tensor {
+  const view = new Tensor(tensor.name, [tensor.size], tensor.dtype);
+  view.place = tensor.place;
+  return view;
+}

@@ -1,0 +1,260 @@
+/**
+ * Runs one case of an op on the GPU, forward and backward, and compares it with the f64 reference.
+ */
+import type { Gpu } from "../gpu/device.ts";
+import type { Live } from "../gpu/kernel.ts";
+import { place } from "../gpu/place.ts";
+import { type HostArray, Runtime } from "../gpu/program.ts";
+import { Arena, Tensor } from "../gpu/tensor.ts";
+import { type Activation, activation } from "./activation.ts";
+import { add, addInto } from "./add.ts";
+import { attention } from "./attention.ts";
+import { type OpCase, type OpTensor, referenceInputs, references } from "./cases.ts";
+import { crossEntropy } from "./crossEntropy.ts";
+import { dropout, type DropoutKey } from "./dropout.ts";
+import { embedding, sortTokens, tokenInputs } from "./embedding.ts";
+import { Graph } from "./graph.ts";
+import { linear } from "./linear.ts";
+import { norm } from "./norm.ts";
+import { recordUpdate, RING_FIELDS, RING_SLOTS } from "./optimizer.ts";
+import { positions } from "./positions.ts";
+
+export interface Comparison {
+  readonly case: string;
+  /** `output`, or `grad.<input>`. */
+  readonly quantity: string;
+  readonly maxError: number;
+  /** What the largest error may be. */
+  readonly tolerance: number;
+  readonly ok: boolean;
+}
+
+/** Largest error relative to the largest value of a tensor; f32 against f64. */
+export const OP_TOLERANCE = 2e-5;
+
+/** A reference that is all zeros is held to this times OP_TOLERANCE. */
+const SMALLEST_SCALE = 1e-3;
+
+/** Runs a case. @throws Error if the GPU refuses something. */
+export async function checkCase(gpu: Gpu, opCase: OpCase): Promise<Comparison[]> {
+  const tensors = opCase.tensors();
+  const inputs = referenceInputs(tensors);
+  const reference = references[opCase.op];
+  const wanted = reference.forward(inputs, opCase.options);
+  const isUpdate = opCase.op === "adamw" || opCase.op === "gradNorm";
+  const dOut = opCase.op === "crossEntropy" ? Float32Array.of(1) : outputGradient(wanted.length);
+  const found = isUpdate ? await runUpdate(gpu, opCase, tensors) : await runOp(gpu, opCase, tensors, dOut);
+  const results = [compare(opCase, "output", found.output, wanted)];
+  const gradients = reference.backward(inputs, Float64Array.from(dOut), opCase.options);
+  for (const [name, values] of found.gradients) {
+    results.push(compare(opCase, `grad.${name}`, values, gradients[name]));
+  }
+  return results;
+}
+
+/** Fixed numbers of both signs, different from one another. */
+function outputGradient(length: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length }, (_, i) => Math.sin(i * 1.7 + 0.3));
+}
+
+function compare(opCase: OpCase, quantity: string, found: Float32Array, wanted: Float64Array): Comparison {
+  let maxError = 0;
+  let scale = SMALLEST_SCALE;
+  if (found.length !== wanted.length) throw new Error(`${opCase.op} ${opCase.name}: ${found.length} values for ${wanted.length}`);
+  for (let i = 0; i < wanted.length; i++) {
+    const error = Math.abs(found[i] - wanted[i]);
+    // NaN compares false with everything: make it the largest error instead.
+    maxError = Number.isNaN(error) ? Infinity : Math.max(maxError, error);
+    scale = Math.max(scale, Math.abs(wanted[i]));
+  }
+  const tolerance = OP_TOLERANCE * scale;
+  return { case: `${opCase.op} ${opCase.name}`, quantity, maxError, tolerance, ok: maxError <= tolerance };
+}
+
+interface Found {
+  readonly output: Float32Array;
+  readonly gradients: Map<string, Float32Array>;
+}
+
+async function runOp(gpu: Gpu, opCase: OpCase, given: readonly OpTensor[], dOut: Float32Array<ArrayBuffer>): Promise<Found> {
+  const { limits } = gpu;
+  const arena = new Arena("inputs", limits.maxBuffer);
+  const gradientArena = new Arena("gradients", limits.maxBuffer);
+  const results = new Arena("results", limits.maxBuffer);
+  const seeds = new Arena("output gradient", limits.maxBuffer);
+  const byName = new Map(given.map((tensor) => [tensor.name, tensor]));
+
+  // Activations come as rows of tokens: (B, T, C) is (B*T, C).
+  const first = byName.get("x") ?? byName.get("qkv") ?? byName.get("a") ?? byName.get("ids")!;
+  const shape = first.shape;
+  const isBatch = shape.length === 3;
+  const [batch, columns] = isBatch ? shape : [1, shape[0]];
+  const live: Live = { rows: batch * columns, batch, columns, step: Number(opCase.options.step ?? 0) };
+  const isActivation = (name: string) => ["x", "qkv", "a", "b"].includes(name);
+
+  const parameters = new Map<Tensor, Tensor>();
+  const tensors = new Map<string, Tensor>();
+  for (const { name, shape, kind, grad } of given) {
+    const rows = isActivation(name) && isBatch ? [batch * columns, shape[2]] : shape;
+    const tensor = arena.add(name, rows, kind === "float" ? "f32" : name === "targets" ? "i32" : "u32");
+    tensors.set(name, tensor);
+    if (grad && !isActivation(name)) parameters.set(tensor, gradientArena.add(name, rows));
+  }
+  const tokens = byName.has("ids") ? tokenInputs(arena, columns) : null;
+  const sums = results.add("sums", [4]);
+
+  const graph = new Graph(limits, { parameterGradients: parameters });
+  for (const { name, grad } of given) if (grad && isActivation(name)) graph.require(tensors.get(name)!);
+  const wantedGradients = new Map<string, Tensor>();
+  let output: Tensor;
+  graph.segment("forward", () => {});
+  if (opCase.op === "crossEntropy") {
+    const losses = results.add("losses", [columns, 2]);
+    const loss = { targets: tensors.get("targets")!, losses, sums };
+    crossEntropy(graph, tensors.get("x")!, tensors.get("weight")!, loss, Number(opCase.options.zLoss));
+    output = sums;
+  } else {
+    const y = recordForward(graph, opCase, tensors, tokens, { batch, columns });
+    output = results.add("output", y.shape);
+    addInto(graph, { tensor: output, accumulate: 0 }, y);
+    const seed = seeds.add("output gradient", y.shape);
+    graph.seed(y, seed);
+    graph.backward();
+  }
+  for (const { name, grad } of given) {
+    const tensor = tensors.get(name)!;
+    if (!grad) continue;
+    const gradient = graph.gradientOf(tensor)!;
+    if (gradient.place !== null && gradient.place.arena === gradientArena) {
+      wantedGradients.set(name, gradient);
+    } else {
+      const copy = results.add(`grad ${name}`, gradient.shape);
+      addInto(graph, { tensor: copy, accumulate: 0 }, gradient);
+      wantedGradients.set(name, copy);
+    }
+  }
+
+  const runtime = new Runtime(gpu);
+  try {
+    for (const each of [arena, gradientArena, results, seeds]) await runtime.allocate(each);
+    const [program] = await runtime.load([place(graph)]);
+    for (const { name, values } of given) {
+      const tensor = tensors.get(name)!;
+      const host: HostArray = tensor.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
+      runtime.write(tensor.whole(), host);
+    }
+    if (seeds.tensors.length > 0) runtime.write(seeds.tensors[0].whole(), dOut);
+    if (tokens !== null) {
+      const ids = Uint32Array.from(byName.get("ids")!.values);
+      const sorted = sortTokens(ids, byName.get("table")!.shape[0]);
+      runtime.write(tokens.ids.whole(), ids);
+      runtime.write(tokens.distinctIds.rows(0, sorted.distinctIds.length), sorted.distinctIds);
+      runtime.write(tokens.starts.rows(0, sorted.starts.length), sorted.starts);
+      runtime.write(tokens.order.whole(), sorted.order);
+      live.distinct = sorted.distinctIds.length;
+    }
+    runtime.run(program, live);
+    const gradients = new Map<string, Float32Array>();
+    for (const [name, tensor] of wantedGradients) gradients.set(name, await runtime.read(tensor.whole()));
+    const values = await runtime.read(output.whole());
+    if (opCase.op !== "crossEntropy") return { output: values, gradients };
+    return { output: Float32Array.of(values[0] + Number(opCase.options.zLoss) * values[1]), gradients };
+  } finally {
+    runtime.close();
+  }
+}
+
+function recordForward(
+  graph: Graph,
+  { op, options }: OpCase,
+  tensors: ReadonlyMap<string, Tensor>,
+  tokens: ReturnType<typeof tokenInputs> | null,
+  { batch, columns }: { batch: number; columns: number },
+): Tensor {
+  const get = (name: string) => tensors.get(name)!;
+  const rate = Number(options.rate ?? 0);
+  const key: DropoutKey | undefined = rate > 0
+    ? { seed: Number(options.seed), site: Number(options.site), samples: get("sampleIds") }
+    : undefined;
+  switch (op) {
+    case "embedding":
+      return embedding(graph, tokens!, get("table"));
+    case "positions":
+      return positions(graph, get("x"), get("table"));
+    case "linear":
+      return linear(graph, get("x"), get("weight"), tensors.get("bias") ?? null);
+    case "layerNorm":
+      return norm(graph, "layernorm", get("x"), get("weight"), tensors.get("bias") ?? null, Number(options.eps));
+    case "rmsNorm":
+      return norm(graph, "rmsnorm", get("x"), get("weight"), null, Number(options.eps));
+    case "activation":
+      return activation(graph, get("x"), options.kind as Activation);
+    case "add":
+      return add(graph, get("a"), get("b"));
+    case "dropout":
+      return dropout(graph, get("x"), rate, key!);
+    case "attention": {
+      const numHeads = Number(options.numHeads);
+      const numKvHeads = Number(options.numKvHeads);
+      const headDim = Number(options.headDim);
+      return attention(graph, get("qkv"), { batch, columns, numHeads, numKvHeads, headDim, rate, key });
+    }
+    default:
+      throw new Error(`${op} has no output of its own`);
+  }
+}
+
+/** gradNorm and adamw: one update of a single parameter. */
+async function runUpdate(gpu: Gpu, { op, options }: OpCase, given: readonly OpTensor[]): Promise<Found> {
+  const value = (name: string) => Number(options[name] ?? 0);
+  const find = (...names: string[]) => given.find(({ name }) => names.includes(name));
+  const gradient = find("grad", "grads")!;
+  const maxBuffer = gpu.limits.maxBuffer;
+  const weights = new Arena("weights", maxBuffer);
+  weights.add("param", gradient.shape);
+  const [gradients, moment1, moment2] = ["gradients", "moment1", "moment2"].map((name) => weights.like(name));
+  const other = new Arena("state", maxBuffer);
+  const sums = other.add("sums", [4]);
+  const controls = new Arena("control", maxBuffer);
+  const control = controls.add("control", [4]);
+  const rings = new Arena("ring", maxBuffer);
+  const ring = rings.add("ring", [RING_SLOTS, RING_FIELDS]);
+  const graph = new Graph(gpu.limits, { parameterGradients: null });
+  recordUpdate(graph, { weights, gradients, moment1, moment2, sums, control, ring }, {
+    beta1: value("beta1"),
+    beta2: value("beta2"),
+    eps: op === "adamw" ? value("eps") : 1,
+    weightDecay: value("weightDecay"),
+    clip: value("clip"),
+    decays: () => true,
+  });
+  const runtime = new Runtime(gpu);
+  try {
+    for (const arena of [weights, gradients, moment1, moment2, other, controls, rings]) await runtime.allocate(arena);
+    const [program] = await runtime.load([place(graph)]);
+    const fill = (arena: Arena, tensor?: OpTensor) => {
+      if (tensor) runtime.write(arena.tensors[0].whole(), Float32Array.from(tensor.values));
+    };
+    fill(weights, find("param"));
+    fill(gradients, gradient);
+    fill(moment1, find("moment1"));
+    fill(moment2, find("moment2"));
+    runtime.write(sums.whole(), Float32Array.of(0, 0, value("count"), 0));
+    const step = value("adamStep");
+    runtime.run(program, {
+      learningRate: value("learningRate"),
+      correction1: 1 / (1 - value("beta1") ** step),
+      correction2: 1 / (1 - value("beta2") ** step),
+    });
+    if (op === "gradNorm") {
+      return { output: (await runtime.read(ring.whole())).slice(4, 5), gradients: new Map() };
+    }
+    const output = new Float32Array(3 * gradient.values.length);
+    for (const [i, arena] of [weights, moment1, moment2].entries()) {
+      output.set(await runtime.read(arena.tensors[0].whole()), i * gradient.values.length);
+    }
+    return { output, gradients: new Map() };
+  } finally {
+    runtime.close();
+  }
+}

@@ -1,0 +1,62 @@
+import columnsText from "../../shaders/columns.wgsl" with { type: "text" };
+import type { Live } from "../gpu/kernel.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { Graph, GradientTarget } from "./graph.ts";
+import { forRows, shader, width } from "./rowwise.ts";
+
+const source = shader("columns.wgsl", columnsText);
+
+/** Rows whose gradients are summed in one chain before the blocks are: part of the canonical order. */
+const BLOCK = 64;
+
+/** What the sum for a norm's weight needs beside dy: x (M, C) and its rows' (mean, 1/deviation) (M, 2). */
+export interface NormInputs {
+  readonly x: Tensor;
+  readonly stats: Tensor;
+}
+
+/**
+ * Adds the sums of dy's columns to `plain` (bias gradients), and of dy * normalised x to `scaled` (a norm's weight).
+ *
+ * @param dy (M, C), M tokens
+ */
+export function sumColumns(
+  graph: Graph,
+  dy: Tensor,
+  plain: GradientTarget | null,
+  scaled: GradientTarget | null = null,
+  norm: NormInputs | null = null,
+): void {
+  if (plain === null && scaled === null) return;
+  const C = width(dy);
+  const constants = { BLOCK, LIVE: true };
+  const across = Math.ceil(C / 64);
+  const blocksKernel = source.kernel({ ...constants, STEP: "blocks", NORM: scaled !== null, PLAIN: plain !== null });
+  const totalKernel = source.kernel({ ...constants, STEP: "total", NORM: false, PLAIN: false });
+  forRows(graph, dy.shape[0], { widths: [C], live: true, multiple: BLOCK }, (window) => {
+    const { from, to, uniforms } = window;
+    const blocks = Math.ceil((to - from) / BLOCK);
+    const inUse = (live: Live) => Math.min(to - from, Math.max((live.rows ?? 0) - from, 0));
+    const sums = [plain, scaled].map((target) => target && graph.tensor("column sums", [blocks, C])); // (blocks, C)
+    graph.dispatch(blocksKernel, {
+      tensors: {
+        dy: dy.rows(from, to),
+        ...(sums[0] ? { partial: sums[0] } : {}),
+        ...(sums[1] && norm ? { x: norm.x.rows(from, to), stats: norm.stats.rows(from, to), scaled: sums[1] } : {}),
+      },
+      uniforms: { ...uniforms, width: C },
+      groups: (live) => Math.ceil(inUse(live) / BLOCK) * across,
+      flops: (to - from) * C * (scaled ? 4 : 1),
+    });
+    [plain, scaled].forEach((target, i) => {
+      const partial = sums[i];
+      if (target === null || partial === null) return;
+      graph.dispatch(totalKernel, {
+        tensors: { partial, out: target.tensor },
+        uniforms: { ...uniforms, width: C },
+        groups: (live) => inUse(live) > 0 ? across : 0,
+        flops: blocks * C,
+      });
+    });
+  });
+}

@@ -1,0 +1,86 @@
+import { basename, dirname, join } from "@std/path";
+import { UserError } from "../errors.ts";
+import { quote } from "../formats/file.ts";
+import { type Checkpoint, checkpointPath, listCheckpoints, readCheckpoint } from "./checkpoint.ts";
+import { syncFolder, TEMPORARY } from "./durable.ts";
+import { verifyManifest } from "./manifest.ts";
+
+/** Where a run keeps its checkpoints. */
+export function checkpointsOf(runFolder: string): string {
+  return join(runFolder, "checkpoints");
+}
+
+/**
+ * The newest checkpoint of a folder that is intact, or null if there is none.
+ *
+ * @param below only those of earlier steps
+ * @param onDamaged is told of each newer one that is not intact
+ */
+export async function newestIntact(
+  folder: string,
+  onDamaged: (step: number, error: UserError) => void | Promise<void> = () => {},
+  below = Infinity,
+): Promise<Checkpoint | null> {
+  for (const step of (await listCheckpoints(folder)).filter((step) => step < below).reverse()) {
+    const path = checkpointPath(folder, step);
+    let manifest;
+    try {
+      manifest = await verifyManifest(path);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      await onDamaged(step, error);
+      continue;
+    }
+    return await readCheckpoint(path, manifest);
+  }
+  return null;
+}
+
+/**
+ * The model folder that a path means: of a run its newest intact checkpoint, else the folder itself, verified if it is
+ * a checkpoint.
+ *
+ * @throws UserError if a run has no intact checkpoint, or if the named one is damaged: which file, and which
+ * checkpoint before it is intact
+ */
+export async function resolveModelFolder(path: string, onMessage: (text: string) => void): Promise<string> {
+  if (await exists(checkpointsOf(path))) {
+    const newest = await newestIntact(checkpointsOf(path), (_, { message }) => onMessage(message));
+    if (newest !== null) return newest.path;
+    throw new UserError(`${quote(path)} has no intact checkpoint; start the run again`);
+  }
+  if (!await exists(join(path, "manifest.json"))) return path;
+  try {
+    await verifyManifest(path);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const step = Number(/^step-(\d+)$/.exec(basename(path))?.[1] ?? 0);
+    const before = await newestIntact(dirname(path), undefined, step);
+    const hint = before === null ? "none before it is intact" : `${quote(before.path)} is intact, use that`;
+    throw new UserError(`${error.message}; ${hint}`);
+  }
+  return path;
+}
+
+/** Removes all checkpoints but the last `keep` and the one of step `best`. */
+export async function pruneCheckpoints(folder: string, keep: number, best: number | null): Promise<void> {
+  for (const step of (await listCheckpoints(folder)).slice(0, -keep)) {
+    if (step === best) continue;
+    const doomed = join(folder, `${TEMPORARY}old-step-${step}`); // a half-removed one must not look like one
+    await Deno.rename(checkpointPath(folder, step), doomed);
+    await Deno.remove(doomed, { recursive: true });
+  }
+}
+
+/** Takes a damaged checkpoint out of the row, so that its step can be saved again. */
+export async function setAside(folder: string, step: number): Promise<string> {
+  const aside = join(folder, `damaged-step-${step}`);
+  if (await exists(aside)) await Deno.remove(aside, { recursive: true });
+  await Deno.rename(checkpointPath(folder, step), aside);
+  await syncFolder(folder);
+  return aside;
+}
+
+function exists(path: string): Promise<boolean> {
+  return Deno.stat(path).then(() => true, () => false);
+}

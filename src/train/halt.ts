@@ -1,0 +1,69 @@
+import type { RunSpec } from "../config/derive.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import type { Engine, StepResult } from "./engine.ts";
+import type { TrainState } from "./state.ts";
+import type { Store } from "./store.ts";
+
+/** So many failures with no progress between them are no accident. */
+const MAX_HALTS = 10;
+
+export interface HaltOptions {
+  readonly config: RunConfig;
+  readonly run: RunSpec;
+  readonly engine: Engine;
+  readonly store: Store;
+  readonly onMessage: (text: string) => void;
+}
+
+/**
+ * What a run does when a step's loss or gradient norm is not finite, by `train.nonFinite`:
+ *
+ * - `stop`: ends with a UserError; the checkpoints are as they were.
+ * - `skip`: leaves the batch out and goes on with the next one. With `skippedStepCounts` the step is done without an
+ *   update; without, the step is done again with the next batch, so neither schedule nor Adam's count advance.
+ * - `rollback`: goes back to the last checkpoint, and from there on with the data after the failing batch.
+ *
+ * The sample offset keeps which samples a step reads a function of the state, so a resumed run reads the same.
+ *
+ * @returns a function from the state after the last applied step, and the step that failed, to the state to go on with
+ */
+export function openHaltPolicy(
+  { config, run, engine, store, onMessage }: HaltOptions,
+): (state: TrainState, halted: StepResult) => Promise<TrainState> {
+  const { nonFinite, skippedStepCounts } = config.train;
+  let halts = 0;
+  let furthest = 0;
+
+  return async (state, halted) => {
+    const { step } = halted;
+    halts = state.step > furthest ? 1 : halts + 1;
+    furthest = Math.max(furthest, step);
+    const loss = halted.lossSum / halted.targetCount;
+    const found = `Step ${step} has loss ${loss} and gradient norm ${halted.gradNorm}`;
+    if (nonFinite === "stop") {
+      throw new UserError(
+        `${found}, expected finite numbers; lower optimizer.learningRate or set train.nonFinite to skip or rollback ` +
+          `and start the run again: it goes on from step ${store.savedStep}`,
+      );
+    }
+    if (halts > MAX_HALTS) {
+      throw new UserError(
+        `${found}, and so had the ${MAX_HALTS} tries before; lower optimizer.learningRate or set train.nonFinite=stop`,
+      );
+    }
+    const batch = run.batchAt(step);
+    if (nonFinite === "rollback") {
+      const back = await store.resume();
+      if (back === null) throw new Error("a run that can roll back has a checkpoint from its start on");
+      await engine.clearHalt();
+      onMessage(`${found}: back to step ${back.step}, and on with the data after that batch`);
+      const next = state.sampleOffset + batch.firstSample + batch.batchSize;
+      return { ...back, sampleOffset: next - run.progressAt(back.step).samples };
+    }
+    await engine.clearHalt();
+    onMessage(`${found}: its batch is skipped`);
+    if (skippedStepCounts) return { ...state, ...run.progressAt(step) };
+    return { ...state, sampleOffset: state.sampleOffset + batch.batchSize };
+  };
+}

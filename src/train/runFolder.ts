@@ -1,0 +1,96 @@
+import { createHash } from "node:crypto";
+import { join } from "@std/path";
+import { differences, formatConfig } from "../config/format.ts";
+import { resolveConfig } from "../config/load.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import { quote } from "../formats/file.ts";
+import { writeAtomically } from "../data/atomicFile.ts";
+import { readIfThere, removeTemporary, syncFolder } from "./durable.ts";
+import { checkpointsOf } from "./findCheckpoint.ts";
+
+/** A run's folder, held by this process alone until it is disposed of. */
+export interface RunFolder extends Disposable {
+  readonly path: string;
+  /** The folder of its checkpoints. */
+  readonly checkpoints: string;
+}
+
+/** Keys that may change while a run lives: they decide when it ends and what it tells, not what is computed. */
+const FREE_KEYS =
+  /^(name|train\.duration|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
+
+/**
+ * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
+ * removed.
+ *
+ * @throws UserError if another process has it, or if it belongs to another config: which keys differ
+ *
+ * @example
+ * ```ts
+ * using folder = await openRunFolder(`runs/${config.name}`, config);
+ * ```
+ */
+export async function openRunFolder(path: string, config: RunConfig): Promise<RunFolder> {
+  const checkpoints = checkpointsOf(path);
+  await Deno.mkdir(checkpoints, { recursive: true });
+  const lock = await takeLock(path);
+  try {
+    await removeTemporary(checkpoints);
+    await matchConfig(path, config);
+    await syncFolder(path);
+  } catch (error) {
+    lock.close();
+    throw error;
+  }
+  return { path, checkpoints, [Symbol.dispose]: () => lock.close() };
+}
+
+/** SHA-256 of all keys that may not change. */
+export function configDigest(config: RunConfig): string {
+  const fixed = settings("", config).filter(([key]) => !FREE_KEYS.test(key));
+  return createHash("sha256").update(JSON.stringify(fixed)).digest("hex");
+}
+
+/** The operating system's lock on the file `lock`: it ends with the process, however that ends. */
+async function takeLock(folder: string): Promise<Deno.FsFile> {
+  const file = await Deno.open(join(folder, "lock"), { read: true, write: true, create: true });
+  if (await file.tryLock(true)) {
+    await file.truncate();
+    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    return file;
+  }
+  file.close();
+  const holder = (await readIfThere(join(folder, "lock")))?.trim();
+  throw new UserError(
+    `${quote(folder)} is in use by process ${holder}, expected one at a time; wait for it or stop it`,
+  );
+}
+
+async function matchConfig(folder: string, config: RunConfig): Promise<void> {
+  const path = join(folder, "config.jsonc");
+  const text = await readIfThere(path);
+  if (text !== null) {
+    const before = resolveConfig({ file: { path, text } });
+    const fixed = differences(before, config).filter((line) =>
+      !FREE_KEYS.test(line.slice(0, line.indexOf(": ")))
+    );
+    if (fixed.length > 0) {
+      throw new UserError(
+        `${quote(folder)} belongs to another config (${fixed.join(", ")}); ` +
+          `choose another name (name=...), or remove the folder to start anew`,
+      );
+    }
+  }
+  const resolved = formatConfig(config);
+  if (text !== resolved) await writeAtomically(path, resolved);
+}
+
+/** All settings as dotted keys with their values as JSON, sorted by key. */
+function settings(path: string, value: unknown): [string, string][] {
+  if (typeof value !== "object" || value === null) return [[path, JSON.stringify(value)]];
+  const prefix = path === "" ? "" : `${path}.`;
+  return Object.entries(value)
+    .flatMap(([key, part]) => settings(prefix + key, part))
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+}

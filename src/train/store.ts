@@ -1,0 +1,170 @@
+import { join } from "@std/path";
+import { deriveModel, type ModelSpec } from "../config/derive.ts";
+import type { RunConfig } from "../config/schema.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { readTokenizer } from "../data/tokenizers/load.ts";
+import { hashTokenizer } from "../data/tokenStore.ts";
+import { UserError } from "../errors.ts";
+import { quote } from "../formats/file.ts";
+import library from "../../deno.json" with { type: "json" };
+import { initialValues } from "../model/init.ts";
+import { saveCheckpoint } from "./checkpoint.ts";
+import { digestOf } from "./digest.ts";
+import { readIfThere } from "./durable.ts";
+import type { Engine } from "./engine.ts";
+import { newestIntact, pruneCheckpoints, resolveModelFolder, setAside } from "./findCheckpoint.ts";
+import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
+import { configDigest, type RunFolder } from "./runFolder.ts";
+import type { TrainState } from "./state.ts";
+import { loadMoments, loadWeights } from "./weights.ts";
+
+/** What the store needs to know of a run. */
+export interface StoreOptions {
+  readonly config: RunConfig;
+  readonly engine: Engine;
+  readonly dataset: Dataset;
+  /** null: nothing is saved. */
+  readonly folder: RunFolder | null;
+  readonly onMessage: (text: string) => void;
+  /** Bytes that a folder's file system has left. */
+  readonly freeBytes?: (folder: string) => number;
+}
+
+/** The way of a run's state between its engine and its folder. */
+export interface Store {
+  /** Step of the last checkpoint; 0 before the first. */
+  readonly savedStep: number;
+  /** Puts the newest intact checkpoint on the engine; null if there is none. */
+  resume(): Promise<TrainState | null>;
+  /** Puts the values on the engine that a run starts with. */
+  initialize(): Promise<TrainState>;
+  /** Saves a checkpoint, unless the state's step has one, and removes those that are no longer kept. */
+  save(state: TrainState): Promise<void>;
+  /** The digest of a state, which must be the engine's. */
+  digest(state: TrainState): Promise<string>;
+}
+
+/** A store in a run's folder, or one that keeps nothing. */
+export function openStore(options: StoreOptions): Store {
+  const { config, engine, dataset, folder, onMessage } = options;
+  const spec = deriveModel(config.model, dataset.tokenizer.vocabSize);
+  const identity = {
+    configDigest: configDigest(config),
+    dataHash: dataset.hash,
+    numericMode: config.engine.numericMode,
+    adapter: engine.report.adapter,
+    version: library.version,
+  };
+  let saved: { readonly step: number; readonly digest: string } | null = null;
+
+  return {
+    get savedStep() {
+      return saved?.step ?? 0;
+    },
+
+    async resume() {
+      if (folder === null) return null;
+      const checkpoint = await newestIntact(folder.checkpoints, async (step, { message }) => {
+        const aside = await setAside(folder.checkpoints, step);
+        onMessage(`${message}; going on from the one before it, the damaged one is now ${quote(aside)}`);
+      });
+      if (checkpoint === null) return null;
+      const { path, state, manifest } = checkpoint;
+      checkIdentity(path, state, identity);
+      if (state.adapter !== identity.adapter) {
+        onMessage(
+          `The run was on ${quote(state.adapter)} and goes on on ${quote(identity.adapter)}: bits may differ`,
+        );
+      }
+      await loadWeights(engine, path, spec);
+      await loadMoments(engine, path);
+      saved = { step: state.step, digest: manifest.digest };
+      return { ...state, ...identity };
+    },
+
+    async initialize() {
+      if (config.from === null) await writeInitialValues(engine, config);
+      else await startFrom(config.from, engine, spec, dataset, onMessage);
+      return {
+        step: 0,
+        samples: 0,
+        tokens: 0,
+        sampleOffset: 0,
+        validatedStep: 0,
+        sampledStep: 0,
+        best: null,
+        ...identity,
+      };
+    },
+
+    async save(state) {
+      if (folder === null || saved?.step === state.step) return;
+      const { digest } = await saveCheckpoint(folder.checkpoints, {
+        state,
+        model: modelTensors(engine, spec),
+        optimizer: optimizerTensors(engine),
+        config: formatModelConfig(spec, dataset.tokenizer.endOfText),
+        tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
+      }, options.freeBytes);
+      saved = { step: state.step, digest };
+      const best = config.checkpoint.best ? state.best?.step ?? null : null;
+      await pruneCheckpoints(folder.checkpoints, config.checkpoint.keep, best);
+    },
+
+    async digest(state) {
+      if (saved?.step === state.step) return saved.digest;
+      return await digestOf(modelTensors(engine, spec), optimizerTensors(engine));
+    },
+  };
+}
+
+function checkIdentity(
+  path: string,
+  state: TrainState,
+  now: Pick<TrainState, "configDigest" | "dataHash" | "numericMode">,
+): void {
+  const what = {
+    configDigest: "another config",
+    dataHash: "other data",
+    numericMode: "another numeric mode",
+  };
+  for (const key of ["configDigest", "dataHash", "numericMode"] as const) {
+    if (state[key] === now[key]) continue;
+    throw new UserError(
+      `Checkpoint ${quote(path)} was made with ${
+        what[key]
+      }; set it back, or choose another name for the run (name=...)`,
+    );
+  }
+}
+
+async function writeInitialValues(engine: Engine, { seed, model }: RunConfig): Promise<void> {
+  const { initStd, scaledResidualInit, numLayers } = model;
+  for (const parameter of engine.report.parameters) {
+    const values = initialValues(parameter, { seed, initStd, scaledResidualInit, numLayers });
+    await engine.write("weights", parameter.name, values);
+  }
+}
+
+/** Fine-tuning: another model's weights. Its tokens must mean the same. */
+async function startFrom(
+  from: string,
+  engine: Engine,
+  spec: ModelSpec,
+  dataset: Dataset,
+  onMessage: (text: string) => void,
+): Promise<void> {
+  const folder = await resolveModelFolder(from, onMessage);
+  const tokenizer = join(folder, "tokenizer.json");
+  if (
+    await readIfThere(tokenizer) !== null &&
+    hashTokenizer(await readTokenizer(tokenizer)) !== hashTokenizer(dataset.tokenizer)
+  ) {
+    throw new UserError(
+      `${quote(tokenizer)} is not the tokenizer of the run's data, expected the same as the weights'; ` +
+        "set tokenizer to what the weights were trained with",
+    );
+  }
+  await loadWeights(engine, folder, spec);
+  onMessage(`The weights are those of ${quote(folder)}, the optimizer is fresh`);
+}

@@ -1,0 +1,42 @@
+import { workerShare } from "../config/derive.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Engine, Update } from "./engine.ts";
+
+/** A step of training: what is read, and what the optimizer is told. */
+export interface Step extends Update {
+  /** First sample of the global batch in the run's stream of samples. */
+  readonly firstSample: number;
+  /** Samples of the global batch. */
+  readonly batchSize: number;
+}
+
+/**
+ * One step of training: forward and backward of the global batch, micro-batch by micro-batch, then the optimizer.
+ *
+ * Each virtual worker owns a fixed share of the batch, and the shares' gradients are added along a fixed tree. So the
+ * new weights are the same bits wherever and in whatever portions the work is done.
+ *
+ * @returns false if the signal came first: the step is dropped and the state is as before
+ */
+export async function trainStep(
+  engine: Engine,
+  dataset: Dataset,
+  step: Step,
+  virtualWorkers: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  await engine.beginStep();
+  for (let worker = 0; worker < virtualWorkers; worker++) {
+    const share = workerShare(worker, virtualWorkers, step.batchSize);
+    if (share.from === share.to) continue;
+    for (let row = share.from; row < share.to; row += engine.report.microBatchSize) {
+      if (signal?.aborted) return false;
+      const rows = Math.min(engine.report.microBatchSize, share.to - row);
+      await engine.accumulate(dataset.batch(step.firstSample + row, rows), step.step);
+    }
+    await engine.endWorker(worker);
+  }
+  if (signal?.aborted) return false;
+  await engine.update({ step: step.step, adamStep: step.adamStep, learningRate: step.learningRate });
+  return true;
+}

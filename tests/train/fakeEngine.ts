@@ -1,0 +1,182 @@
+import { type Batch, IGNORE } from "../../src/data/batch.ts";
+import type { ModelSpec } from "../../src/config/derive.ts";
+import { gpt2Tensors } from "../../src/formats/hf/gpt2.ts";
+import { Stream, uniform } from "../../src/random.ts";
+import type { Engine, ParameterInfo, StateKind, StepResult } from "../../src/train/engine.ts";
+
+export interface FakeOptions {
+  readonly microBatchSize: number;
+  readonly zLoss?: number;
+  readonly adapter?: string;
+  readonly parameters?: readonly ParameterInfo[];
+  /** Makes the loss of a micro-batch NaN. */
+  readonly isPoisoned?: (micro: Batch, step: number) => boolean;
+  /** Called as a micro-batch comes, before its work. */
+  readonly onAccumulate?: (micro: Batch, step: number) => void | Promise<void>;
+}
+
+/** An engine whose weights can be looked at. */
+export interface FakeEngine extends Engine {
+  readonly weights: ReadonlyMap<string, Float32Array>;
+}
+
+type Values = Map<string, Float32Array>;
+
+/**
+ * A bigram model on the CPU that behaves as an engine must: logits = (tok_emb[x] + pos_emb[t]) tok_emb^T, trained by
+ * AdamW in float32. All other parameters are there and only decay. A tenth of the rows is dropped by (step, sample), so
+ * that a wrong step or sample changes the result.
+ */
+export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
+  const parameters = options.parameters ?? gpt2Parameters(spec);
+  const C = spec.modelDim;
+  const V = spec.vocabSize;
+  const zeros = (): Values =>
+    new Map(parameters.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape))]));
+  const state: Record<StateKind, Values> = { weights: zeros(), moment1: zeros(), moment2: zeros() };
+  let worker = zeros(); // gradients of the virtual worker at work
+  let tree = zeros();
+  let sums = { lossSum: 0, zSum: 0, targetCount: 0 };
+  let results: StepResult[] = [];
+  let isHalted = false;
+
+  const get = (values: Values, name: string): Float32Array => {
+    const found = values.get(name);
+    if (found === undefined) throw new Error(`no parameter ${name}`);
+    return found;
+  };
+
+  /** Loss of a position, and, given gradients, its part of them. */
+  function position(input: number, target: number, t: number, gradients: Values | null) {
+    const embedding = get(state.weights, "tok_emb"); // (V, C)
+    const positions = get(state.weights, "pos_emb"); // (seqLen, C)
+    const hidden = Array.from({ length: C }, (_, c) => embedding[input * C + c] + positions[t * C + c]);
+    const logits = Array.from(
+      { length: V },
+      (_, v) => hidden.reduce((sum, x, c) => sum + x * embedding[v * C + c], 0),
+    );
+    const lse = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
+    if (gradients !== null) {
+      const [dEmbedding, dPositions] = [get(gradients, "tok_emb"), get(gradients, "pos_emb")];
+      for (let v = 0; v < V; v++) {
+        const probability = Math.exp(logits[v] - lse);
+        const dLogit = probability * (1 + 2 * (options.zLoss ?? 0) * lse) - (v === target ? 1 : 0);
+        for (let c = 0; c < C; c++) {
+          const dHidden = dLogit * embedding[v * C + c];
+          dEmbedding[v * C + c] += dLogit * hidden[c];
+          dEmbedding[input * C + c] += dHidden;
+          dPositions[t * C + c] += dHidden;
+        }
+      }
+    }
+    return { loss: lse - logits[target], z: lse * lse };
+  }
+
+  function row(batch: Batch, index: number, gradients: Values | null) {
+    const total = { lossSum: 0, zSum: 0, targetCount: 0 };
+    for (let t = 0; t < batch.columns; t++) {
+      const at = index * batch.columns + t;
+      if (batch.targets[at] === IGNORE) continue;
+      const { loss, z } = position(batch.inputs[at], batch.targets[at], t, gradients);
+      total.lossSum += loss;
+      total.zSum += z;
+      total.targetCount++;
+    }
+    return total;
+  }
+
+  return {
+    weights: state.weights,
+    report: {
+      adapter: options.adapter ?? "fake",
+      isSoftware: true,
+      microBatchSize: options.microBatchSize,
+      parameters,
+      bytes: { weights: 0, gradients: 0, moments: 0, activations: 0, total: 0 },
+      flopsPerToken: 6 * V * C,
+      startup: { deviceMs: 0, compileMs: 0, recordMs: 0, placeMs: 0 },
+    },
+    write: (kind, name, values) => Promise.resolve(get(state[kind], name).set(values)),
+    read: (kind, name) => Promise.resolve(get(kind === "gradient" ? tree : state[kind], name).slice()),
+    beginStep() {
+      [worker, tree] = [zeros(), zeros()];
+      sums = { lossSum: 0, zSum: 0, targetCount: 0 };
+      return Promise.resolve();
+    },
+    async accumulate(micro, step) {
+      await options.onAccumulate?.(micro, step);
+      if (micro.rows > options.microBatchSize) throw new Error(`${micro.rows} rows are too many`);
+      for (let index = 0; index < micro.rows; index++) {
+        if (uniform(1, Stream.test, step, micro.sampleIds[index]) < 0.1) continue;
+        const part = row(micro, index, worker);
+        sums.lossSum += part.lossSum;
+        sums.zSum += part.zSum;
+        sums.targetCount += part.targetCount;
+      }
+      if (options.isPoisoned?.(micro, step)) sums.lossSum = NaN;
+    },
+    endWorker(index) {
+      // the position in the tree matters in float32: so does it here
+      for (const [name, values] of tree) {
+        const part = get(worker, name);
+        for (let i = 0; i < values.length; i++) values[i] += part[i] * (1 + index * 2 ** -20);
+      }
+      worker = zeros();
+      return Promise.resolve();
+    },
+    update({ step, adamStep, learningRate }) {
+      let squares = 0;
+      for (const values of tree.values()) for (const g of values) squares += (g / sums.targetCount) ** 2;
+      const gradNorm = Math.sqrt(squares);
+      isHalted ||= !Number.isFinite(sums.lossSum) || !Number.isFinite(gradNorm);
+      results.push({ step, ...sums, gradNorm, halted: isHalted });
+      if (!isHalted) {
+        for (const { name, decays } of parameters) {
+          const [w, m, v] = [state.weights, state.moment1, state.moment2].map((values) => get(values, name));
+          const gradients = get(tree, name);
+          for (let i = 0; i < w.length; i++) {
+            const g = gradients[i] / sums.targetCount;
+            m[i] = 0.9 * m[i] + 0.1 * g;
+            v[i] = 0.99 * v[i] + 0.01 * g * g;
+            const [mean, square] = [m[i] / (1 - 0.9 ** adamStep), v[i] / (1 - 0.99 ** adamStep)];
+            w[i] = w[i] * (decays ? 1 - 0.1 * learningRate : 1) -
+              learningRate * mean / (Math.sqrt(square) + 1e-8);
+          }
+        }
+      }
+      return Promise.resolve();
+    },
+    metrics() {
+      const taken = results;
+      results = [];
+      return Promise.resolve(taken);
+    },
+    clearHalt() {
+      isHalted = false;
+      return Promise.resolve();
+    },
+    evaluate(batch) {
+      const rows = Array.from({ length: batch.rows }, (_, index) => row(batch, index, null));
+      return Promise.resolve({
+        rowLoss: Float32Array.from(rows, ({ lossSum }) => lossSum),
+        targetCount: rows.reduce((sum, { targetCount }) => sum + targetCount, 0),
+      });
+    },
+    idle: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  };
+}
+
+function gpt2Parameters(spec: ModelSpec): ParameterInfo[] {
+  const { activation } = spec;
+  if (activation === "swiglu" || activation === "geglu" || activation === "reglu") {
+    throw new Error(`a GPT-2 has no ${activation}`);
+  }
+  const dropout = { embedding: 0, attention: 0, residual: 0 };
+  return gpt2Tensors({ ...spec, activation, dropout })
+    .map(({ name, shape }) => ({ name, shape, decays: shape.length === 2 }));
+}
+
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}

@@ -1,0 +1,86 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { join } from "@std/path";
+import { readMetrics, readTree, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
+
+for (const virtualWorkers of [1, 3]) {
+  Deno.test(`runTraining() resumes exactly wherever it was stopped, ${virtualWorkers} virtual workers`, async () => {
+    const config = tinyConfig(`scale.virtualWorkers=${virtualWorkers}`);
+    await withFolder(async (folder) => {
+      const whole = join(folder, "whole");
+      const expected = await tinyRun(whole, config);
+      assertEquals([expected.steps, expected.interrupted], [7, false]);
+      for (let stopped = 1; stopped <= 7; stopped++) {
+        const run = join(folder, `stopped-in-${stopped}`);
+        const controller = new AbortController();
+        const first = await tinyRun(run, config, {
+          signal: controller.signal,
+          onAccumulate: (_, step) => step === stopped ? controller.abort() : undefined,
+        });
+        assertEquals([first.steps, first.interrupted], [stopped - 1, true]);
+        assert(Deno.statSync(join(run, "checkpoints", `step-${stopped - 1}`)).isDirectory);
+        const second = await tinyRun(run, config);
+        assertEquals(second, { ...expected, folder: run });
+        const last = join("checkpoints", "step-7");
+        assertEquals(readTree(join(run, last)), readTree(join(whole, last)));
+        assertEquals(readMetrics(run), readMetrics(whole));
+      }
+    });
+  });
+}
+
+Deno.test("runTraining() has the same digest with and without a folder, and another with another seed", async () => {
+  await withFolder(async (folder) => {
+    const { digest } = await tinyRun(join(folder, "run"), tinyConfig());
+    assertEquals((await tinyRun(null, tinyConfig())).digest, digest);
+    assertNotEquals((await tinyRun(null, tinyConfig("seed=1"))).digest, digest);
+    assertNotEquals((await tinyRun(null, tinyConfig("scale.virtualWorkers=3"))).digest, digest);
+  });
+});
+
+Deno.test("runTraining() learns", async () => {
+  const config = tinyConfig("train.duration=100 steps", "optimizer.learningRate=0.05");
+  const { validation } = await tinyRun(null, config);
+  assert(validation !== null && validation.loss < 1.9, `${validation?.loss}, ln(9) is 2.2`);
+});
+
+Deno.test("runTraining() resumes exactly after SIGKILL, at whatever moment", async () => {
+  const config = tinyConfig("checkpoint.every=1 steps");
+  await withFolder(async (folder) => {
+    const whole = join(folder, "whole");
+    const expected = await tinyRun(whole, config);
+    const run = join(folder, "killed");
+    for (const killedAfter of [1, 4]) {
+      await killWhen(run, () => steps(run) >= killedAfter);
+    }
+    const messages: string[] = [];
+    const resumed = await tinyRun(run, config, { onMessage: (text) => messages.push(text) });
+    assert(messages.some((text) => text.startsWith("Going on from step ")), messages.join());
+    assertEquals(resumed, { ...expected, folder: run });
+    const last = join("checkpoints", "step-7");
+    assertEquals(readTree(join(run, last)), readTree(join(whole, last)));
+    assertEquals(readMetrics(run), readMetrics(whole));
+  });
+});
+
+/** Trains in a process of its own, slowly, until a condition holds. */
+async function killWhen(run: string, isReached: () => boolean): Promise<void> {
+  const script = new URL("./slowRun.ts", import.meta.url).pathname;
+  const process = new Deno.Command(Deno.execPath(), { args: ["run", "-A", "--no-check", script, run] })
+    .spawn();
+  const status = process.status;
+  let isOver = false;
+  status.then(() => isOver = true);
+  while (!isReached() && !isOver) await new Promise((resolve) => setTimeout(resolve, 5));
+  process.kill("SIGKILL");
+  assertEquals((await status).signal, "SIGKILL");
+}
+
+/** The step of the newest checkpoint; 0 if there is none. */
+function steps(run: string): number {
+  try {
+    const names = [...Deno.readDirSync(join(run, "checkpoints"))].map(({ name }) => name);
+    return Math.max(0, ...names.map((name) => Number(/^step-(\d+)$/.exec(name)?.[1] ?? 0)));
+  } catch {
+    return 0; // not made yet
+  }
+}
