@@ -56,9 +56,8 @@ fn main(
   let first = lane;
 //# else
   var top4 = vec4f(-3.4e38);
-  let whole = u.width - u.width % 32u;
+  let last = u.width - 1u;
   for (var c = 0u; c < u.width; c += 4u) {
-    let last = u.width - 1u;
     top4 = max(top4, vec4f(
       load_logits(at + c),
       load_logits(at + min(c + 1u, last)),
@@ -67,25 +66,26 @@ fn main(
     ));
   }
   let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
-//#   for j in 0..8
-  var chain${j} = vec4f();
-//#   end
-  for (var c = 0u; c < whole; c += 32u) {
-//#   for j in 0..8
-    chain${j} += exp(vec4f(
-      load_logits(at + c + ${4 * j}u),
-      load_logits(at + c + ${4 * j + 1}u),
-      load_logits(at + c + ${4 * j + 2}u),
-      load_logits(at + c + ${4 * j + 3}u),
-    ) - top);
-//#   end
+  var chains: array<vec4f, 8>; // four chains each
+  for (var j = 0u; j < 8u; j++) {
+    var sum = vec4f();
+    for (var c = 4u * j; c < u.width; c += 32u) {
+      let value = vec4f(
+        load_logits(at + c),
+        load_logits(at + min(c + 1u, last)),
+        load_logits(at + min(c + 2u, last)),
+        load_logits(at + min(c + 3u, last)),
+      );
+      sum += select(vec4f(), exp(value - top), vec4u(c) + vec4u(0u, 1u, 2u, 3u) <= vec4u(last));
+    }
+    chains[j] = sum;
   }
-//#   for j in 0..8
-//#     for q in 0..4
-  if (whole + ${4 * j + q}u < u.width) { chain${j}[${q}] += exp(load_logits(at + whole + ${4 * j + q}u) - top); }
-//#     end
-//#   end
-  let by16 = array<vec4f, 4>(chain0 + chain4, chain1 + chain5, chain2 + chain6, chain3 + chain7);
+  let by16 = array<vec4f, 4>(
+    chains[0] + chains[4],
+    chains[1] + chains[5],
+    chains[2] + chains[6],
+    chains[3] + chains[7],
+  );
   let by4 = (by16[0] + by16[2]) + (by16[1] + by16[3]);
   let lse = top + log((by4.x + by4.z) + (by4.y + by4.w));
   let first = 0u;

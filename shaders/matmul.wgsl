@@ -1,5 +1,6 @@
 // out (m, n) = A B, with A (m, k) or, TA 1, stored as (k, m); B (k, n) or, TB 1, stored as (n, k). Registers only: a thread computes TM rows
-// times TN groups of four columns; lanes lie along the columns, so that all lanes of a group share their rows' A.
+// times TN groups of four columns. LANES threads lie along the columns and share their rows of A; a workgroup has
+// BANDS of them, one below the other.
 //
 // Order of every sum: it starts from the old value (ACC 1), the bias (BIAS 1) or 0, and k ascends in one chain.
 //
@@ -50,11 +51,11 @@ fn store_group(i: u32, column: u32, value: vec4f) {
 }
 //# end
 
-@compute @workgroup_size(${LANES})
+@compute @workgroup_size(${LANES * BANDS})
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
+  @builtin(local_invocation_index) thread: u32,
 ) {
 //# if DIM == m
   let m = live_rows();
@@ -69,7 +70,7 @@ fn main(
   let width = (u.n + 3u) / 4u; // columns in groups of four
   let across = (width + ${LANES * TN - 1}u) / ${LANES * TN}u;
   let index = group_index(group, groups);
-  let row = (index / across) * ${TM}u;
+  let row = (index / across) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
   if (row >= m) { return; }
   // Rows and columns beyond the edge repeat the last one; they are not stored.
 //# for i in 0..TM
@@ -80,7 +81,7 @@ fn main(
   let a${i} = row${i} * u.lda;
 //#   end
 //# end
-  let first = (index % across) * ${LANES * TN}u + lane;
+  let first = (index % across) * ${LANES * TN}u + thread % ${LANES}u;
 //# for j in 0..TN
   let col${j} = min(first + ${j * LANES}u, width - 1u);
 //# end

@@ -57,26 +57,27 @@ fn sum${s}(row: u32, lane: u32, slot: u32, mean: f32, scale: f32) -> f32 {
   workgroupBarrier();
   return chains[slot - lane];
 //#   else
-//#     for j in 0..8
-  var chain${j} = vec4f();
-//#     end
-  let whole = u.width - u.width % 32u;
-  for (var c = 0u; c < whole; c += 32u) {
-//#     for j in 0..8
-    chain${j} += vec4f(
-      term${s}(row, c + ${4 * j}u, mean, scale),
-      term${s}(row, c + ${4 * j + 1}u, mean, scale),
-      term${s}(row, c + ${4 * j + 2}u, mean, scale),
-      term${s}(row, c + ${4 * j + 3}u, mean, scale),
-    );
-//#     end
+  var chains: array<vec4f, 8>; // four chains each
+  let last = u.width - 1u;
+  for (var j = 0u; j < 8u; j++) {
+    var sum = vec4f();
+    for (var c = 4u * j; c < u.width; c += 32u) {
+      let value = vec4f(
+        term${s}(row, c, mean, scale),
+        term${s}(row, min(c + 1u, last), mean, scale),
+        term${s}(row, min(c + 2u, last), mean, scale),
+        term${s}(row, min(c + 3u, last), mean, scale),
+      );
+      sum += select(vec4f(), value, vec4u(c) + vec4u(0u, 1u, 2u, 3u) <= vec4u(last));
+    }
+    chains[j] = sum;
   }
-//#     for j in 0..8
-//#       for q in 0..4
-  if (whole + ${4 * j + q}u < u.width) { chain${j}[${q}] += term${s}(row, whole + ${4 * j + q}u, mean, scale); }
-//#       end
-//#     end
-  let by16 = array<vec4f, 4>(chain0 + chain4, chain1 + chain5, chain2 + chain6, chain3 + chain7);
+  let by16 = array<vec4f, 4>(
+    chains[0] + chains[4],
+    chains[1] + chains[5],
+    chains[2] + chains[6],
+    chains[3] + chains[7],
+  );
   let by4 = (by16[0] + by16[2]) + (by16[1] + by16[3]);
   return (by4.x + by4.z) + (by4.y + by4.w);
 //#   end

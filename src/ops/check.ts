@@ -81,7 +81,7 @@ async function runOp(gpu: Gpu, opCase: OpCase, given: readonly OpTensor[], dOut:
   const arena = new Arena("inputs", limits.maxBuffer);
   const gradientArena = new Arena("gradients", limits.maxBuffer);
   const results = new Arena("results", limits.maxBuffer);
-  const seeds = new Arena("output gradient", limits.maxBuffer);
+  const seeds = new Arena("output gradient or losses", limits.maxBuffer);
   const byName = new Map(given.map((tensor) => [tensor.name, tensor]));
 
   // Activations come as rows of tokens: (B, T, C) is (B*T, C).
@@ -109,7 +109,7 @@ async function runOp(gpu: Gpu, opCase: OpCase, given: readonly OpTensor[], dOut:
   let output: Tensor;
   graph.segment("forward", () => {});
   if (opCase.op === "crossEntropy") {
-    const losses = results.add("losses", [columns, 2]);
+    const losses = seeds.add("losses", [columns, 2]);
     const loss = { targets: tensors.get("targets")!, losses, sums };
     crossEntropy(graph, tensors.get("x")!, tensors.get("weight")!, loss, Number(opCase.options.zLoss));
     output = sums;
@@ -143,7 +143,7 @@ async function runOp(gpu: Gpu, opCase: OpCase, given: readonly OpTensor[], dOut:
       const host: HostArray = tensor.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
       runtime.write(tensor.whole(), host);
     }
-    if (seeds.tensors.length > 0) runtime.write(seeds.tensors[0].whole(), dOut);
+    if (opCase.op !== "crossEntropy") runtime.write(seeds.tensors[0].whole(), dOut);
     if (tokens !== null) {
       const ids = Uint32Array.from(byName.get("ids")!.values);
       const sorted = sortTokens(ids, byName.get("table")!.shape[0]);

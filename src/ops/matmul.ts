@@ -58,10 +58,13 @@ export interface Tiling {
   readonly TM: number;
   /** Groups of four columns a thread computes. */
   readonly TN: number;
+  /** Threads side by side. */
   readonly LANES: number;
+  /** Threads below each other. */
+  readonly BANDS: number;
 }
 
-const TILING: Tiling = { TM: 8, TN: 2, LANES: 8 };
+const TILING: Tiling = { TM: 8, TN: 2, LANES: 8, BANDS: 1 };
 
 /** With fewer rows than this, B stored as (n, k) is read as it is; with more it pays to transpose it first. */
 const TRANSPOSE_FROM_ROWS = 16;
@@ -141,10 +144,10 @@ function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: num
       ldo: out.stride,
     },
     groups: (now: Live) => {
-      if (live === null) return Math.ceil(m / TILING.TM) * across;
+      if (live === null) return Math.ceil(m / (TILING.TM * TILING.BANDS)) * across;
       const inUse = Math.max((now.rows ?? 0) - live.row0, 0);
-      if (live.dimension === "m") return Math.ceil(Math.min(m, inUse) / TILING.TM) * across;
-      return inUse === 0 && accumulate === 1 ? 0 : Math.ceil(m / TILING.TM) * across;
+      if (live.dimension === "m") return Math.ceil(Math.min(m, inUse) / (TILING.TM * TILING.BANDS)) * across;
+      return inUse === 0 && accumulate === 1 ? 0 : Math.ceil(m / (TILING.TM * TILING.BANDS)) * across;
     },
     flops: 2 * m * n * k,
   });

@@ -13,15 +13,15 @@ export function checkpointsOf(runFolder: string): string {
 /**
  * The newest checkpoint of a folder that is intact, or null if there is none.
  *
- * @param below only those of earlier steps
  * @param onDamaged is told of each newer one that is not intact
+ * @param isWanted by step; others are passed over
  */
 export async function newestIntact(
   folder: string,
   onDamaged: (step: number, error: UserError) => void | Promise<void> = () => {},
-  below = Infinity,
+  isWanted: (step: number) => boolean = () => true,
 ): Promise<Checkpoint | null> {
-  for (const step of (await listCheckpoints(folder)).filter((step) => step < below).reverse()) {
+  for (const step of (await listCheckpoints(folder)).filter(isWanted).reverse()) {
     const path = checkpointPath(folder, step);
     let manifest;
     try {
@@ -55,18 +55,17 @@ export async function resolveModelFolder(path: string, onMessage: (text: string)
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     const step = Number(/^step-(\d+)$/.exec(basename(path))?.[1] ?? 0);
-    const before = await newestIntact(dirname(path), undefined, step);
+    const before = await newestIntact(dirname(path), undefined, (other) => other < step);
     const hint = before === null ? "none before it is intact" : `${quote(before.path)} is intact, use that`;
     throw new UserError(`${error.message}; ${hint}`);
   }
   return path;
 }
 
-/** Removes all checkpoints but the last `keep` and the one of step `best`. */
-export async function pruneCheckpoints(folder: string, keep: number, best: number | null): Promise<void> {
-  for (const step of (await listCheckpoints(folder)).slice(0, -keep)) {
-    if (step === best) continue;
-    const doomed = join(folder, `${TEMPORARY}old-step-${step}`); // a half-removed one must not look like one
+/** Removes the checkpoints of some steps; a half-removed one is never taken for a whole one. */
+export async function removeCheckpoints(folder: string, steps: readonly number[]): Promise<void> {
+  for (const step of steps) {
+    const doomed = join(folder, `${TEMPORARY}old-step-${step}`);
     await Deno.rename(checkpointPath(folder, step), doomed);
     await Deno.remove(doomed, { recursive: true });
   }

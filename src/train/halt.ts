@@ -22,7 +22,7 @@ export interface HaltOptions {
  * - `stop`: ends with a UserError; the checkpoints are as they were.
  * - `skip`: leaves the batch out and goes on with the next one. With `skippedStepCounts` the step is done without an
  *   update; without, the step is done again with the next batch, so neither schedule nor Adam's count advance.
- * - `rollback`: goes back to the last checkpoint, and from there on with the data after the failing batch.
+ * - `rollback`: goes back to the last checkpoint of `checkpoint.every`, and on with the data after the failing batch.
  *
  * The sample offset keeps which samples a step reads a function of the state, so a resumed run reads the same.
  *
@@ -54,8 +54,7 @@ export function openHaltPolicy(
     }
     const batch = run.batchAt(step);
     if (nonFinite === "rollback") {
-      const back = await store.resume();
-      if (back === null) throw new Error("a run that can roll back has a checkpoint from its start on");
+      const back = await store.rollBack();
       await engine.clearHalt();
       onMessage(`${found}: back to step ${back.step}, and on with the data after that batch`);
       const next = state.sampleOffset + batch.firstSample + batch.batchSize;

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { deriveModel, type ModelSpec } from "../config/derive.ts";
+import { deriveModel, type ModelSpec, type RunSpec } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { readTokenizer } from "../data/tokenizers/load.ts";
@@ -8,11 +8,12 @@ import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import library from "../../deno.json" with { type: "json" };
 import { initialValues } from "../model/init.ts";
-import { saveCheckpoint } from "./checkpoint.ts";
+import { listCheckpoints, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
 import { readIfThere } from "./durable.ts";
 import type { Engine } from "./engine.ts";
-import { newestIntact, pruneCheckpoints, resolveModelFolder, setAside } from "./findCheckpoint.ts";
+import { isDue } from "./interval.ts";
+import { newestIntact, removeCheckpoints, resolveModelFolder, setAside } from "./findCheckpoint.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
 import { configDigest, type RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
@@ -21,6 +22,7 @@ import { loadMoments, loadWeights } from "./weights.ts";
 /** What the store needs to know of a run. */
 export interface StoreOptions {
   readonly config: RunConfig;
+  readonly run: RunSpec;
   readonly engine: Engine;
   readonly dataset: Dataset;
   /** null: nothing is saved. */
@@ -38,6 +40,11 @@ export interface Store {
   resume(): Promise<TrainState | null>;
   /** Puts the values on the engine that a run starts with. */
   initialize(): Promise<TrainState>;
+  /**
+   * Goes back to the last checkpoint of `checkpoint.every`, or the first: not to one that an interrupt or a validation
+   * made, since a run must go the same way whether it was interrupted or not.
+   */
+  rollBack(): Promise<TrainState>;
   /** Saves a checkpoint, unless the state's step has one, and removes those that are no longer kept. */
   save(state: TrainState): Promise<void>;
   /** The digest of a state, which must be the engine's. */
@@ -46,7 +53,7 @@ export interface Store {
 
 /** A store in a run's folder, or one that keeps nothing. */
 export function openStore(options: StoreOptions): Store {
-  const { config, engine, dataset, folder, onMessage } = options;
+  const { config, run, engine, dataset, folder, onMessage } = options;
   const spec = deriveModel(config.model, dataset.tokenizer.vocabSize);
   const identity = {
     configDigest: configDigest(config),
@@ -57,29 +64,56 @@ export function openStore(options: StoreOptions): Store {
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;
 
+  const isRegular = (step: number) =>
+    step === 0 || isDue(config.checkpoint.every, run.progressAt(step - 1), run.progressAt(step), Infinity);
+
+  /** Puts the newest intact checkpoint of the wanted steps on the engine. */
+  async function load(isWanted?: (step: number) => boolean): Promise<TrainState | null> {
+    if (folder === null) return null;
+    const onDamaged = async (step: number, { message }: UserError) => {
+      const aside = await setAside(folder.checkpoints, step);
+      onMessage(`${message}; going on from the one before it, the damaged one is now ${quote(aside)}`);
+    };
+    const checkpoint = await newestIntact(folder.checkpoints, onDamaged, isWanted);
+    if (checkpoint === null) return null;
+    const { path, state, manifest } = checkpoint;
+    checkIdentity(path, state, identity);
+    if (state.adapter !== identity.adapter) {
+      onMessage(
+        `The run was on ${quote(state.adapter)} and goes on on ${quote(identity.adapter)}: bits may differ`,
+      );
+    }
+    await loadWeights(engine, path, spec);
+    await loadMoments(engine, path);
+    saved = { step: state.step, digest: manifest.digest };
+    return { ...state, ...identity };
+  }
+
+  /** Removes all but the last ones, the best, and the one to roll back to. */
+  async function prune({ checkpoints }: RunFolder, state: TrainState): Promise<void> {
+    const steps = await listCheckpoints(checkpoints);
+    const kept = new Set(steps.slice(-config.checkpoint.keep));
+    if (config.checkpoint.best && state.best !== null) kept.add(state.best.step);
+    const regular = steps.findLast(isRegular);
+    if (config.train.nonFinite === "rollback" && regular !== undefined) kept.add(regular);
+    await removeCheckpoints(checkpoints, steps.filter((step) => !kept.has(step)));
+  }
+
   return {
     get savedStep() {
       return saved?.step ?? 0;
     },
 
-    async resume() {
-      if (folder === null) return null;
-      const checkpoint = await newestIntact(folder.checkpoints, async (step, { message }) => {
-        const aside = await setAside(folder.checkpoints, step);
-        onMessage(`${message}; going on from the one before it, the damaged one is now ${quote(aside)}`);
-      });
-      if (checkpoint === null) return null;
-      const { path, state, manifest } = checkpoint;
-      checkIdentity(path, state, identity);
-      if (state.adapter !== identity.adapter) {
-        onMessage(
-          `The run was on ${quote(state.adapter)} and goes on on ${quote(identity.adapter)}: bits may differ`,
-        );
+    resume: () => load(),
+
+    async rollBack() {
+      const state = await load(isRegular);
+      if (folder === null || state === null) {
+        throw new Error("a run that can roll back has a checkpoint from its start on");
       }
-      await loadWeights(engine, path, spec);
-      await loadMoments(engine, path);
-      saved = { step: state.step, digest: manifest.digest };
-      return { ...state, ...identity };
+      const steps = await listCheckpoints(folder.checkpoints);
+      await removeCheckpoints(folder.checkpoints, steps.filter((step) => step > state.step));
+      return state;
     },
 
     async initialize() {
@@ -107,8 +141,7 @@ export function openStore(options: StoreOptions): Store {
         tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
       }, options.freeBytes);
       saved = { step: state.step, digest };
-      const best = config.checkpoint.best ? state.best?.step ?? null : null;
-      await pruneCheckpoints(folder.checkpoints, config.checkpoint.keep, best);
+      await prune(folder, state);
     },
 
     async digest(state) {

@@ -85,7 +85,7 @@ class Trainer {
     this.#options = options;
     this.#log = log;
     this.#run = deriveRun(config);
-    this.#store = openStore({ config, engine, dataset, folder, onMessage, freeBytes });
+    this.#store = openStore({ config, run: this.#run, engine, dataset, folder, onMessage, freeBytes });
     this.#meter = openMeter(config, this.#run, engine, dataset);
     this.#afterHalt = openHaltPolicy({ config, run: this.#run, engine, store: this.#store, onMessage });
     const now = performance.now();

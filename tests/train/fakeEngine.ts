@@ -24,8 +24,8 @@ type Values = Map<string, Float32Array>;
 
 /**
  * A bigram model on the CPU that behaves as an engine must: logits = (tok_emb[x] + pos_emb[t]) tok_emb^T, trained by
- * AdamW in float32. All other parameters are there and only decay. A tenth of the rows is dropped by (step, sample), so
- * that a wrong step or sample changes the result.
+ * AdamW in float32. All other parameters are there and only decay. As dropout would, a row's gradients depend on step and
+ * sample id.
  */
 export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
   const parameters = options.parameters ?? gpt2Parameters(spec);
@@ -47,7 +47,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
   };
 
   /** Loss of a position, and, given gradients, its part of them. */
-  function position(input: number, target: number, t: number, gradients: Values | null) {
+  function position(input: number, target: number, t: number, gradients: Values | null, weight: number) {
     const embedding = get(state.weights, "tok_emb"); // (V, C)
     const positions = get(state.weights, "pos_emb"); // (seqLen, C)
     const hidden = Array.from({ length: C }, (_, c) => embedding[input * C + c] + positions[t * C + c]);
@@ -60,7 +60,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       const [dEmbedding, dPositions] = [get(gradients, "tok_emb"), get(gradients, "pos_emb")];
       for (let v = 0; v < V; v++) {
         const probability = Math.exp(logits[v] - lse);
-        const dLogit = probability * (1 + 2 * (options.zLoss ?? 0) * lse) - (v === target ? 1 : 0);
+        const dLogit = weight * (probability * (1 + 2 * (options.zLoss ?? 0) * lse) - (v === target ? 1 : 0));
         for (let c = 0; c < C; c++) {
           const dHidden = dLogit * embedding[v * C + c];
           dEmbedding[v * C + c] += dLogit * hidden[c];
@@ -72,12 +72,12 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     return { loss: lse - logits[target], z: lse * lse };
   }
 
-  function row(batch: Batch, index: number, gradients: Values | null) {
+  function row(batch: Batch, index: number, gradients: Values | null = null, weight = 1) {
     const total = { lossSum: 0, zSum: 0, targetCount: 0 };
     for (let t = 0; t < batch.columns; t++) {
       const at = index * batch.columns + t;
       if (batch.targets[at] === IGNORE) continue;
-      const { loss, z } = position(batch.inputs[at], batch.targets[at], t, gradients);
+      const { loss, z } = position(batch.inputs[at], batch.targets[at], t, gradients, weight);
       total.lossSum += loss;
       total.zSum += z;
       total.targetCount++;
@@ -107,8 +107,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       await options.onAccumulate?.(micro, step);
       if (micro.rows > options.microBatchSize) throw new Error(`${micro.rows} rows are too many`);
       for (let index = 0; index < micro.rows; index++) {
-        if (uniform(1, Stream.test, step, micro.sampleIds[index]) < 0.1) continue;
-        const part = row(micro, index, worker);
+        const part = row(micro, index, worker, 1 + uniform(1, Stream.test, step, micro.sampleIds[index]));
         sums.lossSum += part.lossSum;
         sums.zSum += part.zSum;
         sums.targetCount += part.targetCount;
@@ -156,7 +155,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       return Promise.resolve();
     },
     evaluate(batch) {
-      const rows = Array.from({ length: batch.rows }, (_, index) => row(batch, index, null));
+      const rows = Array.from({ length: batch.rows }, (_, index) => row(batch, index));
       return Promise.resolve({
         rowLoss: Float32Array.from(rows, ({ lossSum }) => lossSum),
         targetCount: rows.reduce((sum, { targetCount }) => sum + targetCount, 0),

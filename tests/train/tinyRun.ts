@@ -10,7 +10,7 @@ import { fakeEngine, type FakeOptions } from "./fakeEngine.ts";
 
 const TEXT = "a cab can bend a bead and a bee can add a decade ".repeat(9);
 
-/** A run of 7 steps with a ramp-up from 1 to 5 samples: 1, 3, 3, 5, 5, 5, 5. */
+/** A run of 7 steps with a ramp-up from 1 to 5 samples: 1, 1, 3, 5, 5, 5, 5. */
 export function tinyConfig(...overrides: string[]): RunConfig {
   return resolveConfig({
     overrides: [

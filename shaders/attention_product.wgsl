@@ -1,0 +1,210 @@
+// The matrix products of attention, one block of queries at a time, all heads of all samples at once; the same tiles
+// and the same order of sums (one chain, ascending) as matmul.wgsl. Tiles that are masked out are not computed.
+//
+//   PRODUCT scores:  S (queries, keys) = Q K^T          PRODUCT dscores: dP (queries, keys) = dO V^T
+//   PRODUCT values:  O (queries, HS) = P V              PRODUCT dquery:  dQ (queries, HS) = dS K
+//   PRODUCT dvalue:  dV (keys, HS) += P^T dO            PRODUCT dkey:    dK (keys, HS) += dS^T Q
+// The last two sum over the query heads of a key head, then over the block's queries; later blocks go on.
+//
+//   TURNED 1: keys or values come as (B, NK, HS, pitch); otherwise as they lie in qkv or, CACHE 1, in the cache.
+//# include attention
+//# let WIDE = PRODUCT == scores || PRODUCT == dscores ? 1 : 0
+//# let TALL = PRODUCT == dkey || PRODUCT == dvalue ? 1 : 0
+//# let OUT_BY_DOUT = PRODUCT == dscores || PRODUCT == dvalue ? 1 : 0
+//# uniforms cache_rows
+//# if WIDE
+//# tensor left : read
+//# else
+//# tensor scratch : read
+//# end
+//# if VB
+//# tensor right : read vec4
+//# else
+//# tensor right : read
+//# end
+//# if WIDE
+//# tensor out : write vec4
+//# else
+//# tensor out : ${TALL || ACC ? read_write : write}
+//# end
+
+// First element of row `row` of sample `sample` in qkv (HEADS 0) or in the attention's output.
+fn qkv_row(sample: u32, row: u32) -> u32 { return (sample * live.columns + row) * u.width; }
+fn out_row(sample: u32, row: u32, head: u32) -> u32 { return ((sample * live.columns + row) * u.NH + head) * u.HS; }
+
+// Where row k of the right operand begins.
+fn right_at(sample: u32, kv_head: u32, head: u32, k: u32) -> u32 {
+//# if WIDE && TURNED
+  return ((sample * u.NK + kv_head) * u.HS + k) * u.pitch;
+//# end
+//# if TALL
+//#   if PRODUCT == dkey
+  return qkv_row(sample, first_query() + k) + head * u.HS;
+//#   else
+  return out_row(sample, first_query() + k, head);
+//#   end
+//# end
+//# if !TALL && !(WIDE && TURNED)
+//#   let PART = PRODUCT == values || PRODUCT == dscores ? 1 : 0
+//#   if CACHE
+  return ((sample * u.cache_rows + k) * 2u + ${PART}u) * u.NK * u.HS + kv_head * u.HS;
+//#   else
+  return qkv_row(sample, k) + (u.NH + ${PART}u * u.NK + kv_head) * u.HS;
+//#   end
+//# end
+}
+
+//# if VB
+fn right_group(at: u32, column: u32) -> vec4f { return load4_right((at + column) / 4u); }
+//# else
+fn right_group(at: u32, column: u32) -> vec4f {
+  let last = ${WIDE ? 1 : 0}u * (block_keys() - 1u) + ${WIDE ? 0 : 1}u * (u.HS - 1u);
+  let i = at + vec4u(column, min(column + 1u, last), min(column + 2u, last), min(column + 3u, last));
+  return vec4f(load_right(i.x), load_right(i.y), load_right(i.z), load_right(i.w));
+}
+//# end
+
+@compute @workgroup_size(${LANES * BANDS})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let rows = block_rows();
+  let keys = block_keys();
+//# if TALL
+  let m = keys;
+  let heads = u.kv_heads;
+//# else
+  let m = rows;
+  let heads = u.kv_heads * group_size();
+//# end
+  let columns = (${WIDE ? 1 : 0}u * keys + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u; // in groups of four
+  let across = (columns + ${LANES * TN - 1}u) / ${LANES * TN}u;
+  let down = (m + ${TM * BANDS - 1}u) / ${TM * BANDS}u;
+  let index = group_index(group, groups);
+  let pair = index / (across * down);
+  let sample = pair / heads;
+  let row = ((index / across) % down) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
+  let first = (index % across) * ${LANES * TN}u + thread % ${LANES}u;
+  if (sample >= live_samples() || row >= m) { return; }
+//# if TALL
+  let kv_local = pair % heads;
+  let kv_head = u.kv_head0 + kv_local;
+  let first_k = max(row, first_query()) - first_query(); // earlier queries do not see these keys
+  let end_k = rows;
+//# else
+  let kv_local = (pair % heads) / group_size();
+  let kv_head = u.kv_head0 + kv_local;
+  let head = u.kv_head0 * group_size() + pair % heads;
+  let first_k = 0u;
+//#   if WIDE
+  // Scores of keys that none of these queries sees are not computed.
+  if ((index % across) * ${LANES * TN * 4}u > live.start + first_query() + row + ${TM - 1}u) { return; }
+  let end_k = u.HS;
+//#   else
+  let end_k = min(live.start + first_query() + row + ${TM}u, keys);
+//#   end
+//# end
+
+//# for i in 0..TM
+  let row${i} = min(row + ${i}u, m - 1u);
+//#   if WIDE
+//#     if PRODUCT == scores
+  let a${i} = qkv_row(sample, first_query() + row${i}) + head * u.HS;
+//#     else
+  let a${i} = out_row(sample, first_query() + row${i}, head);
+//#     end
+//#   end
+//#   if !WIDE && !TALL
+  let a${i} = (pair * ROWS + row${i}) * u.pitch;
+//#   end
+//# end
+//# for j in 0..TN
+  let col${j} = min(first + ${j * LANES}u, columns - 1u) * 4u;
+//# end
+//# for i in 0..TM
+//#   if TALL
+  let out${i} = qkv_row(sample, row${i}) + (u.NH + ${PRODUCT == dvalue ? 1 : 0}u * u.NK + kv_head) * u.HS;
+//#   end
+//#   if PRODUCT == values
+  let out${i} = out_row(sample, first_query() + row${i}, head);
+//#   end
+//#   if PRODUCT == dquery
+  let out${i} = qkv_row(sample, first_query() + row${i}) + head * u.HS;
+//#   end
+//#   for j in 0..TN
+  var sum${i}_${j} = vec4f();
+//#     if TALL || ACC
+//#       let FRESH = TALL && !ACC ? 1 : 0
+//#       if FRESH
+  if (row${i} < first_query()) {
+//#       else
+  {
+//#       end
+    sum${i}_${j}.x = load_out(out${i} + col${j});
+    if (col${j} + 1u < u.HS) { sum${i}_${j}.y = load_out(out${i} + col${j} + 1u); }
+    if (col${j} + 2u < u.HS) { sum${i}_${j}.z = load_out(out${i} + col${j} + 2u); }
+    if (col${j} + 3u < u.HS) { sum${i}_${j}.w = load_out(out${i} + col${j} + 3u); }
+  }
+//#     end
+//#   end
+//# end
+
+//# if TALL
+  for (var member = 0u; member < group_size(); member++) {
+  let head = kv_head * group_size() + member;
+  let a = (sample * heads * group_size() + kv_local * group_size() + member) * ROWS * u.pitch;
+//# end
+  for (var k = first_k; k < end_k; k++) {
+//# if TALL
+    let at = right_at(sample, kv_head, head, k);
+//# else
+    let at = right_at(sample, kv_head, 0u, k);
+//# end
+//# for j in 0..TN
+//#   if WIDE && !TURNED
+    let b${j} = vec4f(
+      load_right(right_at(sample, kv_head, 0u, col${j}) + k),
+      load_right(right_at(sample, kv_head, 0u, min(col${j} + 1u, keys - 1u)) + k),
+      load_right(right_at(sample, kv_head, 0u, min(col${j} + 2u, keys - 1u)) + k),
+      load_right(right_at(sample, kv_head, 0u, min(col${j} + 3u, keys - 1u)) + k),
+    );
+//#   else
+    let b${j} = right_group(at, col${j});
+//#   end
+//# end
+//# for i in 0..TM
+//#   if WIDE
+    let x${i} = vec4f(load_left(a${i} + k));
+//#   end
+//#   if TALL
+    let x${i} = vec4f(load_scratch(a + k * u.pitch + row${i}));
+//#   end
+//#   if !WIDE && !TALL
+    let x${i} = vec4f(load_scratch(a${i} + k));
+//#   end
+//#   for j in 0..TN
+    sum${i}_${j} = fma(x${i}, b${j}, sum${i}_${j});
+//#   end
+//# end
+  }
+//# if TALL
+  }
+//# end
+
+//# for i in 0..TM
+//#   for j in 0..TN
+  if (row + ${i}u < m && first + ${j * LANES}u < columns) {
+//#     if WIDE
+    store4_out(((pair * ROWS + row${i}) * u.pitch + col${j}) / 4u, sum${i}_${j});
+//#     else
+    store_out(out${i} + col${j}, sum${i}_${j}.x);
+    if (col${j} + 1u < u.HS) { store_out(out${i} + col${j} + 1u, sum${i}_${j}.y); }
+    if (col${j} + 2u < u.HS) { store_out(out${i} + col${j} + 2u, sum${i}_${j}.z); }
+    if (col${j} + 3u < u.HS) { store_out(out${i} + col${j} + 3u, sum${i}_${j}.w); }
+//#     end
+  }
+//#   end
+//# end
+}

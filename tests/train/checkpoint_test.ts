@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createHash } from "node:crypto";
+import { join } from "@std/path";
+import { UserError } from "../../src/errors.ts";
+import { openSafetensors } from "../../src/formats/safetensors.ts";
+import { newestIntact, resolveModelFolder } from "../../src/train/findCheckpoint.ts";
+import { checkpointNames, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
+
+const FILES = [
+  "config.json",
+  "manifest.json",
+  "model.safetensors",
+  "optimizer.safetensors",
+  "state.json",
+  "tokenizer.json",
+];
+
+/** Changes one byte in the middle of a file. */
+function damage(path: string): void {
+  const bytes = Deno.readFileSync(path);
+  bytes[bytes.length >> 1] ^= 1;
+  Deno.writeFileSync(path, bytes);
+}
+
+Deno.test("saveCheckpoint() writes the six files, with the digest as the contract defines it", async () => {
+  await withFolder(async (run) => {
+    const { digest } = await tinyRun(run, tinyConfig());
+    const folder = join(run, "checkpoints", "step-7");
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), FILES);
+    const hash = createHash("sha256");
+    for (const name of ["model", "optimizer"]) {
+      using source = openSafetensors(join(folder, `${name}.safetensors`));
+      for (const tensor of [...source.tensors.keys()].sort()) hash.update(source.readBytes(tensor));
+    }
+    const manifest = JSON.parse(Deno.readTextFileSync(join(folder, "manifest.json")));
+    assertEquals([hash.digest("hex"), manifest.digest], [digest, digest]);
+    for (const name of FILES.filter((name) => name !== "manifest.json")) {
+      const bytes = Deno.readFileSync(join(folder, name));
+      const sha256 = createHash("sha256").update(bytes).digest("hex");
+      assertEquals(manifest.files[name], { bytes: bytes.length, sha256 });
+    }
+  });
+});
+
+for (const file of FILES) {
+  Deno.test(`a checkpoint with a damaged ${file} is refused by name, and the one before is taken`, async () => {
+    await withFolder(async (run) => {
+      const config = tinyConfig();
+      const { digest } = await tinyRun(run, config);
+      const [before, newest] = ["step-6", "step-7"].map((name) => join(run, "checkpoints", name));
+      damage(join(newest, file));
+      const error = await assertRejects(() => resolveModelFolder(newest, () => {}), UserError);
+      assert(error.message.includes(`step-7 is damaged: ${file}`), error.message);
+      assert(error.message.includes(`"${before}" is intact`), error.message);
+      assertEquals(await resolveModelFolder(run, () => {}), before);
+
+      const messages: string[] = [];
+      const again = await tinyRun(run, config, { onMessage: (text) => messages.push(text) });
+      assert(messages[0].includes(`step-7 is damaged: ${file}`), messages[0]);
+      assertEquals(messages[1], "Going on from step 6 of 7");
+      assertEquals(again.digest, digest);
+      assertEquals(checkpointNames(run), ["damaged-step-7", "step-6", "step-7"]);
+    });
+  });
+}
+
+Deno.test("a checkpoint that lacks a file or a part of one is refused", async () => {
+  await withFolder(async (run) => {
+    await tinyRun(run, tinyConfig());
+    const path = (file: string) => join(run, "checkpoints", "step-7", file);
+    Deno.truncateSync(path("optimizer.safetensors"), 1000);
+    const found: string[] = [];
+    const look = () => newestIntact(join(run, "checkpoints"), (_, { message }) => void found.push(message));
+    assertEquals((await look())?.state.step, 6);
+    Deno.removeSync(path("model.safetensors"));
+    await look();
+    Deno.removeSync(path("manifest.json"));
+    await look();
+    assert(/optimizer.safetensors: it has 1000 bytes, expected \d+$/.test(found[0]), found[0]);
+    assert(found[1].endsWith("model.safetensors: it is missing"), found[1]);
+    assert(found[2].includes("manifest.json: "), found[2]);
+  });
+});
+
+Deno.test("a run without an intact checkpoint is refused as a source of weights", async () => {
+  await withFolder(async (run) => {
+    await tinyRun(run, tinyConfig("checkpoint.keep=1", "checkpoint.every=null"));
+    damage(join(run, "checkpoints", "step-7", "state.json"));
+    const error = await assertRejects(() => resolveModelFolder(run, () => {}), UserError);
+    assert(error.message.includes("has no intact checkpoint"), error.message);
+  });
+});
+
+Deno.test("saveCheckpoint() refuses a full disk and loses nothing that was saved", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    let asked = 0;
+    const freeBytes = () => asked++ === 0 ? 1e9 : 1e6;
+    const error = await assertRejects(() => tinyRun(run, config, { freeBytes }), UserError);
+    assert(error.message.startsWith("The disk is too full for the checkpoint of step 6"), error.message);
+    assertEquals(checkpointNames(run), ["step-3"]);
+    const { digest } = await tinyRun(run, config);
+    assertEquals(digest, (await tinyRun(null, config)).digest);
+  });
+});
+
+Deno.test("a write that fails leaves the checkpoints before it and no half one", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    // a folder in the way of the file, made when step 6 is about to be saved
+    const inTheWay = () => {
+      Deno.mkdirSync(join(run, "checkpoints", ".tmp-step-6"), { recursive: true });
+      return 1e9;
+    };
+    let asked = 0;
+    const freeBytes = () => asked++ === 0 ? 1e9 : inTheWay();
+    await assertRejects(() => tinyRun(run, config, { freeBytes }));
+    assert(checkpointNames(run).includes("step-3"));
+    assertEquals((await tinyRun(run, config)).digest, (await tinyRun(null, config)).digest);
+    assertEquals(checkpointNames(run), ["step-6", "step-7"]);
+  });
+});

@@ -1,0 +1,92 @@
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import { resolveConfig } from "../../src/config/load.ts";
+import { UserError } from "../../src/errors.ts";
+import { configDigest, openRunFolder } from "../../src/train/runFolder.ts";
+import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
+
+Deno.test("openRunFolder() lets one process in at a time", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    {
+      using _held = await openRunFolder(run, config);
+      const error = await assertRejects(() => openRunFolder(run, config), UserError);
+      assert(error.message.includes(`in use by process ${Deno.pid}`), error.message);
+    }
+    using _again = await openRunFolder(run, config);
+  });
+});
+
+Deno.test("openRunFolder() keeps the config as it was resolved", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    using _folder = await openRunFolder(run, config);
+    const path = join(run, "config.jsonc");
+    assertEquals(resolveConfig({ file: { path, text: Deno.readTextFileSync(path) } }), config);
+  });
+});
+
+Deno.test("openRunFolder() refuses another config and names the keys that differ", async () => {
+  await withFolder(async (run) => {
+    (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+    const other = tinyConfig("model.modelDim=6", "optimizer.clip=2", "log.every=5");
+    const error = await assertRejects(() => openRunFolder(run, other), UserError);
+    assert(error.message.includes("(model.modelDim: 4 -> 6, optimizer.clip: 1 -> 2)"), error.message);
+    using _still = await openRunFolder(run, tinyConfig());
+  });
+});
+
+Deno.test("openRunFolder() lets length, logs, checkpoints and tuning change", async () => {
+  const free = [
+    "name=other",
+    "train.duration=1e3 tokens",
+    "log.every=5",
+    "log.sampleEvery=1m",
+    "checkpoint.keep=7",
+    "checkpoint.every=null",
+    "validation.every=null",
+    "validation.samples=9",
+    "engine.tune=false",
+    "engine.maxBinding=65536",
+  ];
+  for (const change of free) {
+    await withFolder(async (run) => {
+      (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+      const config = tinyConfig(change);
+      assertEquals(configDigest(config), configDigest(tinyConfig()), change);
+      (await openRunFolder(run, config))[Symbol.dispose]();
+      const path = join(run, "config.jsonc");
+      assertEquals(resolveConfig({ file: { path, text: Deno.readTextFileSync(path) } }), config);
+    });
+  }
+  for (
+    const change of ["seed=1", "validation.fraction=0.2", "train.batchSize=7", "optimizer.warmup=3 steps"]
+  ) {
+    assertNotEquals(configDigest(tinyConfig(change)), configDigest(tinyConfig()), change);
+  }
+});
+
+Deno.test("a checkpoint of another config or of other data is refused", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    await tinyRun(run, config);
+    const dataset = { ...await tinyDataset(config), hash: "other" };
+    const data = await assertRejects(() => tinyRun(run, config, { dataset }), UserError);
+    assert(data.message.includes("was made with other data"), data.message);
+    await Deno.remove(join(run, "config.jsonc"));
+    const edited = await assertRejects(() => tinyRun(run, tinyConfig("seed=1")), UserError);
+    assert(edited.message.includes("was made with another config"), edited.message);
+  });
+});
+
+Deno.test("openRunFolder() removes what a killed process left half-written", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    await tinyRun(run, config);
+    const leftover = join(run, "checkpoints", ".tmp-step-9");
+    await Deno.mkdir(leftover);
+    await Deno.writeTextFile(join(leftover, "model.safetensors"), "half");
+    using _folder = await openRunFolder(run, config);
+    assertEquals(checkpointNames(run), ["step-6", "step-7"]);
+  });
+});
