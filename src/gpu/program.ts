@@ -39,6 +39,8 @@ export class Runtime {
   readonly #live: GPUBuffer;
   readonly #arenas = new Map<Arena, GPUBuffer[]>();
   readonly #pool: GPUBuffer[] = [];
+  /** Pooled buffers of later programs that needed larger ones. */
+  readonly #outgrown: GPUBuffer[] = [];
   readonly #uniformBuffers: GPUBuffer[] = [];
 
   constructor(gpu: Gpu) {
@@ -50,10 +52,13 @@ export class Runtime {
     });
   }
 
+  #buffers(): GPUBuffer[] {
+    return [...[...this.#arenas.values()].flat(), ...this.#pool, ...this.#outgrown, ...this.#uniformBuffers, this.#live];
+  }
+
   /** Bytes of all buffers made so far. */
   get bytes(): number {
-    const buffers = [...[...this.#arenas.values()].flat(), ...this.#pool, ...this.#uniformBuffers, this.#live];
-    return buffers.reduce((sum, { size }) => sum + size, 0);
+    return this.#buffers().reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Makes the buffers of an arena; they start as zeros. @throws UserError if memory runs out. */
@@ -73,10 +78,17 @@ export class Runtime {
    * the largest k-th buffer of any of them.
    */
   async load(placements: readonly Placement[], onCompile?: (done: number, total: number) => void): Promise<Program[]> {
-    const most = Math.max(...placements.map(({ bufferBytes }) => bufferBytes.length));
-    for (let k = 0; k < most; k++) {
-      const size = Math.max(...placements.map(({ bufferBytes }) => bufferBytes[k] ?? 0));
-      this.#pool.push(await this.#createBuffer("activations", size, GPUBufferUsage.STORAGE));
+    const pool: GPUBuffer[] = [];
+    for (const [k, size] of poolBytes(placements).entries()) {
+      // Programs that are loaded later use what is there where it is large enough.
+      const there = this.#pool[k];
+      if (there !== undefined && there.size >= size) {
+        pool.push(there);
+        continue;
+      }
+      pool.push(await this.#createBuffer("activations", size, GPUBufferUsage.STORAGE));
+      if (there === undefined) this.#pool[k] = pool[k];
+      else this.#outgrown.push(pool[k]);
     }
     const kernels = new Map<string, Kernel>();
     for (const { segments } of placements) {
@@ -88,20 +100,16 @@ export class Runtime {
       onCompile?.(++done, kernels.size);
     }
     const programs = [];
-    for (const placement of placements) programs.push(await this.#bind(placement));
+    for (const placement of placements) programs.push(await this.#bind(placement, pool));
     return programs;
   }
 
-  async #bind(placement: Placement): Promise<Program> {
+  async #bind(placement: Placement, pool: readonly GPUBuffer[]): Promise<Program> {
     const { device } = this.#gpu;
-    const dispatches = placement.segments.flatMap(({ dispatches }) => dispatches);
     const stride = ALIGNMENT; // bytes of uniforms per dispatch
-    const uniforms = new ArrayBuffer(dispatches.length * stride);
-    const uniformBuffer = await this.#createBuffer(
-      "uniforms",
-      Math.max(uniforms.byteLength, stride),
-      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    );
+    const uniforms = new ArrayBuffer(uniformBytes(placement));
+    const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
+    const uniformBuffer = await this.#createBuffer("uniforms", uniforms.byteLength, usage);
     this.#uniformBuffers.push(uniformBuffer);
     let index = 0;
     const segments = [];
@@ -109,7 +117,7 @@ export class Runtime {
       const commands: Command[] = [];
       for (const dispatch of segment.dispatches) {
         const { kernel, slices, groups } = dispatch;
-        const bound = slices.map((slice) => this.#window(slice, placement.bufferOf.bind(placement), index));
+        const bound = slices.map((slice) => this.#window(slice, (s) => pool[placement.bufferOf(s, index)]));
         checkOverlap(kernel, bound);
         const view = new DataView(uniforms, index * stride, stride);
         kernel.fields.forEach(({ type }, i) => {
@@ -134,16 +142,16 @@ export class Runtime {
       }
       segments.push({ name: segment.name, commands });
     }
-    if (uniforms.byteLength > 0) device.queue.writeBuffer(uniformBuffer, 0, uniforms);
+    device.queue.writeBuffer(uniformBuffer, 0, uniforms);
     return { segments };
   }
 
   /** The binding of a slice: it starts at an aligned byte, `at` elements before the slice. */
-  #window(slice: Slice, bufferOf: (slice: Slice, index: number) => number, index: number) {
+  #window(slice: Slice, pooled: (slice: Slice) => GPUBuffer) {
     const { tensor } = slice;
     const bytes = BYTES_PER_ELEMENT[tensor.dtype];
     const buffer = tensor.place === null
-      ? this.#pool[bufferOf(slice, index)]
+      ? pooled(slice)
       : this.#arenaBuffers(tensor.place.arena)[tensor.place.buffer];
     const start = (tensor.place?.offset ?? 0) + slice.at * bytes;
     const offset = start - (start % ALIGNMENT);
@@ -273,7 +281,7 @@ export class Runtime {
   }
 
   /** Waits for the queue and copies a slice of an arena's tensor to the host. */
-  async read({ tensor, at, length }: Slice): Promise<Float32Array> {
+  async read({ tensor, at, length }: Slice): Promise<Float32Array<ArrayBuffer>> {
     return new Float32Array((await this.#readSlice({ tensor, at, length })).buffer);
   }
 
@@ -313,10 +321,19 @@ export class Runtime {
   }
 
   close(): void {
-    for (const buffer of [...[...this.#arenas.values()].flat(), ...this.#pool, ...this.#uniformBuffers, this.#live]) {
-      buffer.destroy();
-    }
+    for (const buffer of this.#buffers()) buffer.destroy();
   }
+}
+
+/** Bytes of the pooled buffers that programs need which run one after the other. */
+export function poolBytes(placements: readonly Placement[]): number[] {
+  const most = Math.max(...placements.map(({ bufferBytes }) => bufferBytes.length));
+  return Array.from({ length: most }, (_, k) => Math.max(...placements.map(({ bufferBytes }) => bufferBytes[k] ?? 0)));
+}
+
+/** Bytes of a program's uniforms. */
+export function uniformBytes({ segments }: Placement): number {
+  return Math.max(segments.reduce((sum, { dispatches }) => sum + dispatches.length, 0), 1) * ALIGNMENT;
 }
 
 /** A dispatch may bind a range for writing only if no other binding of it touches the same buffer. */

@@ -53,6 +53,13 @@ export class Tensor {
   whole(): Slice {
     return { tensor: this, at: 0, length: this.size };
   }
+
+  /** The first `rows` rows, as a tensor in the same place; only for tensors of an arena. */
+  part(rows: number): Tensor {
+    const tensor = new Tensor(this.name, [rows, ...this.shape.slice(1)], this.dtype);
+    tensor.place = this.place;
+    return tensor;
+  }
 }
 
 /** Elements `at` to `at + length` of a tensor: what a dispatch binds. */
@@ -98,6 +105,18 @@ export class Arena {
     const twin = new Arena(name, this.maxBuffer);
     for (const tensor of this.tensors) twin.add(tensor.name, tensor.shape, tensor.dtype);
     return twin;
+  }
+
+  /** Each buffer as one flat tensor of f32: tensors and the zeros between them. */
+  flat(): Tensor[] {
+    return this.buffers.map((bytes, buffer) => this.stretch(buffer, 0, bytes));
+  }
+
+  /** A stretch of a buffer as a flat tensor of f32. */
+  stretch(buffer: number, offset: number, bytes: number): Tensor {
+    const tensor = new Tensor(this.name, [bytes / BYTES_PER_ELEMENT.f32]);
+    tensor.place = { arena: this, buffer, offset };
+    return tensor;
   }
 
   get bytes(): number {

@@ -18,11 +18,6 @@ const KINDS = {
 
 export type Activation = keyof typeof KINDS;
 
-/** Does this activation take (M, 2F) and give (M, F)? */
-export function isGated(activation: Activation): boolean {
-  return KINDS[activation].gated;
-}
-
 /** x (M, F), or (M, 2F) where gated -> (M, F). */
 export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
   const { kind, gated } = KINDS[name];

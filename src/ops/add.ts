@@ -1,6 +1,6 @@
 import addText from "../../shaders/add.wgsl" with { type: "text" };
 import type { Recorder } from "../gpu/recorder.ts";
-import { Tensor } from "../gpu/tensor.ts";
+import type { Tensor } from "../gpu/tensor.ts";
 import type { GradientTarget, Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
@@ -31,9 +31,9 @@ export function addInto(recorder: Recorder, { tensor, accumulate }: GradientTarg
   addRows(recorder, tensor, values, accumulate, true);
 }
 
-/** sum += values for tensors of any shape that are no tokens' rows: gradient arenas. */
+/** sum += values for flat tensors that are no tokens' rows: gradient arenas. */
 export function addAll(recorder: Recorder, sum: Tensor, values: Tensor): void {
-  addRows(recorder, flat(sum), flat(values), 1, false);
+  addRows(recorder, sum, values, 1, false);
 }
 
 function addRows(recorder: Recorder, out: Tensor, a: Tensor, accumulate: number, live: boolean): void {
@@ -47,11 +47,4 @@ function addRows(recorder: Recorder, out: Tensor, a: Tensor, accumulate: number,
       flops: accumulate * (to - from) * C,
     });
   });
-}
-
-/** The same values as one column, so that windows may be cut anywhere. */
-export function flat(tensor: Tensor): Tensor {
-  const view = new Tensor(tensor.name, [tensor.size], tensor.dtype);
-  view.place = tensor.place;
-  return view;
 }

@@ -9,12 +9,16 @@ import { matmul, matrix } from "./matmul.ts";
  * @param x (M, K), M tokens
  * @param weight (N, K)
  * @param bias (N), or null
- * @returns (M, N)
+ * @param y where to write; by default a tensor of its own
+ * @returns y (M, N)
  */
-export function linear(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
-  const [M] = x.shape;
-  const [N] = weight.shape;
-  const y = graph.tensor(weight.name.replace(/\.weight$/, ""), [M, N]); // (M, N)
+export function linear(
+  graph: Graph,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  y: Tensor = graph.tensor(weight.name.replace(/\.weight$/, ""), [x.shape[0], weight.shape[0]]),
+): Tensor {
   matmul(graph, {
     out: matrix(y),
     a: matrix(x),

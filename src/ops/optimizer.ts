@@ -1,7 +1,7 @@
 import adamwText from "../../shaders/adamw.wgsl" with { type: "text" };
 import normText from "../../shaders/gradient_norm.wgsl" with { type: "text" };
 import type { Recorder } from "../gpu/recorder.ts";
-import { alignUp, type Arena, BYTES_PER_ELEMENT, rowWindows, Tensor } from "../gpu/tensor.ts";
+import { alignUp, type Arena, rowWindows, type Tensor } from "../gpu/tensor.ts";
 import { shader } from "./rowwise.ts";
 
 const normSource = shader("gradient_norm.wgsl", normText);
@@ -59,13 +59,6 @@ function stretches(arena: Arena, decays: (tensor: Tensor) => boolean): Stretch[]
   return found;
 }
 
-/** The same stretch in another arena of the same layout, as a tensor. */
-function view(arena: Arena, { buffer, offset, bytes }: Stretch): Tensor {
-  const tensor = new Tensor(arena.name, [bytes / BYTES_PER_ELEMENT.f32]);
-  tensor.place = { arena, buffer, offset };
-  return tensor;
-}
-
 /** Records the update: gradient norm, clipping, verdict, AdamW. The padding between tensors is 0 and stays 0. */
 export function recordUpdate(recorder: Recorder, state: OptimizerState, options: OptimizerOptions): void {
   const parts = stretches(state.gradients, options.decays);
@@ -76,7 +69,7 @@ export function recordUpdate(recorder: Recorder, state: OptimizerState, options:
     let block0 = 0;
     let isFirst = true;
     for (const part of parts) {
-      const gradients = view(state.gradients, part);
+      const gradients = state.gradients.stretch(part.buffer, part.offset, part.bytes);
       for (const { from, to } of windowsOf(part)) {
         const blocks = Math.ceil((to - from) / BLOCK);
         recorder.dispatch(normSource.kernel({ STEP: "blocks", FIRST: isFirst }), {
@@ -99,7 +92,7 @@ export function recordUpdate(recorder: Recorder, state: OptimizerState, options:
   recorder.segment("adamw", () => {
     for (const part of parts) {
       const [gradients, weights, moment1, moment2] = [state.gradients, state.weights, state.moment1, state.moment2]
-        .map((arena) => view(arena, part));
+        .map((arena) => arena.stretch(part.buffer, part.offset, part.bytes));
       for (const { from, to } of windowsOf(part)) {
         recorder.dispatch(adamwSource.kernel(), {
           tensors: {

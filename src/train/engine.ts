@@ -30,6 +30,13 @@ export interface Engine {
 
   /** Sums over the targets of a batch, without dropout: forward only. Waits for the result. */
   evaluate(batch: Batch): Promise<LossSums>;
+  /** Logits (rows * columns, V) of a batch of at most microBatchSize rows, without dropout. */
+  logits(batch: Batch): Promise<Float32Array>;
+  /**
+   * Logits (V) of the token after `tokens`, which stand at positions `start` on; what was given for the positions before
+   * is remembered.
+   */
+  next(tokens: Int32Array, start: number): Promise<Float32Array>;
   /** Waits until all that was queued is done. */
   idle(): Promise<void>;
   /** Frees the GPU's memory; the engine is of no use after. */
@@ -70,6 +77,8 @@ export interface EngineReport {
   readonly isSoftware: boolean;
   /** Rows of the largest micro-batch. */
   readonly microBatchSize: number;
+  /** Tokens in a row. */
+  readonly columns: number;
   readonly parameters: readonly ParameterInfo[];
   readonly bytes: { weights: number; gradients: number; moments: number; activations: number; total: number };
   /** Of a whole forward and backward of one token. */

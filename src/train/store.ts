@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import library from "../../deno.json" with { type: "json" };
 import { deriveModel, type ModelSpec, type RunSpec } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -6,7 +7,6 @@ import { readTokenizer } from "../data/tokenizers/load.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
-import library from "../../deno.json" with { type: "json" };
 import { initialValues } from "../model/init.ts";
 import { listCheckpoints, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
@@ -107,7 +107,7 @@ export function openStore(options: StoreOptions): Store {
     resume: () => load(),
 
     async rollBack() {
-      const state = await load(isRegular);
+      const state = await load(isRegular) ?? await load(); // any, where checkpoint.every has changed since
       if (folder === null || state === null) {
         throw new Error("a run that can roll back has a checkpoint from its start on");
       }
@@ -164,9 +164,8 @@ function checkIdentity(
   for (const key of ["configDigest", "dataHash", "numericMode"] as const) {
     if (state[key] === now[key]) continue;
     throw new UserError(
-      `Checkpoint ${quote(path)} was made with ${
-        what[key]
-      }; set it back, or choose another name for the run (name=...)`,
+      `Checkpoint ${quote(path)} was made with ${what[key]}; ` +
+        "set it back, or choose another name for the run (name=...)",
     );
   }
 }

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
-import { type InitOptions, initialValues } from "../../src/model/init.ts";
+import { initialValues, type InitOptions } from "../../src/model/init.ts";
 
 const OPTIONS: InitOptions = { seed: 7, initStd: 0.02, scaledResidualInit: true, numLayers: 8 };
 
@@ -9,7 +9,10 @@ function standardDeviation(values: Float32Array): number {
 }
 
 Deno.test("initialValues() sets norm weights to 1 and biases to 0", () => {
-  assertEquals(initialValues({ name: "final_norm.weight", shape: [3] }, OPTIONS), new Float32Array([1, 1, 1]));
+  assertEquals(
+    initialValues({ name: "final_norm.weight", shape: [3] }, OPTIONS),
+    new Float32Array([1, 1, 1]),
+  );
   assertEquals(initialValues({ name: "final_norm.bias", shape: [3] }, OPTIONS), new Float32Array(3));
   assertEquals(initialValues({ name: "blocks.0.attn.qkv.bias", shape: [3] }, OPTIONS), new Float32Array(3));
 });

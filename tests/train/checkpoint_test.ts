@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
+import { deriveModel } from "../../src/config/derive.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
+import type { Engine } from "../../src/train/engine.ts";
 import { newestIntact, resolveModelFolder } from "../../src/train/findCheckpoint.ts";
-import { checkpointNames, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
+import { fakeEngine } from "./fakeEngine.ts";
+import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
 const FILES = [
   "config.json",
@@ -104,19 +107,36 @@ Deno.test("saveCheckpoint() refuses a full disk and loses nothing that was saved
   });
 });
 
-Deno.test("a write that fails leaves the checkpoints before it and no half one", async () => {
+Deno.test("a save that fails half-way leaves the checkpoints before it and no half one", async () => {
   await withFolder(async (run) => {
     const config = tinyConfig();
-    // a folder in the way of the file, made when step 6 is about to be saved
-    const inTheWay = () => {
-      Deno.mkdirSync(join(run, "checkpoints", ".tmp-step-6"), { recursive: true });
-      return 1e9;
+    const dataset = await tinyDataset(config);
+    const spec = deriveModel(config.model, dataset.tokenizer.vocabSize);
+    const real = fakeEngine(spec, { microBatchSize: 2, zLoss: config.model.zLoss });
+    let moments = 0;
+    const engine: Engine = {
+      ...real,
+      read(kind, name) {
+        if (kind === "moment2" && ++moments > real.report.parameters.length) {
+          return Promise.reject(new Error("the device was lost"));
+        }
+        return real.read(kind, name);
+      },
     };
-    let asked = 0;
-    const freeBytes = () => asked++ === 0 ? 1e9 : inTheWay();
-    await assertRejects(() => tinyRun(run, config, { freeBytes }));
-    assert(checkpointNames(run).includes("step-3"));
+    await assertRejects(() => tinyRun(run, config, { engine, dataset }), Error, "the device was lost");
+    assertEquals(checkpointNames(run), ["step-3"]);
     assertEquals((await tinyRun(run, config)).digest, (await tinyRun(null, config)).digest);
     assertEquals(checkpointNames(run), ["step-6", "step-7"]);
+  });
+});
+
+Deno.test("a manifest that was changed by hand is refused", async () => {
+  await withFolder(async (run) => {
+    const { digest } = await tinyRun(run, tinyConfig());
+    const path = join(run, "checkpoints", "step-7", "manifest.json");
+    Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replace(digest, "0".repeat(64)));
+    const messages: string[] = [];
+    await resolveModelFolder(run, (text) => messages.push(text));
+    assertEquals(messages, ["Checkpoint step-7 is damaged: manifest.json: its checksum differs"]);
   });
 });

@@ -13,6 +13,7 @@ export interface FakeOptions {
   readonly isPoisoned?: (micro: Batch, step: number) => boolean;
   /** Called as a micro-batch comes, before its work. */
   readonly onAccumulate?: (micro: Batch, step: number) => void | Promise<void>;
+  readonly onEvaluate?: () => void;
 }
 
 /** An engine whose weights can be looked at. */
@@ -46,8 +47,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     return found;
   };
 
-  /** Loss of a position, and, given gradients, its part of them. */
-  function position(input: number, target: number, t: number, gradients: Values | null, weight: number) {
+  function forward(input: number, t: number) {
     const embedding = get(state.weights, "tok_emb"); // (V, C)
     const positions = get(state.weights, "pos_emb"); // (seqLen, C)
     const hidden = Array.from({ length: C }, (_, c) => embedding[input * C + c] + positions[t * C + c]);
@@ -55,6 +55,12 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       { length: V },
       (_, v) => hidden.reduce((sum, x, c) => sum + x * embedding[v * C + c], 0),
     );
+    return { embedding, hidden, logits };
+  }
+
+  /** Loss of a position, and, given gradients, its part of them. */
+  function position(input: number, target: number, t: number, gradients: Values | null, weight: number) {
+    const { embedding, hidden, logits } = forward(input, t);
     const lse = Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit), 0));
     if (gradients !== null) {
       const [dEmbedding, dPositions] = [get(gradients, "tok_emb"), get(gradients, "pos_emb")];
@@ -91,6 +97,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       adapter: options.adapter ?? "fake",
       isSoftware: true,
       microBatchSize: options.microBatchSize,
+      columns: spec.seqLen,
       parameters,
       bytes: { weights: 0, gradients: 0, moments: 0, activations: 0, total: 0 },
       flopsPerToken: 6 * V * C,
@@ -155,12 +162,21 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       return Promise.resolve();
     },
     evaluate(batch) {
+      options.onEvaluate?.();
       const rows = Array.from({ length: batch.rows }, (_, index) => row(batch, index));
       return Promise.resolve({
         rowLoss: Float32Array.from(rows, ({ lossSum }) => lossSum),
         targetCount: rows.reduce((sum, { targetCount }) => sum + targetCount, 0),
       });
     },
+    logits: ({ inputs, columns }) =>
+      Promise.resolve(
+        Float32Array.from([...inputs].flatMap((input, at) => forward(input, at % columns).logits)),
+      ),
+    next: (tokens, start) =>
+      Promise.resolve(
+        Float32Array.from(forward(tokens[tokens.length - 1], start + tokens.length - 1).logits),
+      ),
     idle: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

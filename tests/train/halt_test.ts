@@ -2,7 +2,15 @@ import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertReject
 import { join } from "@std/path";
 import type { Batch } from "../../src/data/batch.ts";
 import { UserError } from "../../src/errors.ts";
-import { readMetrics, readTree, tinyConfig, type TinyOptions, tinyRun, withFolder } from "./tinyRun.ts";
+import {
+  checkpointNames,
+  readMetrics,
+  readTree,
+  tinyConfig,
+  type TinyOptions,
+  tinyRun,
+  withFolder,
+} from "./tinyRun.ts";
 
 // Batches of tinyConfig(), by sample: 0 | 1 | 2-4 | 5-9 | 10-14 | 15-19 | 20-24
 const contains = (sample: number) => (micro: Batch) => micro.sampleIds.includes(sample);
@@ -121,6 +129,30 @@ Deno.test("policy rollback goes back to the last checkpoint and on with the data
       const last = join("checkpoints", "step-7");
       assertEquals(readTree(join(part, last)), readTree(join(run, last)));
     }
+  });
+});
+
+Deno.test("a rollback is the same where other checkpoints were saved between, and they go", async () => {
+  await withFolder(async (folder) => {
+    const config = tinyConfig("train.nonFinite=rollback", "checkpoint.keep=1");
+    const run = join(folder, "run");
+    const options: TinyOptions = { isPoisoned: contains(16) }; // in step 6
+    const expected = await tinyRun(join(folder, "whole"), config, options);
+    for (const stopped of [5, 6]) { // saves steps 4 and 5 besides 3
+      const controller = new AbortController();
+      await tinyRun(run, config, {
+        signal: controller.signal,
+        onAccumulate: (_, step) => step === stopped ? controller.abort() : undefined,
+      });
+    }
+    assertEquals(checkpointNames(run), ["step-3", "step-5"]);
+    const afterwards: string[][] = [];
+    const result = await tinyRun(run, config, {
+      ...options,
+      onAccumulate: (_, step) => void (step === 4 && afterwards.push(checkpointNames(run))),
+    });
+    assertEquals(afterwards[0], ["step-3"]);
+    assertEquals(result.digest, expected.digest);
   });
 });
 

@@ -28,6 +28,30 @@ for (const virtualWorkers of [1, 3]) {
   });
 }
 
+Deno.test("runTraining() resumes exactly when it was stopped while it validated", async () => {
+  const config = tinyConfig("checkpoint.best=true", "checkpoint.keep=9");
+  await withFolder(async (folder) => {
+    const whole = join(folder, "whole");
+    let evaluations = 0;
+    const expected = await tinyRun(whole, config, { onEvaluate: () => void evaluations++ });
+    for (let stopped = 1; stopped < evaluations; stopped++) {
+      const run = join(folder, `stopped-in-${stopped}`);
+      const controller = new AbortController();
+      let count = 0;
+      const first = await tinyRun(run, config, {
+        signal: controller.signal,
+        onEvaluate: () => ++count === stopped ? controller.abort() : undefined,
+      });
+      assertEquals(first.interrupted, true);
+      const second = await tinyRun(run, config);
+      assertEquals(second, { ...expected, folder: run, finalLoss: second.finalLoss });
+      const last = join("checkpoints", "step-7");
+      assertEquals(readTree(join(run, last)), readTree(join(whole, last)));
+      assertEquals(readMetrics(run), readMetrics(whole));
+    }
+  });
+});
+
 Deno.test("runTraining() has the same digest with and without a folder, and another with another seed", async () => {
   await withFolder(async (folder) => {
     const { digest } = await tinyRun(join(folder, "run"), tinyConfig());
