@@ -54,7 +54,9 @@ export async function openGpu({ device, maxBinding = null }: GpuOptions = {}): P
     info = adapter.info;
     const requiredLimits: Record<string, number> = {};
     for (const name of RAISED) requiredLimits[name] = adapter.limits[name];
-    const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+    const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
+      ? ["timestamp-query"]
+      : [];
     device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
   } else {
     info = device.adapterInfo;
@@ -66,7 +68,9 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
   let failure: Error | null = null;
   device.lost.then(({ reason, message }) => {
     if (reason !== "destroyed") {
-      failure ??= new RetryError(`The GPU was lost (${message || "no reason given"}): start again to resume from the last checkpoint`);
+      failure ??= new RetryError(
+        `The GPU was lost (${message || "no reason given"}): start again to resume from the last checkpoint`,
+      );
     }
   });
   const onError = (event: Event) => {

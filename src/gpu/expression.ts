@@ -11,7 +11,10 @@ export type Scope = ReadonlyMap<string, Constant>;
 const TOKEN = /\s*(?:(\d+)|([A-Za-z_]\w*)|(\|\||&&|==|!=|<=|>=|[-+*/%<>!()?:]))/y;
 
 /** Binary operators, the loosest first. */
-const LEVELS: readonly (readonly string[])[] = [["||"], ["&&"], ["==", "!="], ["<", ">", "<=", ">="], ["+", "-"], [
+const LEVELS: readonly (readonly string[])[] = [["||"], ["&&"], ["==", "!="], ["<", ">", "<=", ">="], [
+  "+",
+  "-",
+], [
   "*",
   "/",
   "%",
@@ -32,7 +35,9 @@ function tokenize(text: string): string[] {
 function apply(operator: string, a: Constant, b: Constant): number {
   if (operator === "==") return Number(a === b);
   if (operator === "!=") return Number(a !== b);
-  if (typeof a !== "number" || typeof b !== "number") throw new Error(`"${a} ${operator} ${b}" needs numbers`);
+  if (typeof a !== "number" || typeof b !== "number") {
+    throw new Error(`"${a} ${operator} ${b}" needs numbers`);
+  }
   switch (operator) {
     case "||":
       return Number(a !== 0 || b !== 0);

@@ -77,7 +77,9 @@ function declarations() {
 
   function tensor(rest: string): string[] {
     const match = /^(\w+)\s*:\s*(read_write|read|write)(?:\s+(vec4|u32|i32))?$/.exec(rest);
-    if (match === null) throw new Error(`expected "tensor name : access [vec4|u32|i32]", found "tensor ${rest}"`);
+    if (match === null) {
+      throw new Error(`expected "tensor name : access [vec4|u32|i32]", found "tensor ${rest}"`);
+    }
     const [, name, access, form = "f32"] = match;
     const binding = FIRST_TENSOR_BINDING + slots.length;
     slots.push({ name, access: access as Access });

@@ -39,7 +39,10 @@ export class Pipelines {
     const pipeline = device.createComputePipeline({
       label: kernel.key,
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module: device.createShaderModule({ label: kernel.key, code: kernel.code }), entryPoint: "main" },
+      compute: {
+        module: device.createShaderModule({ label: kernel.key, code: kernel.code }),
+        entryPoint: "main",
+      },
     });
     const error = await device.popErrorScope();
     if (error !== null) throw new Error(`${kernel.key}: ${locate(error.message, kernel)}`);

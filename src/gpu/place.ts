@@ -65,7 +65,12 @@ function dropUnread(recorder: Recorder) {
     if (isKept) count++;
   });
   const rewrites = new Map<Tensor, number[]>();
-  for (const [tensor, starts] of recorder.rewrites) rewrites.set(tensor, starts.map((start) => newIndex.get(start)!));
+  for (const [tensor, starts] of recorder.rewrites) {
+    rewrites.set(
+      tensor,
+      starts.map((start) => newIndex.get(start)!),
+    );
+  }
   let at = 0;
   const segments = recorder.segments
     .map(({ name, dispatches }) => ({ name, dispatches: dispatches.filter(() => keep[at++]) }))
@@ -73,7 +78,10 @@ function dropUnread(recorder: Recorder) {
   return { segments, dispatches: segments.flatMap(({ dispatches }) => dispatches), rewrites };
 }
 
-function findLives(dispatches: readonly Dispatch[], rewrites: ReadonlyMap<Tensor, number[]>): Map<Tensor, Life[]> {
+function findLives(
+  dispatches: readonly Dispatch[],
+  rewrites: ReadonlyMap<Tensor, number[]>,
+): Map<Tensor, Life[]> {
   const lives = new Map<Tensor, Life[]>();
   dispatches.forEach(({ kernel, slices }, index) => {
     slices.forEach(({ tensor }, s) => {
@@ -81,9 +89,13 @@ function findLives(dispatches: readonly Dispatch[], rewrites: ReadonlyMap<Tensor
       const own = lives.get(tensor) ?? [];
       lives.set(tensor, own);
       const last = own.at(-1);
-      const restart = (rewrites.get(tensor) ?? []).some((start) => start <= index && (last?.start ?? 0) < start);
+      const restart = (rewrites.get(tensor) ?? []).some((start) =>
+        start <= index && (last?.start ?? 0) < start
+      );
       if (last === undefined || restart) {
-        if (kernel.slots[s].access === "read") throw new Error(`${tensor.name} is read before it is written (${kernel.key})`);
+        if (kernel.slots[s].access === "read") {
+          throw new Error(`${tensor.name} is read before it is written (${kernel.key})`);
+        }
         own.push({ tensor, start: index, end: index });
       } else {
         last.end = index;

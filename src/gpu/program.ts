@@ -6,7 +6,7 @@ import type { Gpu } from "./device.ts";
 import { FIRST_TENSOR_BINDING, type Kernel, type Live, LIVE_BYTES, LIVE_FIELDS } from "./kernel.ts";
 import { type Placement } from "./place.ts";
 import type { Dispatch, GroupCount } from "./recorder.ts";
-import { ALIGNMENT, alignUp, type Arena, BYTES_PER_ELEMENT, type Slice } from "./tensor.ts";
+import { ALIGNMENT, type Arena, BYTES_PER_ELEMENT, type Slice } from "./tensor.ts";
 
 interface Command {
   readonly pipeline: GPUComputePipeline;
@@ -53,7 +53,13 @@ export class Runtime {
   }
 
   #buffers(): GPUBuffer[] {
-    return [...[...this.#arenas.values()].flat(), ...this.#pool, ...this.#outgrown, ...this.#uniformBuffers, this.#live];
+    return [
+      ...[...this.#arenas.values()].flat(),
+      ...this.#pool,
+      ...this.#outgrown,
+      ...this.#uniformBuffers,
+      this.#live,
+    ];
   }
 
   /** Bytes of all buffers made so far. */
@@ -70,14 +76,20 @@ export class Runtime {
   }
 
   #createBuffer(label: string, size: number, usage: number): Promise<GPUBuffer> {
-    return this.#gpu.scoped(`${label} (${size} bytes)`, () => this.#gpu.device.createBuffer({ label, size, usage }));
+    return this.#gpu.scoped(
+      `${label} (${size} bytes)`,
+      () => this.#gpu.device.createBuffer({ label, size, usage }),
+    );
   }
 
   /**
    * Makes programs ready to run. They run one after the other, so they share one pool: its k-th buffer is as large as
    * the largest k-th buffer of any of them.
    */
-  async load(placements: readonly Placement[], onCompile?: (done: number, total: number) => void): Promise<Program[]> {
+  async load(
+    placements: readonly Placement[],
+    onCompile?: (done: number, total: number) => void,
+  ): Promise<Program[]> {
     const pool: GPUBuffer[] = [];
     for (const [k, size] of poolBytes(placements).entries()) {
       // Programs that are loaded later use what is there where it is large enough.
@@ -92,7 +104,9 @@ export class Runtime {
     }
     const kernels = new Map<string, Kernel>();
     for (const { segments } of placements) {
-      for (const { dispatches } of segments) for (const { kernel } of dispatches) kernels.set(kernel.key, kernel);
+      for (const { dispatches } of segments) {
+        for (const { kernel } of dispatches) kernels.set(kernel.key, kernel);
+      }
     }
     let done = 0;
     for (const kernel of kernels.values()) {
@@ -158,7 +172,9 @@ export class Runtime {
     // Whole groups of four values, so that a kernel may read the last group as one; allocations are padded.
     const size = Math.min(Math.ceil((start - offset + slice.length * bytes) / 16) * 16, buffer.size - offset);
     if (size > this.#gpu.limits.maxBinding) {
-      throw new Error(`${tensor.name}: a window of ${size} bytes exceeds the binding limit of ${this.#gpu.limits.maxBinding}`);
+      throw new Error(
+        `${tensor.name}: a window of ${size} bytes exceeds the binding limit of ${this.#gpu.limits.maxBinding}`,
+      );
     }
     return { buffer, offset, size, at: (start - offset) / bytes };
   }
@@ -192,7 +208,11 @@ export class Runtime {
   }
 
   /** Records one dispatch, in a grid that respects the limit per dimension; returns its operations. */
-  #encode(pass: GPUComputePassEncoder, { pipeline, bindGroup, groups, dispatch }: Command, live: Live): number {
+  #encode(
+    pass: GPUComputePassEncoder,
+    { pipeline, bindGroup, groups, dispatch }: Command,
+    live: Live,
+  ): number {
     const count = typeof groups === "number" ? groups : groups(live);
     if (count === 0) return 0;
     const height = Math.ceil(count / this.#gpu.limits.maxGroups);
@@ -215,7 +235,9 @@ export class Runtime {
   async profile(program: Program, live: Live): Promise<DispatchTime[]> {
     if (!this.#gpu.hasTimestamps) throw new Error("This adapter has no timestamp queries");
     const { device } = this.#gpu;
-    const commands = program.segments.flatMap(({ name, commands }) => commands.map((command) => ({ name, command })));
+    const commands = program.segments.flatMap(({ name, commands }) =>
+      commands.map((command) => ({ name, command }))
+    );
     const times: DispatchTime[] = [];
     const perBatch = 1024; // a query set holds at most 4096 timestamps
     this.#writeLive(live);
@@ -223,7 +245,10 @@ export class Runtime {
       const part = commands.slice(from, from + perBatch);
       const querySet = device.createQuerySet({ type: "timestamp", count: part.length * 2 });
       const size = part.length * 16;
-      const resolved = device.createBuffer({ size, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+      const resolved = device.createBuffer({
+        size,
+        usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      });
       const encoder = device.createCommandEncoder();
       part.forEach(({ command }, i) => {
         const pass = encoder.beginComputePass({
@@ -260,7 +285,9 @@ export class Runtime {
   copy(from: Arena, to: Arena): void {
     const encoder = this.#gpu.device.createCommandEncoder();
     const targets = this.#arenaBuffers(to);
-    this.#arenaBuffers(from).forEach((buffer, i) => encoder.copyBufferToBuffer(buffer, 0, targets[i], 0, buffer.size));
+    this.#arenaBuffers(from).forEach((buffer, i) =>
+      encoder.copyBufferToBuffer(buffer, 0, targets[i], 0, buffer.size)
+    );
     this.#gpu.device.queue.submit([encoder.finish()]);
   }
 
@@ -268,7 +295,9 @@ export class Runtime {
   write({ tensor, at, length }: Slice, values: HostArray): void {
     this.#gpu.check();
     if (tensor.place === null) throw new Error(`${tensor.name} is pooled: it can't be written from outside`);
-    if (values.length !== length) throw new Error(`${tensor.name}: expected ${length} values, found ${values.length}`);
+    if (values.length !== length) {
+      throw new Error(`${tensor.name}: expected ${length} values, found ${values.length}`);
+    }
     if (length === 0) return;
     const offset = tensor.place.offset + at * BYTES_PER_ELEMENT[tensor.dtype];
     const buffer = this.#arenaBuffers(tensor.place.arena)[tensor.place.buffer];
@@ -299,7 +328,10 @@ export class Runtime {
     const chunk = 2 ** 26; // host-visible memory is scarce on some adapters
     for (let done = 0; done < size; done += chunk) {
       const part = Math.min(chunk, size - done);
-      const staging = device.createBuffer({ size: part, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+      const staging = device.createBuffer({
+        size: part,
+        usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      });
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(buffer, offset + done, staging, 0, part);
       device.queue.submit([encoder.finish()]);
@@ -328,7 +360,10 @@ export class Runtime {
 /** Bytes of the pooled buffers that programs need which run one after the other. */
 export function poolBytes(placements: readonly Placement[]): number[] {
   const most = Math.max(...placements.map(({ bufferBytes }) => bufferBytes.length));
-  return Array.from({ length: most }, (_, k) => Math.max(...placements.map(({ bufferBytes }) => bufferBytes[k] ?? 0)));
+  return Array.from(
+    { length: most },
+    (_, k) => Math.max(...placements.map(({ bufferBytes }) => bufferBytes[k] ?? 0)),
+  );
 }
 
 /** Bytes of a program's uniforms. */
@@ -342,7 +377,9 @@ function checkOverlap(kernel: Kernel, bound: readonly { buffer: GPUBuffer }[]): 
     if (kernel.slots[i].access === "read") return;
     const other = bound.findIndex((candidate, k) => k !== i && candidate.buffer === buffer);
     if (other >= 0) {
-      throw new Error(`${kernel.key}: ${kernel.slots[i].name} and ${kernel.slots[other].name} lie in the same buffer`);
+      throw new Error(
+        `${kernel.key}: ${kernel.slots[i].name} and ${kernel.slots[other].name} lie in the same buffer`,
+      );
     }
   });
 }

@@ -74,7 +74,10 @@ export function expand(
       const match = DIRECTIVE.exec(line.text);
       try {
         if (match === null) {
-          const text = line.text.replace(/\$\{([^}]*)\}/g, (_, expression) => String(evaluate(expression, scope)));
+          const text = line.text.replace(
+            /\$\{([^}]*)\}/g,
+            (_, expression) => String(evaluate(expression, scope)),
+          );
           lines.push(text);
           origins.push(line.origin);
           continue;
@@ -106,7 +109,10 @@ export function expand(
           if (included === undefined) throw new Error(`no shader file ${rest} to include`);
           walk(toLines(included), scope);
         } else {
-          const filled = rest.replace(/\$\{([^}]*)\}/g, (_, expression) => String(evaluate(expression, scope)));
+          const filled = rest.replace(
+            /\$\{([^}]*)\}/g,
+            (_, expression) => String(evaluate(expression, scope)),
+          );
           const declared = declare(word, filled);
           if (declared === null) throw new Error(`unknown directive "${word}"`);
           for (const text of declared) {
@@ -122,7 +128,9 @@ export function expand(
   }
 
   const scope = new Map<string, Constant>();
-  for (const [name, value] of Object.entries(constants)) scope.set(name, typeof value === "boolean" ? Number(value) : value);
+  for (const [name, value] of Object.entries(constants)) {
+    scope.set(name, typeof value === "boolean" ? Number(value) : value);
+  }
   walk(toLines(file), scope);
   return { lines, origins };
 }

@@ -90,7 +90,9 @@ export class Arena {
     const tensor = new Tensor(name, shape, dtype);
     const bytes = alignUp(tensor.bytes);
     if (bytes > this.maxBuffer) {
-      throw new RangeError(`${name} takes ${bytes} bytes, more than a buffer of this adapter holds (${this.maxBuffer})`);
+      throw new RangeError(
+        `${name} takes ${bytes} bytes, more than a buffer of this adapter holds (${this.maxBuffer})`,
+      );
     }
     if (this.buffers.length === 0 || this.buffers.at(-1)! + bytes > this.maxBuffer) this.buffers.push(0);
     const buffer = this.buffers.length - 1;
@@ -145,7 +147,9 @@ export function rowWindows(
 ): { from: number; to: number }[] {
   const widest = Math.max(...rowSizes, 1) * 4;
   let rows = Math.floor((limits.maxBinding - ALIGNMENT) / widest);
-  if (rows < 1) throw new RangeError(`A row of ${widest} bytes does not fit a binding of ${limits.maxBinding} bytes`);
+  if (rows < 1) {
+    throw new RangeError(`A row of ${widest} bytes does not fit a binding of ${limits.maxBinding} bytes`);
+  }
   if (rows >= count) return [{ from: 0, to: count }];
   if (rows > multiple) rows -= rows % multiple;
   const windows = [];

@@ -67,7 +67,8 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
   const drop = key !== undefined && rate > 0 ? dropoutArguments(rate, key) : null;
   const samplesInUse = ({ sample0, samples }: Window, live: Live) =>
     Math.min(samples, Math.max((live.batch ?? 0) - sample0, 0));
-  const rowsInUse = (block: number, live: Live) => Math.min(BLOCK, Math.max((live.columns ?? 0) - block * BLOCK, 0));
+  const rowsInUse = (block: number, live: Live) =>
+    Math.min(BLOCK, Math.max((live.columns ?? 0) - block * BLOCK, 0));
   const tokens = (tensor: Tensor, { sample0, samples }: Window) =>
     tensor.rows(sample0 * columns, (sample0 + samples) * columns);
   const uniforms = (window: Window, block: number) => ({
@@ -105,7 +106,9 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
     const tall = name === "dkey" || name === "dvalue";
     const isTurned = wide && cache === undefined;
     const TN = wide || HS > 32 ? 2 : 1;
-    const tiling = graph.limits.isSoftware ? { TM: 8, TN, LANES: 8, BANDS: 1 } : { TM: 4, TN, LANES: 8, BANDS: 8 };
+    const tiling = graph.limits.isSoftware
+      ? { TM: 8, TN, LANES: 8, BANDS: 1 }
+      : { TM: 4, TN, LANES: 8, BANDS: 8 };
     const VB = isTurned || (!wide && HS % 4 === 0);
     const kernel = productSource.kernel({
       ...tiling,
@@ -132,7 +135,12 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
     });
   }
 
-  function softmax(window: Window, block: number, step: "forward" | "backward", tensors: Record<string, Slice>): void {
+  function softmax(
+    window: Window,
+    block: number,
+    step: "forward" | "backward",
+    tensors: Record<string, Slice>,
+  ): void {
     graph.dispatch(softmaxSource.kernel({ STEP: step, DROP: drop !== null, LANES: rowLanes }), {
       tensors: { ...tensors, ...drop?.tensors },
       uniforms: { ...uniforms(window, block), scale: 1 / Math.sqrt(HS), ...drop?.uniforms },
@@ -144,7 +152,8 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
 
   const blocks = Array.from({ length: Math.ceil(columns / BLOCK) }, (_, block) => block);
   const scratch = (name: string) => graph.tensor(name, [scratchRows, pitch]); // (pairs * 64, pitch)
-  const part = (tensor: Tensor, window: Window) => tensor.rows(0, window.samples * window.kvHeads * GROUP * BLOCK);
+  const part = (tensor: Tensor, window: Window) =>
+    tensor.rows(0, window.samples * window.kvHeads * GROUP * BLOCK);
   const bySample = (tensor: Tensor, { sample0, samples }: Window) => tensor.rows(sample0, sample0 + samples);
 
   if (cache !== undefined) append(graph, qkv, cache, NH * HS);
@@ -159,7 +168,11 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
         out: part(scores, window),
       });
       softmax(window, block, "forward", { scores: part(scores, window), lse: tokens(lse, window) });
-      product("values", window, block, { scratch: part(scores, window), right: held, out: tokens(out, window) });
+      product("values", window, block, {
+        scratch: part(scores, window),
+        right: held,
+        out: tokens(out, window),
+      });
     }
   }
 
@@ -181,10 +194,18 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
     const dweights = scratch("grad weights");
     for (const window of windows) {
       const [p, dp] = [part(weights, window), part(dweights, window)];
-      const given = { qkv: tokens(qkv, window), dout: tokens(dout, window), dqkv: tokens(target.tensor, window) };
+      const given = {
+        qkv: tokens(qkv, window),
+        dout: tokens(dout, window),
+        dqkv: tokens(target.tensor, window),
+      };
       for (const block of blocks) {
         product("scores", window, block, { left: given.qkv, right: bySample(keysAgain, window), out: p });
-        product("dscores", window, block, { left: given.dout, right: bySample(turnedValues, window), out: dp });
+        product("dscores", window, block, {
+          left: given.dout,
+          right: bySample(turnedValues, window),
+          out: dp,
+        });
         softmax(window, block, "backward", {
           scores: p,
           dscores: dp,
@@ -216,7 +237,9 @@ function cut(graph: Graph, options: AttentionOptions, W: number, pitch: number, 
   const perKvHead = (NH / NK) * BLOCK * pitch; // elements of the scratch
   const kvHeads = Math.min(NK, Math.floor(room / perKvHead));
   if (kvHeads < 1) {
-    throw new RangeError(`The scores of ${BLOCK} queries take ${perKvHead * 4} bytes, more than a binding holds`);
+    throw new RangeError(
+      `The scores of ${BLOCK} queries take ${perKvHead * 4} bytes, more than a binding holds`,
+    );
   }
   const samples = kvHeads < NK ? 1 : Math.min(batch, Math.floor(room / Math.max(perSample, perKvHead * NK)));
   const windows: Window[] = [];

@@ -60,7 +60,9 @@ function outputGradient(length: number): Float32Array<ArrayBuffer> {
 function compare(opCase: OpCase, quantity: string, found: Float32Array, wanted: Float64Array): Comparison {
   let maxError = 0;
   let scale = SMALLEST_SCALE;
-  if (found.length !== wanted.length) throw new Error(`${opCase.op} ${opCase.name}: ${found.length} values for ${wanted.length}`);
+  if (found.length !== wanted.length) {
+    throw new Error(`${opCase.op} ${opCase.name}: ${found.length} values for ${wanted.length}`);
+  }
   for (let i = 0; i < wanted.length; i++) {
     const error = Math.abs(found[i] - wanted[i]);
     // NaN compares false with everything: make it the largest error instead.
@@ -76,7 +78,12 @@ interface Found {
   readonly gradients: Map<string, Float32Array>;
 }
 
-async function runOp(gpu: Gpu, opCase: OpCase, given: readonly OpTensor[], dOut: Float32Array<ArrayBuffer>): Promise<Found> {
+async function runOp(
+  gpu: Gpu,
+  opCase: OpCase,
+  given: readonly OpTensor[],
+  dOut: Float32Array<ArrayBuffer>,
+): Promise<Found> {
   const { limits } = gpu;
   const arena = new Arena("inputs", limits.maxBuffer);
   const gradientArena = new Arena("gradients", limits.maxBuffer);
@@ -184,7 +191,14 @@ function recordForward(
     case "linear":
       return linear(graph, get("x"), get("weight"), tensors.get("bias") ?? null);
     case "layerNorm":
-      return norm(graph, "layernorm", get("x"), get("weight"), tensors.get("bias") ?? null, Number(options.eps));
+      return norm(
+        graph,
+        "layernorm",
+        get("x"),
+        get("weight"),
+        tensors.get("bias") ?? null,
+        Number(options.eps),
+      );
     case "rmsNorm":
       return norm(graph, "rmsnorm", get("x"), get("weight"), null, Number(options.eps));
     case "activation":
@@ -230,7 +244,9 @@ async function runUpdate(gpu: Gpu, { op, options }: OpCase, given: readonly OpTe
   });
   const runtime = new Runtime(gpu);
   try {
-    for (const arena of [weights, gradients, moment1, moment2, other, controls, rings]) await runtime.allocate(arena);
+    for (const arena of [weights, gradients, moment1, moment2, other, controls, rings]) {
+      await runtime.allocate(arena);
+    }
     const [program] = await runtime.load([place(graph)]);
     const fill = (arena: Arena, tensor?: OpTensor) => {
       if (tensor) runtime.write(arena.tensors[0].whole(), Float32Array.from(tensor.values));

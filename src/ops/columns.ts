@@ -1,7 +1,7 @@
 import columnsText from "../../shaders/columns.wgsl" with { type: "text" };
 import type { Live } from "../gpu/kernel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Graph, GradientTarget } from "./graph.ts";
+import type { GradientTarget, Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
 const source = shader("columns.wgsl", columnsText);
@@ -31,7 +31,12 @@ export function sumColumns(
   const C = width(dy);
   const constants = { BLOCK, LIVE: true };
   const across = Math.ceil(C / 64);
-  const blocksKernel = source.kernel({ ...constants, STEP: "blocks", NORM: scaled !== null, PLAIN: plain !== null });
+  const blocksKernel = source.kernel({
+    ...constants,
+    STEP: "blocks",
+    NORM: scaled !== null,
+    PLAIN: plain !== null,
+  });
   const totalKernel = source.kernel({ ...constants, STEP: "total", NORM: false, PLAIN: false });
   forRows(graph, dy.shape[0], { widths: [C], live: true, multiple: BLOCK }, (window) => {
     const { from, to, uniforms } = window;
@@ -42,7 +47,9 @@ export function sumColumns(
       tensors: {
         dy: dy.rows(from, to),
         ...(sums[0] ? { partial: sums[0] } : {}),
-        ...(sums[1] && norm ? { x: norm.x.rows(from, to), stats: norm.stats.rows(from, to), scaled: sums[1] } : {}),
+        ...(sums[1] && norm
+          ? { x: norm.x.rows(from, to), stats: norm.stats.rows(from, to), scaled: sums[1] }
+          : {}),
       },
       uniforms: { ...uniforms, width: C },
       groups: (live) => Math.ceil(inUse(live) / BLOCK) * across,

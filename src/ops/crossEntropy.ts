@@ -27,7 +27,13 @@ export interface LossTensors {
  * @param x (M, C), M tokens
  * @param weight (V, C), the head without bias
  */
-export function crossEntropy(graph: Graph, x: Tensor, weight: Tensor, loss: LossTensors, zLoss: number): void {
+export function crossEntropy(
+  graph: Graph,
+  x: Tensor,
+  weight: Tensor,
+  loss: LossTensors,
+  zLoss: number,
+): void {
   const M = x.shape[0];
   const V = weight.shape[0];
   const C = width(x);

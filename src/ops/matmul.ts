@@ -80,14 +80,16 @@ export function matmul(recorder: Recorder, options: MatmulOptions): void {
   const b = turn ? transposed(recorder, options.b) : options.b;
   const transB = options.transB === true && !turn;
   const k = transA ? a.rows : a.columns;
-  const fit = (stride: number) => Math.max(1, Math.floor((recorder.limits.maxBinding - ALIGNMENT) / (4 * stride)));
+  const fit = (stride: number) =>
+    Math.max(1, Math.floor((recorder.limits.maxBinding - ALIGNMENT) / (4 * stride)));
   const rowWindow = Math.min(out.rows, fit(out.stride), transA ? Infinity : fit(a.stride));
   const columnWindow = Math.min(out.columns, transB ? fit(b.stride) : Infinity);
   const depthWindow = Math.min(k, transB ? Infinity : fit(b.stride), transA ? fit(a.stride) : Infinity);
   for (const [row, rows] of windows(out.rows, rowWindow)) {
     for (const [column, columns] of windows(out.columns, columnWindow)) {
       for (const [from, depth] of windows(k, depthWindow)) {
-        const part = (m: Matrix, r: number, rs: number, c: number, cs: number) => columnsOf(rowsOf(m, r, r + rs), c, c + cs);
+        const part = (m: Matrix, r: number, rs: number, c: number, cs: number) =>
+          columnsOf(rowsOf(m, r, r + rs), c, c + cs);
         dispatchPart(recorder, {
           ...options,
           out: part(out, row, rows, column, columns),
@@ -97,7 +99,8 @@ export function matmul(recorder: Recorder, options: MatmulOptions): void {
           bias: from === 0 ? options.bias : null,
           biasAt: column,
           accumulate: from === 0 ? options.accumulate : 1,
-          live: live && { dimension: live.dimension, row0: live.row0 + (live.dimension === "m" ? row : from) },
+          live: live &&
+            { dimension: live.dimension, row0: live.row0 + (live.dimension === "m" ? row : from) },
         });
       }
     }
@@ -167,7 +170,8 @@ export function transposed(recorder: Recorder, source: Matrix): Matrix {
   const stride = roundUp4(source.rows);
   const tensor = recorder.tensor(`${source.tensor.name}^T`, [source.columns, stride]);
   const out: Matrix = { tensor, rows: source.columns, columns: source.rows, stride, at: 0 };
-  const fit = (width: number) => Math.max(1, Math.floor((recorder.limits.maxBinding - ALIGNMENT) / (4 * width)));
+  const fit = (width: number) =>
+    Math.max(1, Math.floor((recorder.limits.maxBinding - ALIGNMENT) / (4 * width)));
   const sourceWindow = Math.min(source.rows, fit(source.stride));
   const outWindow = Math.min(out.rows, fit(out.stride));
   for (const [row, rows] of windows(source.rows, sourceWindow)) {

@@ -53,8 +53,9 @@ function stretches(arena: Arena, decays: (tensor: Tensor) => boolean): Stretch[]
     const { buffer, offset } = tensor.place!;
     const last = found.at(-1);
     const kind = decays(tensor);
-    if (last !== undefined && last.buffer === buffer && last.decays === kind) last.bytes = offset - last.offset + alignUp(tensor.bytes);
-    else found.push({ buffer, offset, bytes: alignUp(tensor.bytes), decays: kind });
+    if (last !== undefined && last.buffer === buffer && last.decays === kind) {
+      last.bytes = offset - last.offset + alignUp(tensor.bytes);
+    } else found.push({ buffer, offset, bytes: alignUp(tensor.bytes), decays: kind });
   }
   return found;
 }
@@ -91,7 +92,12 @@ export function recordUpdate(recorder: Recorder, state: OptimizerState, options:
   });
   recorder.segment("adamw", () => {
     for (const part of parts) {
-      const [gradients, weights, moment1, moment2] = [state.gradients, state.weights, state.moment1, state.moment2]
+      const [gradients, weights, moment1, moment2] = [
+        state.gradients,
+        state.weights,
+        state.moment1,
+        state.moment2,
+      ]
         .map((arena) => arena.stretch(part.buffer, part.offset, part.bytes));
       for (const { from, to } of windowsOf(part)) {
         recorder.dispatch(adamwSource.kernel(), {

@@ -46,9 +46,10 @@ export function forRows(
       from,
       to,
       uniforms: { row0: from, rows: to - from },
-      groups: (perRow, perGroup) => live
-        ? (now) => Math.ceil(inUse(now) * perRow / perGroup)
-        : Math.ceil((to - from) * perRow / perGroup),
+      groups: (perRow, perGroup) =>
+        live
+          ? (now) => Math.ceil(inUse(now) * perRow / perGroup)
+          : Math.ceil((to - from) * perRow / perGroup),
     });
   }
 }

@@ -1,7 +1,7 @@
 import type { RunSpec } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import type { Engine, StepResult } from "./engine.ts";
+import type { Engine, StepResult } from "../engine/engine.ts";
 import type { TrainState } from "./state.ts";
 import type { Store } from "./store.ts";
 

@@ -1,7 +1,7 @@
 import type { RunSpec } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { Engine, StepResult } from "./engine.ts";
+import type { Engine, StepResult } from "../engine/engine.ts";
 import type { StepLine } from "./metricsLog.ts";
 import { learningRateAt } from "./schedule.ts";
 

@@ -18,7 +18,7 @@ import {
   writeGpt2Config,
 } from "../formats/hf/gpt2.ts";
 import { openModelFolder, type TensorToWrite } from "../formats/safetensors.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine } from "../engine/engine.ts";
 
 const MODEL_TYPE = "bloomery";
 

@@ -11,7 +11,7 @@ import { initialValues } from "../model/init.ts";
 import { listCheckpoints, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
 import { readIfThere } from "./durable.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine } from "../engine/engine.ts";
 import { isDue } from "./interval.ts";
 import { newestIntact, removeCheckpoints, resolveModelFolder, setAside } from "./findCheckpoint.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";

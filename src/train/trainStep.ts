@@ -1,6 +1,6 @@
 import { workerShare } from "../config/derive.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { Engine, Update } from "./engine.ts";
+import type { Engine, Update } from "../engine/engine.ts";
 
 /** A step of training: what is read, and what the optimizer is told. */
 export interface Step extends Update {
@@ -37,6 +37,6 @@ export async function trainStep(
     await engine.endWorker(worker);
   }
   if (signal?.aborted) return false;
-  await engine.update({ step: step.step, adamStep: step.adamStep, learningRate: step.learningRate });
+  await engine.update({ step: step.step, learningRate: step.learningRate });
   return true;
 }

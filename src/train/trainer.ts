@@ -2,7 +2,7 @@ import { deriveRun, type RunSpec } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
-import type { Engine, StepResult } from "./engine.ts";
+import type { Engine, StepResult } from "../engine/engine.ts";
 import { openHaltPolicy } from "./halt.ts";
 import { isDue } from "./interval.ts";
 import { type Meter, openMeter } from "./meter.ts";
@@ -178,7 +178,6 @@ class Trainer {
         dataset,
         {
           step,
-          adamStep: step,
           learningRate: learningRateAt(this.#run.optimizer, this.#run.progressAt(step)),
           firstSample: firstSample + state.sampleOffset,
           batchSize,

@@ -1,6 +1,6 @@
 import { type Batch, countTargets } from "../data/batch.ts";
 import type { Dataset } from "../data/dataset.ts";
-import type { Engine } from "./engine.ts";
+import type { Engine } from "../engine/engine.ts";
 
 /** What a model makes of text that it has not been trained on. */
 export interface Validation {

@@ -3,7 +3,7 @@ import type { ModelSpec } from "../config/derive.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
-import type { Engine, StateKind } from "./engine.ts";
+import type { Engine, StateKind } from "../engine/engine.ts";
 import { type NamedValues, readModelSpec, readModelWeights } from "./modelFiles.ts";
 
 /** Settings that change what a model computes but no shape. */

@@ -11,7 +11,7 @@ import { gpt2Tensors, readGpt2Config, readGpt2Weights, transpose } from "../form
 import { openModelFolder, openSafetensors, type TensorSource } from "../formats/safetensors.ts";
 import { readStudyConfig } from "../formats/study.ts";
 import type { GpuOptions } from "../gpu/device.ts";
-import { openLocalEngine } from "../train/localEngine.ts";
+import { openLocalEngine } from "../engine/localEngine.ts";
 import { modelParameters } from "../model/parameters.ts";
 
 /** One quantity of a case beside its reference. */
@@ -81,10 +81,16 @@ export async function verifyModelCase(
   const engine = await openLocalEngine({ model: model.spec, microBatchSize: rows, columns, training }, gpu);
   const name = configName === "config.json" ? caseName(folder) : `${caseName(folder)} (${configName})`;
   const results: Comparison[] = [];
-  const compare = (quantity: string, found: ArrayLike<number>, wanted: ArrayLike<number>, limit: (b: number) => number) =>
-    results.push(comparison(name, quantity, found, wanted, limit));
+  const compare = (
+    quantity: string,
+    found: ArrayLike<number>,
+    wanted: ArrayLike<number>,
+    limit: (b: number) => number,
+  ) => results.push(comparison(name, quantity, found, wanted, limit));
   try {
-    for (const { name, values } of model.weights(source)) await engine.write("weights", name, Float32Array.from(values));
+    for (const { name, values } of model.weights(source)) {
+      await engine.write("weights", name, Float32Array.from(values));
+    }
     compare("logits", await engine.logits(batch), reference.read("logits"), LIMITS.logits);
 
     const { zLoss } = model.spec;
@@ -94,7 +100,7 @@ export async function verifyModelCase(
       await engine.beginStep();
       await engine.accumulate(batch, step);
       await engine.endWorker(0);
-      await engine.update({ step, adamStep: step, learningRate: learningRate(step) });
+      await engine.update({ step, learningRate: learningRate(step) });
       const [{ lossSum, zSum, targetCount, gradNorm }] = await engine.metrics();
       losses.push((lossSum + zLoss * zSum) / targetCount);
       norms.push(gradNorm);
@@ -161,7 +167,9 @@ function comparison(
 function readCaseModel(config: Record<string, unknown>, folder: string): CaseModel {
   if (config.model_type === "gpt2") return hfGpt2(config);
   if (typeof config.model_type === "string") {
-    throw new UserError(`${caseName(folder)} needs model_type "${config.model_type}", which does not exist; there is "gpt2"`);
+    throw new UserError(
+      `${caseName(folder)} needs model_type "${config.model_type}", which does not exist; there is "gpt2"`,
+    );
   }
   return study(config, folder);
 }
@@ -170,7 +178,8 @@ const FIXED = { attentionDropout: 0, dropout: 0, initStd: 0.02, scaledResidualIn
 
 function hfGpt2(config: unknown): CaseModel {
   const architecture = readGpt2Config(config);
-  const { numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, activation, normEps, tied } = architecture;
+  const { numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, activation, normEps, tied } =
+    architecture;
   const model: ModelConfig = {
     ...FIXED,
     ...{ numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, activation, normEps, tied },
@@ -182,7 +191,9 @@ function hfGpt2(config: unknown): CaseModel {
   };
   return {
     spec: deriveModel(model, vocabSize),
-    names: new Map(gpt2Tensors(architecture).map(({ name, hfName, transpose }) => [name, { name: hfName, transpose }])),
+    names: new Map(
+      gpt2Tensors(architecture).map(({ name, hfName, transpose }) => [name, { name: hfName, transpose }]),
+    ),
     weights: (source) => readGpt2Weights(source, architecture),
   };
 }
@@ -202,7 +213,9 @@ function study(config: unknown, folder: string): CaseModel {
   for (const [option, value] of Object.entries(STUDY_FIXED)) {
     if (given[option] !== value) {
       throw new UserError(
-        `${caseName(folder)} needs ${option}=${JSON.stringify(given[option])}, which does not exist; there is ${JSON.stringify(value)}`,
+        `${caseName(folder)} needs ${option}=${
+          JSON.stringify(given[option])
+        }, which does not exist; there is ${JSON.stringify(value)}`,
       );
     }
   }
@@ -212,7 +225,9 @@ function study(config: unknown, folder: string): CaseModel {
   if (!parsed.success) {
     const { path } = parsed.error.issues[0];
     const option = path.join(".");
-    throw new UserError(`${caseName(folder)} needs ${option}=${JSON.stringify(given[option])}, which does not exist`);
+    throw new UserError(
+      `${caseName(folder)} needs ${option}=${JSON.stringify(given[option])}, which does not exist`,
+    );
   }
   const spec = deriveModel(parsed.data, parsed.data.vocabSize!);
   const names = modelParameters(spec).map(({ name }) => [name, { name, transpose: false }] as const);

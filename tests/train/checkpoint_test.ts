@@ -4,7 +4,7 @@ import { join } from "@std/path";
 import { deriveModel } from "../../src/config/derive.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/engine/engine.ts";
 import { newestIntact, resolveModelFolder } from "../../src/train/findCheckpoint.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";

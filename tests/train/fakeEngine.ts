@@ -2,7 +2,7 @@ import { type Batch, IGNORE } from "../../src/data/batch.ts";
 import type { ModelSpec } from "../../src/config/derive.ts";
 import { gpt2Tensors } from "../../src/formats/hf/gpt2.ts";
 import { Stream, uniform } from "../../src/random.ts";
-import type { Engine, ParameterInfo, StateKind, StepResult } from "../../src/train/engine.ts";
+import type { Engine, ParameterInfo, StateKind, StepResult } from "../../src/engine/engine.ts";
 
 export interface FakeOptions {
   readonly microBatchSize: number;
@@ -130,7 +130,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       worker = zeros();
       return Promise.resolve();
     },
-    update({ step, adamStep, learningRate }) {
+    update({ step, learningRate }) {
       let squares = 0;
       for (const values of tree.values()) for (const g of values) squares += (g / sums.targetCount) ** 2;
       const gradNorm = Math.sqrt(squares);
@@ -144,7 +144,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
             const g = gradients[i] / sums.targetCount;
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.99 * v[i] + 0.01 * g * g;
-            const [mean, square] = [m[i] / (1 - 0.9 ** adamStep), v[i] / (1 - 0.99 ** adamStep)];
+            const [mean, square] = [m[i] / (1 - 0.9 ** step), v[i] / (1 - 0.99 ** step)];
             w[i] = w[i] * (decays ? 1 - 0.1 * learningRate : 1) -
               learningRate * mean / (Math.sqrt(square) + 1e-8);
           }

@@ -3,7 +3,7 @@ import { deriveModel, deriveRun, type ModelSpec } from "../../src/config/derive.
 import { resolveConfig } from "../../src/config/load.ts";
 import type { RunConfig } from "../../src/config/schema.ts";
 import { type Dataset, openDataset } from "../../src/data/dataset.ts";
-import type { ParameterInfo } from "../../src/train/engine.ts";
+import type { ParameterInfo } from "../../src/engine/engine.ts";
 import { openRunFolder } from "../../src/train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../../src/train/trainer.ts";
 import { fakeEngine, type FakeOptions } from "./fakeEngine.ts";

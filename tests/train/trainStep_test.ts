@@ -1,11 +1,11 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import { deriveModel } from "../../src/config/derive.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/engine/engine.ts";
 import { type Step, trainStep } from "../../src/train/trainStep.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { tinyConfig, tinyDataset, tinyRun } from "./tinyRun.ts";
 
-const STEP: Step = { step: 4, adamStep: 3, learningRate: 0.5, firstSample: 10, batchSize: 5 };
+const STEP: Step = { step: 4, learningRate: 0.5, firstSample: 10, batchSize: 5 };
 
 /** An engine that notes what it is told, in order. */
 async function spied(config = tinyConfig()): Promise<{ engine: Engine; calls: unknown[] }> {
@@ -29,7 +29,7 @@ Deno.test("trainStep() feeds every worker's share in micro-batches, then updates
   const dataset = await tinyDataset(tinyConfig());
   const one = await spied();
   assertEquals(await trainStep(one.engine, dataset, STEP, 1), true);
-  const update = { step: 4, adamStep: 3, learningRate: 0.5 };
+  const update = { step: 4, learningRate: 0.5 };
   assertEquals(one.calls, [
     "begin",
     [10, 11, "step 4"],
@@ -82,7 +82,7 @@ Deno.test("runTraining() follows ramp-up and schedule", async () => {
   await tinyRun(null, config, { engine });
   const updates = calls.filter((call) => call instanceof Object && "learningRate" in call) as Step[];
   assertEquals(updates.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7]);
-  assertEquals(updates.map(({ adamStep }) => adamStep), [1, 2, 3, 4, 5, 6, 7]);
+  assertEquals(updates.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7]);
   const expected = [1, 2, 3, 4, 5, 6, 7].map((s) =>
     s <= 2 ? 0.1 * s / 2 : 0.01 + 0.09 * (1 + Math.cos(Math.PI * (s - 2) / 5)) / 2
   );

@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { deriveModel, type ModelSpec } from "../../src/config/derive.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
-import type { ParameterInfo } from "../../src/train/engine.ts";
+import type { ParameterInfo } from "../../src/engine/engine.ts";
 import { readModelSpec, readModelWeights } from "../../src/train/modelFiles.ts";
 import { loadWeights } from "../../src/train/weights.ts";
 import { fakeEngine } from "./fakeEngine.ts";

@@ -85,7 +85,11 @@ export function treeLevels(virtualWorkers: number): number {
 export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePrograms {
   const { model, training } = spec;
   const tensors = layOut(spec, limits);
-  const loss = { targets: tensors.targets, losses: tensors.losses, sums: tensors.partials[0].sums.tensors[0] };
+  const loss = {
+    targets: tensors.targets,
+    losses: tensors.losses,
+    sums: tensors.partials[0].sums.tensors[0],
+  };
 
   const evaluation = new Graph(limits, { parameterGradients: null });
   const context = modelContext(evaluation, spec, tensors.weights, null);

@@ -47,10 +47,8 @@ export interface Engine {
 export type StateKind = "weights" | "moment1" | "moment2";
 
 export interface Update {
-  /** Counts from 1. */
+  /** Counts from 1; also Adam's count for bias correction. */
   readonly step: number;
-  /** Adam's count for bias correction, from 1; differs from `step` where skipped steps don't count. */
-  readonly adamStep: number;
   readonly learningRate: number;
 }
 

@@ -9,6 +9,7 @@ import { positionKinds } from "../model/positions.ts";
 import { sortTokens, type TokenInputs } from "../ops/embedding.ts";
 import { RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
 import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } from "./engine.ts";
+import { QueueLimit } from "./queueLimit.ts";
 import {
   countBytes,
   countFlops,
@@ -35,7 +36,11 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
     isSoftware: gpu.isSoftware,
     microBatchSize: spec.microBatchSize,
     columns: spec.columns,
-    parameters: programs.tensors.weights.tensors.map(({ name, shape }) => ({ name, shape, decays: decays(shape) })),
+    parameters: programs.tensors.weights.tensors.map(({ name, shape }) => ({
+      name,
+      shape,
+      decays: decays(shape),
+    })),
     bytes: countBytes(programs),
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
@@ -57,13 +62,18 @@ function record(spec: EngineSpec, gpu: Gpu): EnginePrograms {
   try {
     return recordPrograms(spec, gpu.limits);
   } catch (error) {
-    if (error instanceof RangeError) throw new UserError(`${error.message}: choose a smaller model or micro-batch`);
+    if (error instanceof RangeError) {
+      throw new UserError(`${error.message}: choose a smaller model or micro-batch`);
+    }
     throw error;
   }
 }
 
 /** An engine on the caller's thread, which its waits block. @throws UserError if there is no adapter or too little memory */
-export async function openLocalEngine(spec: EngineSpec, options: LocalEngineOptions = {}): Promise<LocalEngine> {
+export async function openLocalEngine(
+  spec: EngineSpec,
+  options: LocalEngineOptions = {},
+): Promise<LocalEngine> {
   const begin = performance.now();
   const gpu = await openGpu(options);
   const opened = performance.now();
@@ -116,6 +126,7 @@ export class LocalEngine implements Engine {
   #collected: StepResult[] = [];
   #slot = 0;
   #logits: (LogitsProgram & { program: Program }) | null = null;
+  readonly #queue: QueueLimit;
   #next: (NextProgram & { programs: Program[] }) | null = null;
 
   constructor(
@@ -131,6 +142,7 @@ export class LocalEngine implements Engine {
     this.#spec = spec;
     this.#recorded = recorded;
     this.#programs = programs;
+    this.#queue = new QueueLimit(() => runtime.idle(), 1);
     this.report = { ...reportOf(spec, recorded, gpu), startup };
   }
 
@@ -175,7 +187,7 @@ export class LocalEngine implements Engine {
     const live = this.#writeBatch(micro, true);
     this.#runtime.run(this.#programs.training, { ...live, step });
     this.#runningIsEmpty = false;
-    return Promise.resolve();
+    return this.#queue.add(this.report.flopsPerToken * micro.rows * micro.columns);
   }
 
   /** Copies a batch to the GPU. */
@@ -197,7 +209,9 @@ export class LocalEngine implements Engine {
   #writeTokens(tokens: TokenInputs, ids: Uint32Array<ArrayBuffer>, withOrder: boolean): number {
     const { vocabSize } = this.#spec.model;
     const outside = ids.find((id) => id >= vocabSize);
-    if (outside !== undefined) throw new Error(`Token id ${outside | 0} is outside the vocabulary of ${vocabSize}`);
+    if (outside !== undefined) {
+      throw new Error(`Token id ${outside | 0} is outside the vocabulary of ${vocabSize}`);
+    }
     this.#runtime.write(tokens.ids.rows(0, ids.length), ids);
     if (!withOrder) return 0;
     const { distinctIds, starts, order } = sortTokens(ids, vocabSize);
@@ -242,9 +256,11 @@ export class LocalEngine implements Engine {
     return false;
   }
 
-  async update({ step, adamStep, learningRate }: Update): Promise<void> {
+  async update({ step, learningRate }: Update): Promise<void> {
     const { training } = this.#spec;
-    if (training === null || this.#programs.updating === undefined) throw new Error("This engine does not train");
+    if (training === null || this.#programs.updating === undefined) {
+      throw new Error("This engine does not train");
+    }
     for (let level = 0; level < this.#levels.length; level++) {
       if (this.#levels[level] !== null) this.#runningIsEmpty = this.#addLevel(level, this.#runningIsEmpty);
     }
@@ -253,8 +269,8 @@ export class LocalEngine implements Engine {
       step,
       slot: this.#slot,
       learningRate,
-      correction1: 1 / (1 - training.beta1 ** adamStep),
-      correction2: 1 / (1 - training.beta2 ** adamStep),
+      correction1: 1 / (1 - training.beta1 ** step),
+      correction2: 1 / (1 - training.beta2 ** step),
     });
     this.#pending.push(step);
     this.#slot = (this.#slot + 1) % RING_SLOTS;
@@ -262,6 +278,7 @@ export class LocalEngine implements Engine {
 
   async #collect(): Promise<void> {
     const values = await this.#runtime.read(this.#recorded.tensors.ring.whole());
+    this.#queue.emptied();
     const first = this.#slot - this.#pending.length + RING_SLOTS;
     this.#pending.forEach((step, i) => {
       const at = ((first + i) % RING_SLOTS) * RING_FIELDS;
@@ -334,7 +351,12 @@ export class LocalEngine implements Engine {
 
   async #openNext() {
     if (this.#next === null) {
-      const recorded = recordNext(this.#spec, this.#spec.model.seqLen, this.#gpu.limits, this.#recorded.tensors);
+      const recorded = recordNext(
+        this.#spec,
+        this.#spec.model.seqLen,
+        this.#gpu.limits,
+        this.#recorded.tensors,
+      );
       for (const arena of recorded.arenas) await this.#runtime.allocate(arena);
       this.#next = { ...recorded, programs: await this.#runtime.load(recorded.placements) };
     }
@@ -362,4 +384,3 @@ export class LocalEngine implements Engine {
     return Promise.resolve();
   }
 }
-

@@ -1,0 +1,101 @@
+/**
+ * An engine in a Worker of its own: the caller's loop stays alive while the GPU is waited for.
+ */
+import { RetryError, UserError } from "../errors.ts";
+import type { Engine } from "./engine.ts";
+import type { EngineSpec } from "./programs.ts";
+
+/** The methods that are passed on. */
+export type EngineMethod = Exclude<keyof Engine, "report">;
+
+export type Request =
+  | { readonly id: number; readonly open: EngineSpec; readonly maxBinding: number | null }
+  | { readonly id: number; readonly method: EngineMethod; readonly args: readonly unknown[] };
+
+/** An error as it crosses the thread: its kind, so that it can be thrown again as what it was. */
+export interface Failure {
+  readonly kind: "UserError" | "RetryError" | "Error";
+  readonly message: string;
+  readonly stack?: string;
+}
+
+export type Response =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly failure: Failure }
+  | { readonly compiled: number; readonly total: number };
+
+export interface WorkerEngineOptions {
+  readonly maxBinding?: number | null;
+  readonly onCompile?: (done: number, total: number) => void;
+}
+
+function thrown({ kind, message, stack }: Failure): Error {
+  if (kind === "UserError") return new UserError(message);
+  if (kind === "RetryError") return new RetryError(message);
+  const error = new Error(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}
+
+/** @throws UserError if there is no adapter or too little memory */
+export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOptions = {}): Promise<Engine> {
+  const worker = new Worker(new URL("./worker.ts", import.meta.url), {
+    type: "module",
+    name: "bloomery gpu",
+  });
+  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  let nextId = 0;
+  let broken: Error | null = null;
+
+  const send = (
+    request: { open: EngineSpec; maxBinding: number | null } | { method: EngineMethod; args: unknown[] },
+  ) =>
+    new Promise<unknown>((resolve, reject) => {
+      if (broken !== null) return reject(broken);
+      const id = nextId++;
+      waiting.set(id, { resolve, reject });
+      worker.postMessage({ id, ...request });
+    });
+
+  worker.onmessage = ({ data }: MessageEvent<Response>) => {
+    if ("compiled" in data) return options.onCompile?.(data.compiled, data.total);
+    const call = waiting.get(data.id);
+    waiting.delete(data.id);
+    if ("failure" in data) call?.reject(thrown(data.failure));
+    else call?.resolve(data.result);
+  };
+  worker.onerror = (event) => {
+    event.preventDefault();
+    broken = new Error(`The GPU's worker failed: ${event.message}`);
+    for (const { reject } of waiting.values()) reject(broken);
+    waiting.clear();
+  };
+
+  const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
+  try {
+    const report = await send({ open: spec, maxBinding: options.maxBinding ?? null });
+    const close = call("close");
+    return {
+      report,
+      write: call("write"),
+      read: call("read"),
+      beginStep: call("beginStep"),
+      accumulate: call("accumulate"),
+      endWorker: call("endWorker"),
+      update: call("update"),
+      metrics: call("metrics"),
+      clearHalt: call("clearHalt"),
+      evaluate: call("evaluate"),
+      logits: call("logits"),
+      next: call("next"),
+      idle: call("idle"),
+      close: async () => {
+        await close();
+        worker.terminate();
+      },
+    } as Engine;
+  } catch (error) {
+    worker.terminate();
+    throw error;
+  }
+}
