@@ -54,14 +54,26 @@ export async function openGpu({ device, maxBinding = null }: GpuOptions = {}): P
     info = adapter.info;
     const requiredLimits: Record<string, number> = {};
     for (const name of RAISED) requiredLimits[name] = adapter.limits[name];
-    const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
-      ? ["timestamp-query"]
-      : [];
-    device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
+    device = await requestDevice(adapter, requiredLimits);
   } else {
     info = device.adapterInfo;
   }
   return watch(device, info, owned, maxBinding);
+}
+
+const SUBGROUPS = "subgroups" as GPUFeatureName;
+
+/**
+ * A device with the optional features that we use. `subgroups` is granted by adapters that do not list it, so that
+ * asking is the only way to know.
+ */
+async function requestDevice(adapter: GPUAdapter, requiredLimits: Record<string, number>): Promise<GPUDevice> {
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+  try {
+    return await adapter.requestDevice({ requiredLimits, requiredFeatures: [...requiredFeatures, SUBGROUPS] });
+  } catch {
+    return await adapter.requestDevice({ requiredLimits, requiredFeatures });
+  }
 }
 
 function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: number | null): Gpu {
@@ -99,6 +111,7 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
       maxGroups: limits.maxComputeWorkgroupsPerDimension,
       workgroupMemory: limits.maxComputeWorkgroupStorageSize,
       workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
+      subgroupSize: device.features.has(SUBGROUPS) ? info.subgroupMinSize : 0,
       isSoftware,
     },
     check() {

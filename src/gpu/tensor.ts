@@ -23,6 +23,8 @@ export interface EngineLimits {
   readonly maxGroups: number;
   readonly workgroupMemory: number;
   readonly workgroupSize: number;
+  /** Threads of the smallest subgroup; 0: the adapter has no subgroups. */
+  readonly subgroupSize: number;
   /** A software rasteriser: wide registers, no fast workgroup memory. Chooses kernels only before tuning has. */
   readonly isSoftware: boolean;
 }

@@ -1,4 +1,5 @@
 import matmulText from "../../shaders/matmul.wgsl" with { type: "text" };
+import lanesText from "../../shaders/matmul_lanes.wgsl" with { type: "text" };
 import transposeText from "../../shaders/transpose.wgsl" with { type: "text" };
 import type { Live } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
@@ -6,6 +7,7 @@ import { ALIGNMENT, type Slice, type Tensor } from "../gpu/tensor.ts";
 import { shader } from "./rowwise.ts";
 
 const registers = shader("matmul.wgsl", matmulText);
+const lanes = shader("matmul_lanes.wgsl", lanesText);
 const transposing = shader("transpose.wgsl", transposeText);
 
 /** A matrix in memory: rows of `stride` elements, from `at` on in the tensor. */
@@ -64,7 +66,22 @@ export interface Tiling {
   readonly BANDS: number;
 }
 
-const TILING: Tiling = { TM: 8, TN: 2, LANES: 8, BANDS: 1 };
+/** The variants of the kernel; all give the same bits. */
+export type Variant =
+  /** matmul.wgsl: works for every shape. */
+  | ({ readonly form: "registers" } & Tiling)
+  /** matmul_lanes.wgsl, with R rows a workgroup: whole groups of four only. */
+  | { readonly form: "lanes"; readonly R: number };
+
+/** The variant for a product before anything was measured on the adapter. */
+function defaultVariant({ limits }: Recorder, m: number, isWhole: boolean): Variant {
+  if (isWhole && limits.isSoftware && limits.subgroupSize >= 8 && m >= 8) {
+    return { form: "lanes", R: m >= 32 ? 32 : m >= 16 ? 16 : 8 };
+  }
+  return limits.isSoftware
+    ? { form: "registers", TM: 8, TN: 2, LANES: 8, BANDS: 1 }
+    : { form: "registers", TM: 4, TN: 1, LANES: 16, BANDS: 16 };
+}
 
 /** With fewer rows than this, B stored as (n, k) is read as it is; with more it pays to transpose it first. */
 const TRANSPOSE_FROM_ROWS = 16;
@@ -117,18 +134,20 @@ function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: num
   const m = out.rows;
   const n = out.columns;
   const k = transA ? a.rows : a.columns;
-  const whole = (x: Matrix) => x.stride % 4 === 0 && x.at % 4 === 0;
-  const kernel = registers.kernel({
-    ...TILING,
-    TA: transA,
-    TB: transB,
-    VB: !transB && whole(b) && (n % 4 === 0 || b.stride >= roundUp4(n)),
-    VO: whole(out) && n % 4 === 0,
-    ACC: accumulate,
-    BIAS: bias !== null,
-    DIM: live?.dimension ?? "none",
-  });
-  const across = Math.ceil(Math.ceil(n / 4) / (TILING.LANES * TILING.TN));
+  const inGroups = (x: Matrix) => x.stride % 4 === 0 && x.at % 4 === 0;
+  const wholeOut = inGroups(out) && n % 4 === 0;
+  const wholeB = !transB && inGroups(b) && (n % 4 === 0 || b.stride >= roundUp4(n));
+  const wholeA = inGroups(a) && (transA || k % 4 === 0);
+  const wholeBias = options.biasAt % 4 === 0;
+  const variant = defaultVariant(recorder, m, wholeOut && wholeB && wholeA && wholeBias);
+  const constants = { TA: transA, ACC: accumulate, BIAS: bias !== null, DIM: live?.dimension ?? "none" };
+  const kernel = variant.form === "lanes"
+    ? lanes.kernel({ ...constants, R: variant.R })
+    : registers.kernel({ ...constants, ...tiling(variant), TB: transB, VB: wholeB, VO: wholeOut });
+  const [tileRows, tileColumns] = variant.form === "lanes"
+    ? [variant.R, 32]
+    : [variant.TM * variant.BANDS, variant.TN * variant.LANES * 4];
+  const across = Math.ceil(n / tileColumns);
   recorder.dispatch(kernel, {
     tensors: {
       a: span(a),
@@ -147,13 +166,17 @@ function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: num
       ldo: out.stride,
     },
     groups: (now: Live) => {
-      if (live === null) return Math.ceil(m / (TILING.TM * TILING.BANDS)) * across;
+      if (live === null) return Math.ceil(m / tileRows) * across;
       const inUse = Math.max((now.rows ?? 0) - live.row0, 0);
-      if (live.dimension === "m") return Math.ceil(Math.min(m, inUse) / (TILING.TM * TILING.BANDS)) * across;
-      return inUse === 0 && accumulate === 1 ? 0 : Math.ceil(m / (TILING.TM * TILING.BANDS)) * across;
+      if (live.dimension === "m") return Math.ceil(Math.min(m, inUse) / tileRows) * across;
+      return inUse === 0 && accumulate === 1 ? 0 : Math.ceil(m / tileRows) * across;
     },
     flops: 2 * m * n * k,
   });
+}
+
+function tiling({ TM, TN, LANES, BANDS }: Tiling): Record<string, number> {
+  return { TM, TN, LANES, BANDS };
 }
 
 /** Every element of a matrix, from its first to its last; rows that are parts of longer ones include the gaps. */

@@ -1,0 +1,15 @@
+import { resolveConfig } from "./src/config/load.ts";
+import { openDataset } from "./src/data/dataset.ts";
+import { deriveModel, deriveRun } from "./src/config/derive.ts";
+import { openWorkerEngine } from "./src/engine/workerEngine.ts";
+import { runTraining } from "./src/train/trainer.ts";
+const config = resolveConfig({ overrides: Deno.args });
+const t0 = performance.now();
+const ds = await openDataset({ data: config.data, tokenizer: config.tokenizer, bpeVocabSize: config.bpeVocabSize, seqLen: config.model.seqLen, seed: config.seed, validationFraction: config.validation.fraction, folder: null });
+const t1 = performance.now();
+const model = deriveModel(config.model, ds.tokenizer.vocabSize);
+const engine = await openWorkerEngine({ model, microBatchSize: deriveRun(config).microBatchSize, columns: model.seqLen, training: { ...config.optimizer, seed: config.seed, virtualWorkers: config.scale.virtualWorkers, recompute: config.engine.recompute } }, {});
+console.log("dataset", (t1 - t0).toFixed(0), "engine", (performance.now() - t1).toFixed(0), engine.report.startup, engine.report.bytes, engine.report.flopsPerToken);
+const r = await runTraining({ config, engine, dataset: ds, folder: null, onProgress: (l) => { console.log(l.step, l.loss.toFixed(3), l.bitsPerByte.toFixed(3), l.msPerStep.toFixed(0), l.tokensPerSecond.toFixed(0), l.gflops.toFixed(1), l.gradNorm.toFixed(2)); }, onValidation: (s, v) => console.log("val", s, v.bitsPerByte) });
+console.log(r, ((performance.now() - t0) / 1000).toFixed(1));
+await engine.close();
