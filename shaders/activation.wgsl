@@ -1,20 +1,23 @@
-// Activations, elementwise over (rows, width): y = act(x), or gated: y = x1 * act(x2) with [x1, x2] a row of x.
+// Activations over (rows, width): y = act(x), or gated: y = x1 * act(x2) with [x1, x2] a row of x.
 //   KIND gelu (tanh form), geluErf, relu, silu. GATED 1: x has 2 * width columns, the gate is the second half.
-//   BACKWARD 1: dx from dy and x.
+//   BACKWARD 1: dx from dy and x. A thread computes four values; GATED 1: one, since halves need not be whole fours.
+//# let N = GATED ? 1 : 4
+//# let FORM = GATED ? f32 : vec4
+//# let T = GATED ? f32 : vec4f
 //# include rows
 //# uniforms width
-//# tensor x : read
+//# tensor x : read ${FORM}
 //# if BACKWARD
-//# tensor dy : read
-//# tensor dx : ${ACC ? read_write : write}
+//# tensor dy : read ${FORM}
+//# tensor dx : ${ACC ? read_write : write} ${FORM}
 //# else
-//# tensor y : write
+//# tensor y : write ${FORM}
 //# end
 
 //# if KIND == geluErf
 // erf as a rational function on [-4, 4], beyond which it is 1 in f32.
-fn erf(value: f32) -> f32 {
-  let x = clamp(value, -4.0, 4.0);
+fn erf(value: ${T}) -> ${T} {
+  let x = clamp(value, ${T}(-4.0), ${T}(4.0));
   let s = x * x;
   var p = -2.72614225801306e-10 * s + 2.77068142495902e-08;
   p = p * s - 2.10102402082508e-06;
@@ -30,27 +33,27 @@ fn erf(value: f32) -> f32 {
 }
 //# end
 
-fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+struct Activated { value: ${T}, slope: ${T} }
 
-// (act(x), act'(x))
-fn activate(x: f32) -> vec2f {
+fn activate(x: ${T}) -> Activated {
 //# if KIND == gelu
   let cubic = 0.044715 * x * x;
-  // tanh overflows for large arguments on some drivers; beyond 10 it is 1 in f32.
-  let t = tanh(clamp(0.7978845608028654 * x * (1.0 + cubic), -10.0, 10.0));
+  // tanh by way of exp, which every driver computes well; beyond 10 it is 1 in f32.
+  let z = clamp(0.7978845608028654 * x * (1.0 + cubic), ${T}(-10.0), ${T}(10.0));
+  let t = 1.0 - 2.0 / (exp(2.0 * z) + 1.0);
   let slope = 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * 0.7978845608028654 * (1.0 + 3.0 * cubic);
-  return vec2f(0.5 * x * (1.0 + t), slope);
+  return Activated(0.5 * x * (1.0 + t), slope);
 //# end
 //# if KIND == geluErf
   let phi = 0.5 * (1.0 + erf(x * 0.7071067811865476));
-  return vec2f(x * phi, phi + x * 0.3989422804014327 * exp(-0.5 * x * x));
+  return Activated(x * phi, phi + x * 0.3989422804014327 * exp(-0.5 * x * x));
 //# end
 //# if KIND == relu
-  return vec2f(max(x, 0.0), select(0.0, 1.0, x > 0.0));
+  return Activated(max(x, ${T}(0.0)), select(${T}(0.0), ${T}(1.0), x > ${T}(0.0)));
 //# end
 //# if KIND == silu
-  let s = sigmoid(x);
-  return vec2f(x * s, s * (1.0 + x * (1.0 - s)));
+  let s = 1.0 / (1.0 + exp(-x));
+  return Activated(x * s, s * (1.0 + x * (1.0 - s)));
 //# end
 }
 
@@ -61,7 +64,7 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let i = group_index(group, groups) * 64u + lane;
-  if (i >= live_rows() * u.width) { return; }
+  if (i * ${N}u >= live_rows() * u.width) { return; }
 //# if GATED
   let a = (i / u.width) * u.width + i; // column i % width of a row of 2 * width
   let b = a + u.width;
@@ -70,26 +73,26 @@ fn main(
 //#   if BACKWARD
   let g = load_dy(i);
 //#     if ACC
-  store_dx(a, load_dx(a) + g * gate.x);
-  store_dx(b, load_dx(b) + g * x1 * gate.y);
+  store_dx(a, load_dx(a) + g * gate.value);
+  store_dx(b, load_dx(b) + g * x1 * gate.slope);
 //#     else
-  store_dx(a, g * gate.x);
-  store_dx(b, g * x1 * gate.y);
+  store_dx(a, g * gate.value);
+  store_dx(b, g * x1 * gate.slope);
 //#     end
 //#   else
-  store_y(i, x1 * gate.x);
+  store_y(i, x1 * gate.value);
 //#   end
 //# else
-  let value = activate(load_x(i));
+  let y = activate(load4_x(i));
 //#   if BACKWARD
-  let g = load_dy(i) * value.y;
+  let g = load4_dy(i) * y.slope;
 //#     if ACC
-  store_dx(i, load_dx(i) + g);
+  store4_dx(i, load4_dx(i) + g);
 //#     else
-  store_dx(i, g);
+  store4_dx(i, g);
 //#     end
 //#   else
-  store_y(i, value.x);
+  store4_y(i, y.value);
 //#   end
 //# end
 }

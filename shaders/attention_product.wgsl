@@ -1,58 +1,6 @@
 // The matrix products of attention, one block of queries at a time, all heads of all samples at once; the same tiles
 // and the same order of sums (one chain, ascending) as matmul.wgsl. Tiles that are masked out are not computed.
-//
-//   PRODUCT scores:  S (queries, keys) = Q K^T          PRODUCT dscores: dP (queries, keys) = dO V^T
-//   PRODUCT values:  O (queries, HS) = P V              PRODUCT dquery:  dQ (queries, HS) = dS K
-//   PRODUCT dvalue:  dV (keys, HS) += P^T dO            PRODUCT dkey:    dK (keys, HS) += dS^T Q
-// The last two sum over the query heads of a key head, then over the block's queries; later blocks go on.
-//
-//   TURNED 1: keys or values come as (B, NK, HS, pitch); otherwise as they lie in qkv or, CACHE 1, in the cache.
-//# include attention
-//# let WIDE = PRODUCT == scores || PRODUCT == dscores ? 1 : 0
-//# let TALL = PRODUCT == dkey || PRODUCT == dvalue ? 1 : 0
-//# let OUT_BY_DOUT = PRODUCT == dscores || PRODUCT == dvalue ? 1 : 0
-//# uniforms cache_rows
-//# if WIDE
-//# tensor left : read
-//# else
-//# tensor scratch : read
-//# end
-//# if VB
-//# tensor right : read vec4
-//# else
-//# tensor right : read
-//# end
-//# if WIDE
-//# tensor out : write vec4
-//# else
-//# tensor out : ${TALL || ACC ? read_write : write}
-//# end
-
-// First element of row `row` of sample `sample` in qkv (HEADS 0) or in the attention's output.
-fn qkv_row(sample: u32, row: u32) -> u32 { return (sample * live.columns + row) * u.width; }
-fn out_row(sample: u32, row: u32, head: u32) -> u32 { return ((sample * live.columns + row) * u.NH + head) * u.HS; }
-
-// Where row k of the right operand begins.
-fn right_at(sample: u32, kv_head: u32, head: u32, k: u32) -> u32 {
-//# if WIDE && TURNED
-  return ((sample * u.NK + kv_head) * u.HS + k) * u.pitch;
-//# end
-//# if TALL
-//#   if PRODUCT == dkey
-  return qkv_row(sample, first_query() + k) + head * u.HS;
-//#   else
-  return out_row(sample, first_query() + k, head);
-//#   end
-//# end
-//# if !TALL && !(WIDE && TURNED)
-//#   let PART = PRODUCT == values || PRODUCT == dscores ? 1 : 0
-//#   if CACHE
-  return ((sample * u.cache_rows + k) * 2u + ${PART}u) * u.NK * u.HS + kv_head * u.HS;
-//#   else
-  return qkv_row(sample, k) + (u.NH + ${PART}u * u.NK + kv_head) * u.HS;
-//#   end
-//# end
-}
+//# include attention_operands
 
 //# if VB
 fn right_group(at: u32, column: u32) -> vec4f { return load4_right((at + column) / 4u); }
@@ -125,13 +73,10 @@ fn main(
 //# end
 //# for i in 0..TM
 //#   if TALL
-  let out${i} = qkv_row(sample, row${i}) + (u.NH + ${PRODUCT == dvalue ? 1 : 0}u * u.NK + kv_head) * u.HS;
+  let out${i} = out_at(sample, kv_head, 0u, row${i});
 //#   end
-//#   if PRODUCT == values
-  let out${i} = out_row(sample, first_query() + row${i}, head);
-//#   end
-//#   if PRODUCT == dquery
-  let out${i} = qkv_row(sample, first_query() + row${i}) + head * u.HS;
+//#   if !TALL && !WIDE
+  let out${i} = out_at(sample, kv_head, head, row${i});
 //#   end
 //#   for j in 0..TN
   var sum${i}_${j} = vec4f();

@@ -1,21 +1,27 @@
-// Sums over rows, in two steps: a chain over each block of BLOCK rows, then a chain over the blocks. One column a lane.
+// Sums over rows, in two steps: a chain over each block of BLOCK rows, then a chain over the blocks. A lane has one column, or
+// with VEC (width is a multiple of 4) four.
 //   STEP blocks: partial (blocks, width) from dy (rows, width); NORM 1: partial2 too, of dy * normalised x.
 //   STEP total:  out += the blocks' sums, in order.
+//# let N = VEC ? 4 : 1
+//# let T = VEC ? vec4f : f32
+//# let FORM = VEC ? vec4 : f32
+//# let LOAD = VEC ? load4 : load
+//# let STORE = VEC ? store4 : store
 //# include rows
 //# uniforms width
 //# if STEP == blocks
-//# tensor dy : read
+//# tensor dy : read ${FORM}
 //#   if NORM
-//# tensor x : read
+//# tensor x : read ${FORM}
 //# tensor stats : read
-//# tensor scaled : write
+//# tensor scaled : write ${FORM}
 //#   end
 //#   if PLAIN
-//# tensor partial : write
+//# tensor partial : write ${FORM}
 //#   end
 //# else
-//# tensor partial : read
-//# tensor out : read_write
+//# tensor partial : read ${FORM}
+//# tensor out : read_write ${FORM}
 //# end
 
 @compute @workgroup_size(64)
@@ -24,33 +30,34 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let across = (u.width + 63u) / 64u;
+  let width = u.width / ${N}u;
+  let across = (width + 63u) / 64u;
   let index = group_index(group, groups);
   let column = (index % across) * 64u + lane;
-  if (column >= u.width) { return; }
+  if (column >= width) { return; }
 //# if STEP == blocks
   let block = index / across;
   let end = min((block + 1u) * ${BLOCK}u, live_rows());
-  var sum = 0.0;
-  var scaled_sum = 0.0;
+  var sum = ${T}();
+  var scaled_sum = ${T}();
   for (var row = block * ${BLOCK}u; row < end; row++) {
-    let g = load_dy(row * u.width + column);
+    let g = ${LOAD}_dy(row * width + column);
     sum += g;
 //#   if NORM
-    let xhat = (load_x(row * u.width + column) - load_stats(row * 2u)) * load_stats(row * 2u + 1u);
+    let xhat = (${LOAD}_x(row * width + column) - load_stats(row * 2u)) * load_stats(row * 2u + 1u);
     scaled_sum = fma(g, xhat, scaled_sum);
 //#   end
   }
 //#   if PLAIN
-  store_partial(block * u.width + column, sum);
+  ${STORE}_partial(block * width + column, sum);
 //#   end
 //#   if NORM
-  store_scaled(block * u.width + column, scaled_sum);
+  ${STORE}_scaled(block * width + column, scaled_sum);
 //#   end
 //# else
   let blocks = (live_rows() + ${BLOCK - 1}u) / ${BLOCK}u;
-  var sum = load_out(column);
-  for (var block = 0u; block < blocks; block++) { sum += load_partial(block * u.width + column); }
-  store_out(column, sum);
+  var sum = ${LOAD}_out(column);
+  for (var block = 0u; block < blocks; block++) { sum += ${LOAD}_partial(block * width + column); }
+  ${STORE}_out(column, sum);
 //# end
 }

@@ -4,36 +4,44 @@
 //
 // Order of a row's sums: 32 chains, column c in chain c % 32, added as a tree (chain l and l + 16, then 8, 4, 2, 1).
 // LANES 32: a chain a lane. LANES 1: a thread computes all chains of its row.
+//   VEC 1: `width` is a multiple of 4 and values are read and written four at a time; LANES 1 only.
+//# let FORM = VEC ? vec4 : f32
+//# let T = VEC ? vec4f : f32
 //# include rows
 //# uniforms width
-//# tensor x : read
-//# tensor weight : read
+//# tensor x : read ${FORM}
+//# tensor weight : read ${FORM}
 //# if BACKWARD
-//# tensor dy : read
+//# tensor dy : read ${FORM}
 //# tensor stats : read
-//# tensor dx : ${ACC ? read_write : write}
+//# tensor dx : ${ACC ? read_write : write} ${FORM}
 //# else
 //# uniforms eps:f32
 //#   if BIAS
-//# tensor bias : read
+//# tensor bias : read ${FORM}
 //#   end
-//# tensor y : write
+//# tensor y : write ${FORM}
 //# tensor stats : write
 //# end
 
+// Column c of a row, or with VEC columns 4 c to 4 c + 3.
+fn at(row: u32, c: u32) -> u32 { return row * (u.width / ${VEC ? 4 : 1}u) + c; }
+//# let LOAD = VEC ? load4 : load
+//# let STORE = VEC ? store4 : store
+
 //# if BACKWARD
 // The sums over a row: of dxhat, and of dxhat * xhat, where dxhat = dy * weight.
-fn term0(row: u32, c: u32, mean: f32, scale: f32) -> f32 {
-  return load_dy(row * u.width + c) * load_weight(c);
+fn term0(row: u32, c: u32, mean: f32, scale: f32) -> ${T} {
+  return ${LOAD}_dy(at(row, c)) * ${LOAD}_weight(c);
 }
-fn term1(row: u32, c: u32, mean: f32, scale: f32) -> f32 {
-  return load_dy(row * u.width + c) * load_weight(c) * ((load_x(row * u.width + c) - mean) * scale);
+fn term1(row: u32, c: u32, mean: f32, scale: f32) -> ${T} {
+  return ${LOAD}_dy(at(row, c)) * ${LOAD}_weight(c) * ((${LOAD}_x(at(row, c)) - mean) * scale);
 }
 //# else
 // The sums over a row: of x, and of (x - mean)^2.
-fn term0(row: u32, c: u32, mean: f32, scale: f32) -> f32 { return load_x(row * u.width + c); }
-fn term1(row: u32, c: u32, mean: f32, scale: f32) -> f32 {
-  let centred = load_x(row * u.width + c) - mean;
+fn term0(row: u32, c: u32, mean: f32, scale: f32) -> ${T} { return ${LOAD}_x(at(row, c)); }
+fn term1(row: u32, c: u32, mean: f32, scale: f32) -> ${T} {
+  let centred = ${LOAD}_x(at(row, c)) - mean;
   return centred * centred;
 }
 //# end
@@ -61,6 +69,9 @@ fn sum${s}(row: u32, lane: u32, slot: u32, mean: f32, scale: f32) -> f32 {
   let last = u.width - 1u;
   for (var j = 0u; j < 8u; j++) {
     var sum = vec4f();
+//#     if VEC
+    for (var c = j; c < u.width / 4u; c += 8u) { sum += term${s}(row, c, mean, scale); }
+//#     else
     for (var c = 4u * j; c < u.width; c += 32u) {
       let value = vec4f(
         term${s}(row, c, mean, scale),
@@ -70,6 +81,7 @@ fn sum${s}(row: u32, lane: u32, slot: u32, mean: f32, scale: f32) -> f32 {
       );
       sum += select(vec4f(), value, vec4u(c) + vec4u(0u, 1u, 2u, 3u) <= vec4u(last));
     }
+//#     end
     chains[j] = sum;
   }
   let by16 = array<vec4f, 4>(
@@ -111,14 +123,14 @@ fn main(
 //#   end
   let mean1 = sum1(row, lane, thread, mean, scale) / n;
   if (wanted >= rows) { return; }
-  for (var c = lane; c < u.width; c += ${LANES}u) {
-    let i = row * u.width + c;
-    let xhat = (load_x(i) - mean) * scale;
-    let value = scale * (load_dy(i) * load_weight(c) - mean0 - xhat * mean1);
+  for (var c = lane; c < u.width / ${VEC ? 4 : 1}u; c += ${LANES}u) {
+    let i = at(row, c);
+    let xhat = (${LOAD}_x(i) - mean) * scale;
+    let value = scale * (${LOAD}_dy(i) * ${LOAD}_weight(c) - mean0 - xhat * mean1);
 //#   if ACC
-    store_dx(i, load_dx(i) + value);
+    ${STORE}_dx(i, ${LOAD}_dx(i) + value);
 //#   else
-    store_dx(i, value);
+    ${STORE}_dx(i, value);
 //#   end
   }
 //# else
@@ -133,12 +145,12 @@ fn main(
     store_stats(row * 2u, mean);
     store_stats(row * 2u + 1u, scale);
   }
-  for (var c = lane; c < u.width; c += ${LANES}u) {
-    let i = row * u.width + c;
+  for (var c = lane; c < u.width / ${VEC ? 4 : 1}u; c += ${LANES}u) {
+    let i = at(row, c);
 //#   if BIAS
-    store_y(i, (load_x(i) - mean) * scale * load_weight(c) + load_bias(c));
+    ${STORE}_y(i, (${LOAD}_x(i) - mean) * scale * ${LOAD}_weight(c) + ${LOAD}_bias(c));
 //#   else
-    store_y(i, (load_x(i) - mean) * scale * load_weight(c));
+    ${STORE}_y(i, (${LOAD}_x(i) - mean) * scale * ${LOAD}_weight(c));
 //#   end
   }
 //# end

@@ -76,9 +76,9 @@ function declarations() {
   const fields: UniformField[] = [];
 
   function tensor(rest: string): string[] {
-    const match = /^(\w+)\s*:\s*(read_write|read|write)(?:\s+(vec4|u32|i32))?$/.exec(rest);
+    const match = /^(\w+)\s*:\s*(read_write|read|write)(?:\s+(vec4|f32|u32|i32))?$/.exec(rest);
     if (match === null) {
-      throw new Error(`expected "tensor name : access [vec4|u32|i32]", found "tensor ${rest}"`);
+      throw new Error(`expected "tensor name : access [vec4|f32|u32|i32]", found "tensor ${rest}"`);
     }
     const [, name, access, form = "f32"] = match;
     const binding = FIRST_TENSOR_BINDING + slots.length;

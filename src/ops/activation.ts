@@ -31,7 +31,7 @@ export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
     graph.dispatch(forward, {
       tensors: { x: x.rows(from, to), y: y.rows(from, to) },
       uniforms: { ...uniforms, width: F },
-      groups: groups(F, 64),
+      groups: groups(F, gated ? 64 : 256),
       flops: 10 * (to - from) * F,
     });
   });
@@ -43,7 +43,7 @@ export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
       graph.dispatch(backward, {
         tensors: { x: x.rows(from, to), dy: dy.rows(from, to), dx: target.tensor.rows(from, to) },
         uniforms: { ...uniforms, width: F },
-        groups: groups(F, 64),
+        groups: groups(F, gated ? 64 : 256),
         flops: 20 * (to - from) * F,
       });
     });

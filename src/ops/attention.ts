@@ -1,5 +1,7 @@
 import appendText from "../../shaders/cache_append.wgsl" with { type: "text" };
 import deltaText from "../../shaders/attention_delta.wgsl" with { type: "text" };
+import lanesText from "../../shaders/attention_product_lanes.wgsl" with { type: "text" };
+import operandsText from "../../shaders/attention_operands.wgsl" with { type: "text" };
 import productText from "../../shaders/attention_product.wgsl" with { type: "text" };
 import sharedText from "../../shaders/attention.wgsl" with { type: "text" };
 import softmaxText from "../../shaders/attention_softmax.wgsl" with { type: "text" };
@@ -10,8 +12,12 @@ import { type DropoutKey, dropoutUniforms } from "./dropout.ts";
 import type { Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
-const shared = [{ name: "attention.wgsl", text: sharedText }];
+const shared = [
+  { name: "attention.wgsl", text: sharedText },
+  { name: "attention_operands.wgsl", text: operandsText },
+];
 const productSource = shader("attention_product.wgsl", productText, shared);
+const lanesSource = shader("attention_product_lanes.wgsl", lanesText, shared);
 const softmaxSource = shader("attention_softmax.wgsl", softmaxText, shared);
 const turnSource = shader("attention_turn.wgsl", turnText, shared);
 const deltaSource = shader("attention_delta.wgsl", deltaText);
@@ -105,19 +111,22 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
     const wide = name === "scores" || name === "dscores";
     const tall = name === "dkey" || name === "dvalue";
     const isTurned = wide && cache === undefined;
+    const constants = { PRODUCT: name, TURNED: isTurned, CACHE: cache !== undefined, ACC: accumulate };
+    const { limits } = graph;
+    const spread = limits.isSoftware && limits.subgroupSize >= 8 && HS % 4 === 0 && cache === undefined;
     const TN = wide || HS > 32 ? 2 : 1;
-    const tiling = graph.limits.isSoftware
-      ? { TM: 8, TN, LANES: 8, BANDS: 1 }
-      : { TM: 4, TN, LANES: 8, BANDS: 8 };
-    const VB = isTurned || (!wide && HS % 4 === 0);
-    const kernel = productSource.kernel({
-      ...tiling,
-      PRODUCT: name,
-      TURNED: isTurned,
-      CACHE: cache !== undefined,
-      VB,
-      ACC: accumulate,
-    });
+    const tiling = limits.isSoftware ? { TM: 8, TN, LANES: 8, BANDS: 1 } : { TM: 4, TN, LANES: 8, BANDS: 8 };
+    const R = columns >= 32 ? 32 : 8; // rows of a workgroup
+    const kernel = spread
+      ? lanesSource.kernel({ ...constants, R, LV: true, VB: true, VO: true })
+      : productSource.kernel({
+        ...constants,
+        ...tiling,
+        LV: false,
+        VB: isTurned || (!wide && HS % 4 === 0),
+        VO: wide,
+      });
+    const [tileRows, tileColumns] = spread ? [R, 32] : [tiling.TM * tiling.BANDS, tiling.LANES * TN * 4];
     const queries = Math.min(BLOCK, columns - block * BLOCK);
     const seen = queries * (block * BLOCK + (queries + 1) / 2); // pairs that are not masked out
     graph.dispatch(kernel, {
@@ -127,8 +136,8 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
         const rows = rowsInUse(block, live);
         if (rows === 0) return 0;
         const keysInUse = (live.start ?? 0) + block * BLOCK + rows;
-        const across = Math.ceil(Math.ceil((wide ? keysInUse : HS) / 4) / (tiling.LANES * TN));
-        const down = Math.ceil((tall ? keysInUse : rows) / (tiling.TM * tiling.BANDS));
+        const across = Math.ceil((wide ? keysInUse : HS) / tileColumns);
+        const down = Math.ceil((tall ? keysInUse : rows) / tileRows);
         return samplesInUse(window, live) * window.kvHeads * (tall ? 1 : GROUP) * across * down;
       },
       flops: 2 * HS * seen * window.samples * window.kvHeads * GROUP,

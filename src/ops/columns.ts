@@ -29,8 +29,9 @@ export function sumColumns(
 ): void {
   if (plain === null && scaled === null) return;
   const C = width(dy);
-  const constants = { BLOCK, LIVE: true };
-  const across = Math.ceil(C / 64);
+  const VEC = C % 4 === 0;
+  const constants = { BLOCK, LIVE: true, VEC };
+  const across = Math.ceil(C / (VEC ? 256 : 64));
   const blocksKernel = source.kernel({
     ...constants,
     STEP: "blocks",

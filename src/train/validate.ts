@@ -1,6 +1,7 @@
 import { type Batch, countTargets } from "../data/batch.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Engine } from "../engine/engine.ts";
+import { Ratio } from "./ratio.ts";
 
 /** What a model makes of text that it has not been trained on. */
 export interface Validation {
@@ -42,8 +43,7 @@ export async function validate(
 }
 
 /**
- * Mean loss of a token and its standard error, rows taken as independent clusters of tokens (the ratio estimator,
- * Cochran 1977, "Sampling Techniques", chapter 6).
+ * Mean loss of a token and its standard error; see `Ratio`.
  *
  * @param losses (R) each row's sum of cross entropies in nats
  * @param targets (R) each row's number of targets
@@ -53,13 +53,12 @@ export function summarize(
   targets: readonly number[],
   bytesPerToken: number,
 ): Validation {
-  const rows = losses.length;
-  const targetCount = sum(targets);
-  const loss = sum(losses) / targetCount;
-  const squares = sum(losses.map((rowLoss, i) => (rowLoss - loss * targets[i]) ** 2));
+  const perToken = new Ratio();
+  losses.forEach((rowLoss, row) => perToken.add(rowLoss, targets[row]));
+  const { value: loss, standardError, rows } = perToken;
   return {
     loss,
-    standardError: Math.sqrt(squares * rows / (rows - 1)) / targetCount,
+    standardError,
     bitsPerByte: loss / Math.LN2 / bytesPerToken,
     perplexity: Math.exp(loss),
     rows,

@@ -1,99 +1,74 @@
-/**
- * Runs a reference case: a model with logits, loss, gradients and ten training steps that someone else computed. The
- * layout of a case's folder and the limits are those of tests/fixtures/README.md.
- */
 import { join } from "@std/path";
-import { deriveModel, type ModelSpec } from "../config/derive.ts";
-import { type ModelConfig, modelSchema } from "../config/schema.ts";
-import type { Batch } from "../data/batch.ts";
+import { type Batch, countTargets, IGNORE } from "../data/batch.ts";
+import { type LocalEngineOptions, openLocalEngine } from "../engine/localEngine.ts";
 import { UserError } from "../errors.ts";
-import { gpt2Tensors, readGpt2Config, readGpt2Weights, transpose } from "../formats/hf/gpt2.ts";
+import { quote } from "../formats/file.ts";
 import { openModelFolder, openSafetensors, type TensorSource } from "../formats/safetensors.ts";
-import { readStudyConfig } from "../formats/study.ts";
-import type { GpuOptions } from "../gpu/device.ts";
-import { openLocalEngine } from "../engine/localEngine.ts";
-import { modelParameters } from "../model/parameters.ts";
+import { positionKinds } from "../model/positions.ts";
+import { type CaseModel, readCaseModel } from "./caseModel.ts";
+import { compareValues, type Comparison } from "./comparison.ts";
+import { readFinite, readIds, shapeOf } from "./tensors.ts";
 
-/** One quantity of a case beside its reference. */
-export interface Comparison {
-  readonly case: string;
-  readonly quantity: string;
-  readonly maxError: number;
-  readonly tolerance: number;
-  readonly ok: boolean;
-}
-
-/** The limits of README.md, section "What must match". */
+/** How far a quantity may be from a reference value. */
 const LIMITS = {
   logits: (b: number) => 2e-5 + 2e-5 * Math.abs(b),
-  loss: 1e-5,
-  gradients: 2e-5, // of the tensor's largest value
-  losses: 2e-5,
-  gradNorms: 2e-5, // of the value
-  final: 2e-5,
-  learningRates: 1e-9,
+  loss: () => 1e-5,
+  gradient: (largest: number) => () => 2e-5 * largest,
+  losses: () => 2e-5,
+  gradNorms: (b: number) => 2e-5 * b,
+  learningRates: () => 1e-9,
+  final: () => 2e-5,
 };
 
-/** The optimizer of README.md, section "Loss and optimizer". */
-const OPTIMIZER = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 };
 const STEPS = 10;
+const OPTIMIZER = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 };
 
+/** Of step 1 to 10: up to 1e-3 in three steps, then along a cosine down to 1e-4. */
 function learningRate(step: number): number {
   if (step <= 3) return 1e-3 * step / 3;
   return 1e-4 + (1e-3 - 1e-4) * 0.5 * (1 + Math.cos(Math.PI * (step - 3) / 7));
 }
 
-/** A case's model, and how its file names our parameters. */
-interface CaseModel {
-  readonly spec: ModelSpec;
-  /** Our name -> its name in the file, and whether the file has it transposed. */
-  readonly names: ReadonlyMap<string, { readonly name: string; readonly transpose: boolean }>;
-  weights(source: TensorSource): Iterable<{ name: string; values: Float32Array }>;
-}
-
-/** The name of a case: the last two parts of its path. */
-function caseName(folder: string): string {
-  return folder.replace(/\/+$/, "").split("/").slice(-2).join("/");
-}
-
 /**
- * @param folder the case's folder
- * @param configName another spelling of its config.json
- * @throws UserError if the case needs an option that does not exist, which is named
+ * Runs a reference case: a model with logits, loss, gradients and ten training steps that someone else computed.
+ * Files, optimizer and limits are those of tests/fixtures/README.md, whose names the quantities have.
+ *
+ * @param folder holds model.safetensors and reference.safetensors
+ * @param config the content of its config.json
+ * @param caseName what the comparisons call it
+ * @throws UserError for files that are missing, damaged or do not fit together, and for options that do not exist
  */
-export async function verifyModelCase(
+export async function* verifyModelCase(
   folder: string,
-  gpu: GpuOptions = {},
-  configName = "config.json",
-): Promise<Comparison[]> {
-  const model = readCaseModel(JSON.parse(await Deno.readTextFile(join(folder, configName))), folder);
+  config: unknown,
+  caseName: string,
+  options: LocalEngineOptions = {},
+): AsyncGenerator<Comparison> {
+  const model = readCaseModel(config);
   using source = openModelFolder(folder);
   using reference = openSafetensors(join(folder, "reference.safetensors"));
-  const [rows, columns] = reference.tensors.get("input_ids")!.shape;
-  const batch: Batch = {
-    rows,
-    columns,
-    inputs: reference.readInt("input_ids"),
-    targets: reference.readInt("labels"),
-    sampleIds: Uint32Array.from({ length: rows }, (_, i) => i),
-  };
-  const training = { ...OPTIMIZER, seed: 0, virtualWorkers: 1, recompute: false };
-  const engine = await openLocalEngine({ model: model.spec, microBatchSize: rows, columns, training }, gpu);
-  const name = configName === "config.json" ? caseName(folder) : `${caseName(folder)} (${configName})`;
-  const results: Comparison[] = [];
+  const batch = readBatch(reference, model);
+  const { rows, columns } = batch;
+  const { vocabSize, zLoss } = model.spec;
+  const wanted = (name: string, shape: readonly number[]) => readFinite(reference, name, shape);
   const compare = (
-    quantity: string,
+    name: string,
     found: ArrayLike<number>,
-    wanted: ArrayLike<number>,
-    limit: (b: number) => number,
-  ) => results.push(comparison(name, quantity, found, wanted, limit));
+    shape: readonly number[],
+    limit: (wanted: number) => number,
+  ) => compareValues(caseName, name, found, wanted(name, shape), limit);
+
+  const training = { ...OPTIMIZER, seed: 0, virtualWorkers: 1, recompute: false };
+  const engine = await openLocalEngine(
+    { model: model.spec, microBatchSize: rows, columns, training },
+    options,
+  );
   try {
     for (const { name, values } of model.weights(source)) {
       await engine.write("weights", name, Float32Array.from(values));
     }
-    compare("logits", await engine.logits(batch), reference.read("logits"), LIMITS.logits);
+    yield compare("logits", await engine.logits(batch), [rows, columns, vocabSize], LIMITS.logits);
 
-    const { zLoss } = model.spec;
     const losses: number[] = [];
     const norms: number[] = [];
     for (let step = 1; step <= STEPS; step++) {
@@ -105,137 +80,58 @@ export async function verifyModelCase(
       losses.push((lossSum + zLoss * zSum) / targetCount);
       norms.push(gradNorm);
       if (step > 1) continue;
-      compare("cross_entropy", [lossSum / targetCount], reference.read("cross_entropy"), () => LIMITS.loss);
-      compare("loss", losses, reference.read("loss"), () => LIMITS.loss);
-      for (const parameter of engine.report.parameters) {
-        const inFile = model.names.get(parameter.name)!;
-        const wanted = reference.read(`grad.${inFile.name}`);
-        const largest = wanted.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-        const sums = await engine.read("gradient", parameter.name);
-        const found = asInFile(sums.map((sum) => sum / targetCount), parameter.shape, inFile.transpose);
-        compare(`grad.${inFile.name}`, found, wanted, () => LIMITS.gradients * largest);
+      yield compare("cross_entropy", [lossSum / targetCount], [], LIMITS.loss);
+      yield compare("loss", losses, [], LIMITS.loss);
+      for (const { name, fileName, shape, toFile } of model.tensors) {
+        const sums = toFile(await engine.read("gradient", name)); // of the sum of the losses
+        const gradient = `grad.${fileName}`;
+        const largest = wanted(gradient, shape).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        yield compare(gradient, sums.map((sum) => sum / targetCount), shape, LIMITS.gradient(largest));
       }
     }
-    compare("losses", losses, reference.read("losses"), () => LIMITS.losses);
-    compare("grad_norms", norms, reference.read("grad_norms"), (b) => LIMITS.gradNorms * b);
+    yield compare("losses", losses, [STEPS], LIMITS.losses);
+    yield compare("grad_norms", norms, [STEPS], LIMITS.gradNorms);
     const rates = Array.from({ length: STEPS }, (_, i) => learningRate(i + 1));
-    compare("lrs", rates, reference.read("lrs"), () => LIMITS.learningRates);
-    for (const parameter of engine.report.parameters) {
-      const inFile = model.names.get(parameter.name)!;
-      if (!reference.tensors.has(`final.${inFile.name}`)) continue;
-      const found = asInFile(await engine.read("weights", parameter.name), parameter.shape, inFile.transpose);
-      compare(`final.${inFile.name}`, found, reference.read(`final.${inFile.name}`), () => LIMITS.final);
+    yield compare("lrs", rates, [STEPS], LIMITS.learningRates);
+    for (const { name, fileName, shape, toFile } of finalTensors(reference, model)) {
+      yield compare(`final.${fileName}`, toFile(await engine.read("weights", name)), shape, LIMITS.final);
     }
-    return results;
   } finally {
     await engine.close();
   }
 }
 
-function asInFile(values: Float32Array, shape: readonly number[], isTransposed: boolean): Float32Array {
-  return isTransposed ? transpose(values, shape[0], shape[1]) : values;
-}
-
-/** The largest error, and the limit where the two are closest to each other or the error is furthest beyond. */
-function comparison(
-  name: string,
-  quantity: string,
-  found: ArrayLike<number>,
-  wanted: ArrayLike<number>,
-  limit: (wanted: number) => number,
-): Comparison {
-  if (found.length !== wanted.length) {
-    throw new UserError(`${name}: ${quantity} has ${wanted.length} values, the model has ${found.length}`);
+function readBatch(reference: TensorSource, { spec }: CaseModel): Batch {
+  const shape = shapeOf(reference, "input_ids");
+  const name = quote(reference.name);
+  if (shape.length !== 2 || shape.includes(0)) {
+    throw new UserError(`The tensor "input_ids" of ${name} has shape [${shape}], expected rows of token ids`);
   }
-  let maxError = 0;
-  let tolerance = limit(0);
-  let worst = -1;
-  for (let i = 0; i < wanted.length; i++) {
-    const error = Math.abs(found[i] - wanted[i]);
-    const allowed = limit(wanted[i]);
-    // An error that is not a number counts as the largest.
-    const share = Number.isNaN(error) ? Infinity : error === 0 ? 0 : error / allowed;
-    if (share > worst) {
-      worst = share;
-      maxError = Number.isNaN(error) ? Infinity : error;
-      tolerance = allowed;
-    }
+  const [rows, columns] = shape;
+  const most = positionKinds[spec.positions].maxColumns(spec) ?? Infinity;
+  if (columns > most) {
+    throw new UserError(`The rows of ${name} have ${columns} tokens, config.json allows ${most}`);
   }
-  return { case: name, quantity, maxError, tolerance, ok: worst <= 1 };
-}
-
-function readCaseModel(config: Record<string, unknown>, folder: string): CaseModel {
-  if (config.model_type === "gpt2") return hfGpt2(config);
-  if (typeof config.model_type === "string") {
-    throw new UserError(
-      `${caseName(folder)} needs model_type "${config.model_type}", which does not exist; there is "gpt2"`,
-    );
-  }
-  return study(config, folder);
-}
-
-const FIXED = { attentionDropout: 0, dropout: 0, initStd: 0.02, scaledResidualInit: true };
-
-function hfGpt2(config: unknown): CaseModel {
-  const architecture = readGpt2Config(config);
-  const { numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, activation, normEps, tied } =
-    architecture;
-  const model: ModelConfig = {
-    ...FIXED,
-    ...{ numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, activation, normEps, tied },
-    numKvHeads: null,
-    positions: "learned",
-    norm: "layernorm",
-    bias: true,
-    zLoss: 0,
+  const batch = {
+    rows,
+    columns,
+    inputs: readIds(reference, "input_ids", shape, spec.vocabSize),
+    targets: readIds(reference, "labels", shape, spec.vocabSize, IGNORE),
+    sampleIds: Uint32Array.from({ length: rows }, (_, row) => row),
   };
-  return {
-    spec: deriveModel(model, vocabSize),
-    names: new Map(
-      gpt2Tensors(architecture).map(({ name, hfName, transpose }) => [name, { name: hfName, transpose }]),
-    ),
-    weights: (source) => readGpt2Weights(source, architecture),
-  };
+  if (countTargets(batch) === 0) {
+    throw new UserError(`All labels of ${name} are ${IGNORE}, expected at least one target`);
+  }
+  return batch;
 }
 
-/** Options of the study whose only value so far is this one. */
-const STUDY_FIXED: Readonly<Record<string, unknown>> = {
-  embeddingNorm: false,
-  attention: "dense",
-  objective: "causal",
-  packed: false,
-  restartPositions: false,
-  parallelResidual: false,
-};
-
-function study(config: unknown, folder: string): CaseModel {
-  const given: Record<string, unknown> = { ...readStudyConfig(config) };
-  for (const [option, value] of Object.entries(STUDY_FIXED)) {
-    if (given[option] !== value) {
-      throw new UserError(
-        `${caseName(folder)} needs ${option}=${
-          JSON.stringify(given[option])
-        }, which does not exist; there is ${JSON.stringify(value)}`,
-      );
-    }
-  }
-  const known = Object.keys(modelSchema.shape);
-  const picked = Object.fromEntries(Object.entries(given).filter(([key]) => known.includes(key)));
-  const parsed = modelSchema.safeParse({ ...FIXED, ...picked });
-  if (!parsed.success) {
-    const { path } = parsed.error.issues[0];
-    const option = path.join(".");
-    throw new UserError(
-      `${caseName(folder)} needs ${option}=${JSON.stringify(given[option])}, which does not exist`,
-    );
-  }
-  const spec = deriveModel(parsed.data, parsed.data.vocabSize!);
-  const names = modelParameters(spec).map(({ name }) => [name, { name, transpose: false }] as const);
-  return {
-    spec,
-    names: new Map(names),
-    *weights(source) {
-      for (const [name] of names) yield { name, values: source.read(name) };
-    },
-  };
+/** The parameters whose values after the last step the reference holds. */
+function finalTensors(reference: TensorSource, { tensors }: CaseModel) {
+  const byFileName = new Map(tensors.map((tensor) => [tensor.fileName, tensor]));
+  const names = [...reference.tensors.keys()].filter((name) => name.startsWith("final."));
+  return names.map((name) => {
+    const tensor = byFileName.get(name.slice("final.".length));
+    if (tensor !== undefined) return tensor;
+    throw new UserError(`${quote(reference.name)} has ${quote(name)}, a parameter that the model lacks`);
+  });
 }
