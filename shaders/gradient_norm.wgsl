@@ -1,11 +1,12 @@
 // The global gradient norm as a fixed tree.
-//   STEP blocks: partial[i] = sum of squares of block i of 1024 gradients, each divided by the number of targets.
+//   STEP blocks: partial[i] = sum of squares of the i-th block of gradients, each divided by the number of targets.
 //   STEP total:  the norm, the clip factor, the verdict on this step, and its line in the ring of results.
 //
-// Order: in a block 64 chains of 16 (element e in chain e % 64), then a tree; over the blocks likewise.
+// Order: in a block 256 chains (element e in chain e % 256), then a tree over the four of a lane and one over the
+// lanes; the blocks' sums in 64 chains, then a tree.
 //# if STEP == blocks
 //# uniforms count block0
-//# tensor gradients : read
+//# tensor gradients : read vec4
 //# tensor sums : read
 //# tensor partial : ${FIRST ? write : read_write}
 //# else
@@ -41,15 +42,15 @@ fn main(
 //# if STEP == blocks
   let block = group_index(group, groups);
   let inverse = 1.0 / max(load_sums(2u), 1.0);
-  let start = block * 1024u;
-  let end = min(start + 1024u, u.count);
-  var chain = 0.0;
+  let start = block * ${BLOCK / 4}u;
+  let end = min(start + ${BLOCK / 4}u, u.count / 4u);
+  var chain = vec4f();
   for (var i = start + lane; i < end; i += 64u) {
-    let g = load_gradients(i) * inverse;
+    let g = load4_gradients(i) * inverse;
     chain = fma(g, g, chain);
   }
-  let sum = tree(lane, chain);
-  if (lane == 0u && start < u.count) { store_partial(u.block0 + block, sum); }
+  let sum = tree(lane, (chain.x + chain.z) + (chain.y + chain.w));
+  if (lane == 0u && start < end) { store_partial(u.block0 + block, sum); }
 //# else
   var chain = 0.0;
   for (var i = lane; i < u.blocks; i += 64u) { chain += load_partial(i); }

@@ -38,6 +38,9 @@ function apply(operator: string, a: Constant, b: Constant): number {
   if (typeof a !== "number" || typeof b !== "number") {
     throw new Error(`"${a} ${operator} ${b}" needs numbers`);
   }
+  if (b === 0 && (operator === "/" || operator === "%")) {
+    throw new Error(`"${a} ${operator} ${b}" divides by 0`);
+  }
   switch (operator) {
     case "||":
       return Number(a !== 0 || b !== 0);

@@ -8,7 +8,7 @@ const normSource = shader("gradient_norm.wgsl", normText);
 const adamwSource = shader("adamw.wgsl", adamwText);
 
 /** Gradients whose squares one workgroup sums. */
-const BLOCK = 1024;
+const BLOCK = 8192;
 
 /** Steps whose results the GPU holds until the host reads them. */
 export const RING_SLOTS = 256;
@@ -73,7 +73,7 @@ export function recordUpdate(recorder: Recorder, state: OptimizerState, options:
       const gradients = state.gradients.stretch(part.buffer, part.offset, part.bytes);
       for (const { from, to } of windowsOf(part)) {
         const blocks = Math.ceil((to - from) / BLOCK);
-        recorder.dispatch(normSource.kernel({ STEP: "blocks", FIRST: isFirst }), {
+        recorder.dispatch(normSource.kernel({ STEP: "blocks", FIRST: isFirst, BLOCK }), {
           tensors: { gradients: gradients.rows(from, to), sums: state.sums, partial },
           uniforms: { count: to - from, block0 },
           groups: blocks,
@@ -83,7 +83,7 @@ export function recordUpdate(recorder: Recorder, state: OptimizerState, options:
         isFirst = false;
       }
     }
-    recorder.dispatch(normSource.kernel({ STEP: "total" }), {
+    recorder.dispatch(normSource.kernel({ STEP: "total", FIRST: false, BLOCK }), {
       tensors: { partial, sums: state.sums, control: state.control, ring: state.ring },
       uniforms: { blocks: totalBlocks, clip: options.clip },
       groups: 1,
