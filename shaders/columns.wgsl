@@ -37,6 +37,7 @@ fn main(
   if (column >= width) { return; }
 //# if STEP == blocks
   let block = index / across;
+  if (block * ${BLOCK}u >= live_rows()) { return; }
   let end = min((block + 1u) * ${BLOCK}u, live_rows());
   var sum = ${T}();
   var scaled_sum = ${T}();
@@ -55,6 +56,7 @@ fn main(
   ${STORE}_scaled(block * width + column, scaled_sum);
 //#   end
 //# else
+  if (index >= across) { return; }
   let blocks = (live_rows() + ${BLOCK - 1}u) / ${BLOCK}u;
   var sum = ${LOAD}_out(column);
   for (var block = 0u; block < blocks; block++) { sum += ${LOAD}_partial(block * width + column); }

@@ -19,7 +19,7 @@ await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
   const [path, ...moreFiles] = args; // a shell turns `--text *.txt` into `--text a.txt b.txt`
   if (path === undefined || (moreFiles.length > 0 && flags.text.length === 0)) {
     throw new UserError(
-      `Found ${args.length} models (${args.join(", ")}), expected one: runs/NAME or a folder`,
+      `Found ${args.join(" and ") || "no model"}, expected one model: runs/NAME or a folder`,
     );
   }
   await using model = await loadModel(path, { onMessage: say });

@@ -32,7 +32,7 @@ const verb = {
 await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
   if (args.length !== 1) {
     throw new UserError(
-      `Found ${args.length} models (${args.join(", ")}), expected one: runs/NAME or a folder`,
+      `Found ${args.join(" and ") || "no model"}, expected one model: runs/NAME or a folder`,
     );
   }
   const { prompt: given, promptFile, maxTokens, temperature, topK, topP, seed, stop } = flags;

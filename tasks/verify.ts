@@ -6,7 +6,8 @@ import { describeDevice, verifyOps } from "../src/verify/device.ts";
 import { type Call, runVerb } from "./_cli.ts";
 import { formatBytes } from "./_progress.ts";
 
-const SMALLEST_BINDING = 1024;
+/** Holds the smallest tensors that are always bound whole. */
+const SMALLEST_BINDING = 16384;
 
 const options = {
   maxBinding: {
@@ -19,7 +20,7 @@ const options = {
 const verb = {
   name: "verify",
   summary:
-    "Checks the GPU and its driver, every op against the CPU; or runs the reference cases in the folders given.",
+    "Checks the GPU and its driver: every op against the CPU. With folders: runs the reference cases in them.",
   usage: "[FOLDER...]",
   options,
 };
@@ -36,23 +37,24 @@ await runVerb(verb, async (call) => {
   const outside = comparisons.filter(({ ok }) => !ok).length;
   const problems = [
     ...(outside > 0 ? [`${outside} of ${comparisons.length} quantities are outside their tolerance`] : []),
-    ...(notRun > 0 ? [`${notRun} of ${args.length} cases could not be run`] : []),
+    ...(notRun > 0 ? [`${notRun} cases could not be run`] : []),
   ];
   if (problems.length > 0) throw new UserError(problems.join(", "));
-  say(`all ${comparisons.length} quantities are within their tolerance`);
+  say(`All ${comparisons.length} quantities are within their tolerance`);
 });
+
+type VerifyCall = Call<typeof options>;
 
 interface Outcome {
   readonly comparisons: readonly Comparison[];
-  /** Cases that are damaged or need what does not exist. */
+  /** Cases that are damaged, do not fit, or need what does not exist. */
   readonly notRun: number;
 }
-
-type VerifyCall = Call<typeof options>;
 
 async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<Outcome> {
   const { say, emit, signal } = call;
   const all: Comparison[] = [];
+  let failures = 0;
   const gpu = await openGpu(gpuOptions);
   try {
     const device = await describeDevice(gpu);
@@ -66,47 +68,52 @@ async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<O
         formatBytes(workgroupMemory)
       } each, ${maxGroups} a dimension`,
     );
-    for await (
-      const { op, cases, comparisons } of verifyOps(gpu, ({ op, name }) => {
-        signal.throwIfAborted();
-        showStatus(call, `${op} ${name}`);
-      })
-    ) {
+    const onCase = ({ op, name }: { op: string; name: string }) => {
+      signal.throwIfAborted();
+      showStatus(call, `${op} ${name}`);
+    };
+    for await (const { op, comparisons, notRun } of verifyOps(gpu, onCase)) {
       showStatus(call, "");
-      comparisons.forEach((comparison) => emitComparison(call, comparison));
-      const closest = comparisons.reduce((a, b) => shareOf(b) > shareOf(a) ? b : a);
-      const outside = comparisons.filter(({ ok }) => !ok);
-      say(formatLine(op, closest) + `  (${cases} cases, closest: ${closest.case} ${closest.quantity})`);
-      for (const each of outside) say(formatLine(`  ${each.case} ${each.quantity}`, each));
+      for (const comparison of comparisons) emitComparison(call, comparison);
+      for (const message of notRun) reportNotRun(call, op, message);
       all.push(...comparisons);
+      failures += notRun.length;
+      if (comparisons.length === 0) continue;
+      const closest = comparisons.reduce((a, b) => shareOf(b) > shareOf(a) ? b : a);
+      say(
+        `${formatLine(op, closest)}  closest of ${comparisons.length}: ${closest.case} ${closest.quantity}`,
+      );
+      for (const each of comparisons) {
+        if (!each.ok) say(formatLine(`  ${each.case} ${each.quantity}`, each));
+      }
     }
   } finally {
     gpu.close();
   }
-  return { comparisons: all, notRun: 0 };
+  return { comparisons: all, notRun: failures };
 }
 
 async function verifyFolders(call: VerifyCall, gpuOptions: GpuOptions): Promise<Outcome> {
-  const { args, say, emit, signal } = call;
+  const { args, say, signal } = call;
   const comparisons: Comparison[] = [];
   let notRun = 0;
   for (const folder of args) {
-    let current = "";
     const onCompile = (done: number, total: number) => {
       showStatus(call, done === total ? "" : `${folder}: compiling ${done}/${total}`);
     };
+    let name = "";
     try {
       for await (const comparison of verifyFolder(folder, { ...gpuOptions, onCompile })) {
         signal.throwIfAborted();
-        if (comparison.case !== current) say(current = comparison.case);
+        if (comparison.case !== name) say(name = comparison.case);
         say(formatLine(`  ${comparison.quantity}`, comparison));
         emitComparison(call, comparison);
         comparisons.push(comparison);
       }
     } catch (error) {
-      if (!(error instanceof UserError) || args.length === 1) throw error;
-      say(`not run: ${error.message}`);
-      emit({ case: folder, error: error.message, ok: false });
+      if (!(error instanceof UserError)) throw error;
+      if (args.length === 1) throw error;
+      reportNotRun(call, folder, error.message);
       notRun++;
     }
   }
@@ -120,7 +127,7 @@ function shareOf({ maxError, tolerance }: Comparison): number {
 
 function formatLine(name: string, { maxError, tolerance, ok }: Comparison): string {
   const number = (value: number) => Number.isInteger(value) ? String(value) : value.toExponential(1);
-  return `${ok ? "ok     " : "OUTSIDE"}  ${name.padEnd(48)}  ${number(maxError).padStart(8)} of ${
+  return `${ok ? "ok     " : "OUTSIDE"}  ${name.padEnd(44)} ${number(maxError).padStart(8)} of ${
     number(tolerance)
   }`;
 }
@@ -128,6 +135,11 @@ function formatLine(name: string, { maxError, tolerance, ok }: Comparison): stri
 /** JSON has no infinity, which stands for results that are not numbers. */
 function emitComparison({ emit }: VerifyCall, comparison: Comparison): void {
   emit({ ...comparison, maxError: Math.min(comparison.maxError, Number.MAX_VALUE) });
+}
+
+function reportNotRun({ say, emit }: VerifyCall, name: string, error: string): void {
+  say(`NOT RUN  ${error}`);
+  emit({ case: name, error, ok: false });
 }
 
 /** A line that the next one replaces; on terminals only. */

@@ -57,9 +57,16 @@ export async function trainRun(config: RunConfig, options: TrainRunOptions): Pro
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
     const { samplePrompt, sampleTokens } = config.log;
     const sampleFrom = async (prompt: string) => {
-      const sampling = { maxTokens: sampleTokens, temperature: 0.8, seed: config.seed, signal: options.signal };
+      const sampling = {
+        maxTokens: sampleTokens,
+        temperature: 0.8,
+        seed: config.seed,
+        signal: options.signal,
+      };
       let text = prompt;
-      for await (const piece of generateText(engine, spec.model, dataset.tokenizer, prompt, sampling)) text += piece;
+      for await (const piece of generateText(engine, spec.model, dataset.tokenizer, prompt, sampling)) {
+        text += piece;
+      }
       return text;
     };
     const sampleText = config.log.sampleEvery === null ? undefined : () => sampleFrom(samplePrompt);
@@ -80,7 +87,11 @@ export async function planRun(config: RunConfig, text?: string) {
   return { spec: spec.model, report, run: deriveRun(config), dataset };
 }
 
-function datasetOptions(config: RunConfig, folder: RunFolder | null, text: string | undefined): DatasetOptions {
+function datasetOptions(
+  config: RunConfig,
+  folder: RunFolder | null,
+  text: string | undefined,
+): DatasetOptions {
   return {
     data: text === undefined ? config.data : { text },
     tokenizer: config.tokenizer,
@@ -120,6 +131,8 @@ export function checkMemory(report: EngineReport, freeBytes: number): void {
   if (!report.isSoftware || report.bytes.total <= freeBytes) return;
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   throw new UserError(
-    `The run needs ${gib(report.bytes.total)} of memory, but ${gib(freeBytes)} are free: lower train.microBatchSize or the model's size, or set engine.recompute=true`,
+    `The run needs ${gib(report.bytes.total)} of memory, but ${
+      gib(freeBytes)
+    } are free: lower train.microBatchSize or the model's size, or set engine.recompute=true`,
   );
 }

@@ -41,7 +41,7 @@ export function merge(base: unknown, over: unknown): unknown {
   const keys = new Set([...Object.keys(base), ...Object.keys(over)]);
   // fromEntries defines own properties, so that a key `__proto__` stays a key and is found unknown
   return Object.fromEntries([...keys].map((key) => {
-    if (!Object.hasOwn(over, key)) return [key, base[key]];
+    if (!Object.hasOwn(over, key) || over[key] === undefined) return [key, base[key]];
     return [key, Object.hasOwn(base, key) ? merge(base[key], over[key]) : over[key]];
   }));
 }

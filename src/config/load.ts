@@ -12,6 +12,8 @@ export interface ConfigSource {
   readonly preset?: string;
   /** JSONC. The path is for messages, and for the run's name where the file gives none. */
   readonly file?: { readonly path: string; readonly text: string };
+  /** What a program gives in place of a file; a setting that is `undefined` is not given. */
+  readonly settings?: Settings;
   /** `key=value` with dotted keys: `model.numLayers=6`. The value `null` clears. */
   readonly overrides?: readonly string[];
 }
@@ -36,16 +38,18 @@ export function resolveConfig(source: ConfigSource, presets: Presets = PRESETS):
 
 function layersOf(source: ConfigSource, presets: Presets): Layer[] {
   const overrides = (source.overrides ?? []).map(parseOverride);
-  const file = source.file === undefined ? [] : [fileLayer(source.file)];
+  const given: Layer[] = [];
+  if (source.file !== undefined) given.push(fileLayer(source.file));
+  if (source.settings !== undefined) given.push({ where: "settings", settings: source.settings });
   const asked = [
     overrides.findLast((layer) => Object.hasOwn(layer.settings, "preset")),
     source.preset === undefined ? undefined : { where: "preset", settings: { preset: source.preset } },
-    file.find((layer) => Object.hasOwn(layer.settings, "preset")),
+    given.findLast((layer) => layer.settings.preset !== undefined),
   ].find((layer) => layer !== undefined);
 
   const layers = [presetLayer("default", presets)];
   if (asked !== undefined) layers.push(presetLayer(presetName(asked, presets), presets));
-  return [...layers, ...[...file, ...overrides].map(withoutPreset)];
+  return [...layers, ...[...given, ...overrides].map(withoutPreset)];
 }
 
 function fileLayer({ path, text }: { path: string; text: string }): Layer {

@@ -1,6 +1,9 @@
 import { type Batch, countTargets, IGNORE, sliceBatch } from "../data/batch.ts";
 import { UserError } from "../errors.ts";
 import { type Gpu, type GpuOptions, openGpu } from "../gpu/device.ts";
+import { Choices } from "../gpu/choices.ts";
+import { tune } from "../gpu/tuner.ts";
+import { matmulQuestion } from "../ops/matmul.ts";
 import type { Live } from "../gpu/kernel.ts";
 import { type DispatchTime, type Program, Runtime } from "../gpu/program.ts";
 import type { Arena } from "../gpu/tensor.ts";
@@ -9,6 +12,7 @@ import { positionKinds } from "../model/positions.ts";
 import { sortTokens, type TokenInputs } from "../ops/embedding.ts";
 import { RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
 import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } from "./engine.ts";
+import { openTuningCache } from "./tuningCache.ts";
 import { QueueLimit } from "./queueLimit.ts";
 import {
   countBytes,
@@ -24,6 +28,10 @@ import {
 } from "./programs.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
+  /** Measure kernel variants that were not measured on this adapter yet; the answers are kept in the user's cache. */
+  readonly tune?: boolean;
+  /** Called while kernels are measured. */
+  readonly onTune?: (done: number, total: number) => void;
   /** Called while kernels compile. */
   readonly onCompile?: (done: number, total: number) => void;
 }
@@ -58,15 +66,26 @@ export async function planEngine(spec: EngineSpec, options: GpuOptions = {}): Pr
 }
 
 /** @throws UserError if the model does not fit the adapter's limits */
-function record(spec: EngineSpec, gpu: Gpu): EnginePrograms {
+function record(spec: EngineSpec, gpu: Gpu, choices?: Choices): EnginePrograms {
   try {
-    return recordPrograms(spec, gpu.limits);
+    return recordPrograms(spec, { ...gpu.limits, choices });
   } catch (error) {
     if (error instanceof RangeError) {
       throw new UserError(`${error.message}: choose a smaller model or micro-batch`);
     }
     throw error;
   }
+}
+
+/** Records with the variants that are fastest on this adapter; those that are not known yet are measured first. */
+async function recordTuned(spec: EngineSpec, gpu: Gpu, options: LocalEngineOptions): Promise<EnginePrograms> {
+  const cache = openTuningCache(gpu.adapterKey);
+  const choices = new Choices(cache.read());
+  const programs = record(spec, gpu, choices);
+  if (choices.open.length === 0) return programs;
+  await tune(gpu, choices, (name) => matmulQuestion(gpu.limits, name), options.onTune);
+  cache.write(choices.answers);
+  return record(spec, gpu, choices);
 }
 
 /** An engine on the caller's thread, which its waits block. @throws UserError if there is no adapter or too little memory */
@@ -78,7 +97,7 @@ export async function openLocalEngine(
   const gpu = await openGpu(options);
   const opened = performance.now();
   try {
-    const programs = record(spec, gpu);
+    const programs = options.tune === true ? await recordTuned(spec, gpu, options) : record(spec, gpu);
     const recorded = performance.now();
     const runtime = new Runtime(gpu);
     for (const arena of programs.tensors.arenas) await runtime.allocate(arena);

@@ -19,7 +19,9 @@ async function answer(request: Request): Promise<unknown> {
   if ("open" in request) {
     engine = await openLocalEngine(request.open, {
       maxBinding: request.maxBinding,
-      onCompile: (compiled, total) => reply({ compiled, total }),
+      tune: request.tune,
+      onTune: (done, total) => reply({ progress: "tune", done, total }),
+      onCompile: (done, total) => reply({ progress: "compile", done, total }),
     });
     return engine.report;
   }

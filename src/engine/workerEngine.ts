@@ -9,7 +9,12 @@ import type { EngineSpec } from "./programs.ts";
 export type EngineMethod = Exclude<keyof Engine, "report">;
 
 export type Request =
-  | { readonly id: number; readonly open: EngineSpec; readonly maxBinding: number | null }
+  | {
+    readonly id: number;
+    readonly open: EngineSpec;
+    readonly maxBinding: number | null;
+    readonly tune: boolean;
+  }
   | { readonly id: number; readonly method: EngineMethod; readonly args: readonly unknown[] };
 
 /** An error as it crosses the thread: its kind, so that it can be thrown again as what it was. */
@@ -22,10 +27,12 @@ export interface Failure {
 export type Response =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure }
-  | { readonly compiled: number; readonly total: number };
+  | { readonly progress: "compile" | "tune"; readonly done: number; readonly total: number };
 
 export interface WorkerEngineOptions {
   readonly maxBinding?: number | null;
+  readonly tune?: boolean;
+  readonly onTune?: (done: number, total: number) => void;
   readonly onCompile?: (done: number, total: number) => void;
 }
 
@@ -48,7 +55,10 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
   let broken: Error | null = null;
 
   const send = (
-    request: { open: EngineSpec; maxBinding: number | null } | { method: EngineMethod; args: unknown[] },
+    request: { open: EngineSpec; maxBinding: number | null; tune: boolean } | {
+      method: EngineMethod;
+      args: unknown[];
+    },
   ) =>
     new Promise<unknown>((resolve, reject) => {
       if (broken !== null) return reject(broken);
@@ -58,7 +68,10 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     });
 
   worker.onmessage = ({ data }: MessageEvent<Response>) => {
-    if ("compiled" in data) return options.onCompile?.(data.compiled, data.total);
+    if ("progress" in data) {
+      const listener = data.progress === "compile" ? options.onCompile : options.onTune;
+      return listener?.(data.done, data.total);
+    }
     const call = waiting.get(data.id);
     waiting.delete(data.id);
     if ("failure" in data) call?.reject(thrown(data.failure));
@@ -73,7 +86,11 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
 
   const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
   try {
-    const report = await send({ open: spec, maxBinding: options.maxBinding ?? null });
+    const report = await send({
+      open: spec,
+      maxBinding: options.maxBinding ?? null,
+      tune: options.tune ?? false,
+    });
     const close = call("close");
     return {
       report,

@@ -67,10 +67,18 @@ const SUBGROUPS = "subgroups" as GPUFeatureName;
  * A device with the optional features that we use. `subgroups` is granted by adapters that do not list it, so that
  * asking is the only way to know.
  */
-async function requestDevice(adapter: GPUAdapter, requiredLimits: Record<string, number>): Promise<GPUDevice> {
-  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+async function requestDevice(
+  adapter: GPUAdapter,
+  requiredLimits: Record<string, number>,
+): Promise<GPUDevice> {
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
+    ? ["timestamp-query"]
+    : [];
   try {
-    return await adapter.requestDevice({ requiredLimits, requiredFeatures: [...requiredFeatures, SUBGROUPS] });
+    return await adapter.requestDevice({
+      requiredLimits,
+      requiredFeatures: [...requiredFeatures, SUBGROUPS],
+    });
   } catch {
     return await adapter.requestDevice({ requiredLimits, requiredFeatures });
   }
@@ -78,12 +86,13 @@ async function requestDevice(adapter: GPUAdapter, requiredLimits: Record<string,
 
 function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: number | null): Gpu {
   let failure: Error | null = null;
-  device.lost.then(({ reason, message }) => {
-    if (reason !== "destroyed") {
-      failure ??= new RetryError(
-        `The GPU was lost (${message || "no reason given"}): start again to resume from the last checkpoint`,
-      );
-    }
+  let isClosed = false;
+  device.lost.then(({ message }) => {
+    // A lost device refuses commands too: the loss is the cause, unless memory had run out before.
+    if (isClosed || failure instanceof UserError) return;
+    failure = new RetryError(
+      `The GPU was lost (${message || "no reason given"}): start again to resume from the last checkpoint`,
+    );
   });
   const onError = (event: Event) => {
     if (!(event instanceof GPUUncapturedErrorEvent)) return;
@@ -128,6 +137,7 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
       return made;
     },
     close() {
+      isClosed = true;
       device.removeEventListener("uncapturederror", onError);
       if (owned) device.destroy();
     },

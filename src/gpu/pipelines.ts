@@ -40,7 +40,8 @@ export class Pipelines {
       label: kernel.key,
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: {
-        module: device.createShaderModule({ label: kernel.key, code: kernel.code }),
+        // Messages name a place by the label, line and column: see locate().
+        module: device.createShaderModule({ label: "wgsl", code: kernel.code }),
         entryPoint: "main",
       },
     });

@@ -93,7 +93,7 @@ function findLives(
         start <= index && (last?.start ?? 0) < start
       );
       if (last === undefined || restart) {
-        if (kernel.slots[s].access === "read") {
+        if (kernel.slots[s].access !== "write") {
           throw new Error(`${tensor.name} is read before it is written (${kernel.key})`);
         }
         own.push({ tensor, start: index, end: index });

@@ -2,9 +2,10 @@
  * A recorded program on a device: pipelines, bind groups and uniforms made once, then replayed. Running it allocates
  * nothing, compiles nothing and binds nothing new.
  */
+import { UserError } from "../errors.ts";
 import type { Gpu } from "./device.ts";
 import { FIRST_TENSOR_BINDING, type Kernel, type Live, LIVE_BYTES, LIVE_FIELDS } from "./kernel.ts";
-import { type Placement } from "./place.ts";
+import type { Placement } from "./place.ts";
 import type { Dispatch, GroupCount } from "./recorder.ts";
 import { ALIGNMENT, type Arena, BYTES_PER_ELEMENT, type Slice } from "./tensor.ts";
 
@@ -75,8 +76,14 @@ export class Runtime {
     this.#arenas.set(arena, buffers);
   }
 
-  #createBuffer(label: string, size: number, usage: number): Promise<GPUBuffer> {
-    return this.#gpu.scoped(
+  async #createBuffer(label: string, size: number, usage: number): Promise<GPUBuffer> {
+    const { maxBuffer } = this.#gpu.limits;
+    if (size > maxBuffer) {
+      throw new UserError(
+        `The ${label} take ${size} bytes in one buffer, more than this adapter allows (${maxBuffer}): lower train.microBatchSize or the model's size`,
+      );
+    }
+    return await this.#gpu.scoped(
       `${label} (${size} bytes)`,
       () => this.#gpu.device.createBuffer({ label, size, usage }),
     );

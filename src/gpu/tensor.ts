@@ -3,6 +3,8 @@
  * be laid out and counted before any memory is taken.
  */
 
+import type { Choices } from "./choices.ts";
+
 /** Storage types; f32 now. Kernels see values through accessors only. */
 export type DType = "f32" | "u32" | "i32";
 export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = { f32: 4, u32: 4, i32: 4 };
@@ -27,6 +29,8 @@ export interface EngineLimits {
   readonly subgroupSize: number;
   /** A software rasteriser: wide registers, no fast workgroup memory. Chooses kernels only before tuning has. */
   readonly isSoftware: boolean;
+  /** Variants that were measured to be fastest on this adapter; without it the defaults are taken. */
+  readonly choices?: Choices;
 }
 
 export class Tensor {

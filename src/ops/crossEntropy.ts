@@ -36,7 +36,6 @@ export function crossEntropy(
 ): void {
   const M = x.shape[0];
   const V = weight.shape[0];
-  const C = width(x);
   const fits = Math.floor((graph.limits.maxBinding - ALIGNMENT) / (4 * V));
   if (fits < 1) {
     throw new RangeError(`A row of ${V} logits does not fit a binding of ${graph.limits.maxBinding} bytes`);

@@ -1,12 +1,16 @@
 import matmulText from "../../shaders/matmul.wgsl" with { type: "text" };
 import lanesText from "../../shaders/matmul_lanes.wgsl" with { type: "text" };
+import tileText from "../../shaders/matmul_tile.wgsl" with { type: "text" };
 import transposeText from "../../shaders/transpose.wgsl" with { type: "text" };
 import type { Live } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/recorder.ts";
-import { ALIGNMENT, type Slice, type Tensor } from "../gpu/tensor.ts";
+import type { Question } from "../gpu/tuner.ts";
+import type { Constants } from "../gpu/template.ts";
+import { ALIGNMENT, type EngineLimits, type Slice, type Tensor } from "../gpu/tensor.ts";
 import { shader } from "./rowwise.ts";
 
 const registers = shader("matmul.wgsl", matmulText);
+const tiles = shader("matmul_tile.wgsl", tileText);
 const lanes = shader("matmul_lanes.wgsl", lanesText);
 const transposing = shader("transpose.wgsl", transposeText);
 
@@ -50,6 +54,8 @@ export interface MatmulOptions {
   readonly accumulate?: number;
   /** (n), added before the products. */
   readonly bias?: Tensor | null;
+  /** How to compute it; by default what is best for the shape. */
+  readonly plan?: Plan;
   /** The dimension that counts tokens, and the token that its first row is. */
   readonly live?: { readonly dimension: "m" | "k"; readonly row0: number } | null;
 }
@@ -68,23 +74,87 @@ export interface Tiling {
 
 /** The variants of the kernel; all give the same bits. */
 export type Variant =
-  /** matmul.wgsl: works for every shape. */
+  /** matmul.wgsl: registers only; any shape. */
   | ({ readonly form: "registers" } & Tiling)
+  /** matmul_tile.wgsl: through workgroup memory; any shape. */
+  | ({ readonly form: "tile"; readonly DEPTH: number } & Tiling)
   /** matmul_lanes.wgsl, with R rows a workgroup: whole groups of four only. */
   | { readonly form: "lanes"; readonly R: number };
 
-/** The variant for a product before anything was measured on the adapter. */
-function defaultVariant({ limits }: Recorder, m: number, isWhole: boolean): Variant {
-  if (isWhole && limits.isSoftware && limits.subgroupSize >= 8 && m >= 8) {
-    return { form: "lanes", R: m >= 32 ? 32 : m >= 16 ? 16 : 8 };
-  }
-  return limits.isSoftware
-    ? { form: "registers", TM: 8, TN: 2, LANES: 8, BANDS: 1 }
-    : { form: "registers", TM: 4, TN: 1, LANES: 16, BANDS: 16 };
+/** Which layouts a product has. */
+export type MatmulKind = "NN" | "NT" | "TN";
+
+/** A way to compute a product; `turn`: B stored as (n, k) is transposed first. */
+export interface Plan {
+  readonly variant: Variant;
+  readonly turn: boolean;
 }
 
-/** With fewer rows than this, B stored as (n, k) is read as it is; with more it pays to transpose it first. */
-const TRANSPOSE_FROM_ROWS = 16;
+const REGISTERS: Variant = { form: "registers", TM: 8, TN: 2, LANES: 8, BANDS: 1 };
+
+/** The plans that are worth measuring, the best guess first. */
+export function matmulPlans(limits: EngineLimits, kind: MatmulKind, m: number): Plan[] {
+  const plans: Plan[] = [];
+  const consider = (variant: Variant, turn = kind === "NT") => plans.push({ variant, turn });
+  if (limits.isSoftware) {
+    // Loads are dear: B is turned unless there are too few rows to pay for it.
+    if (limits.subgroupSize >= 8) {
+      for (const R of [32, 16, 8]) if (m >= R) consider({ form: "lanes", R });
+    }
+    consider(REGISTERS);
+    if (kind === "NT" && m < 64) {
+      consider(REGISTERS, false);
+      if (m < 16) plans.unshift(plans.pop()!);
+    }
+    return plans;
+  }
+  const tile = (TM: number, TN: number, LANES: number, BANDS: number, DEPTH: number) => {
+    if (LANES * BANDS > limits.workgroupSize) return;
+    if ((TM * BANDS + TN * LANES) * DEPTH * 4 > limits.workgroupMemory) return;
+    consider({ form: "tile", TM, TN, LANES, BANDS, DEPTH }, false);
+  };
+  tile(4, 4, 16, 16, 16);
+  tile(8, 4, 16, 8, 16);
+  tile(8, 4, 32, 8, 8);
+  tile(8, 8, 16, 16, 8);
+  tile(2, 2, 16, 16, 16);
+  consider({ form: "registers", TM: 8, TN: 1, LANES: 8, BANDS: 8 });
+  consider({ form: "registers", TM: 4, TN: 1, LANES: 16, BANDS: 16 });
+  if (limits.subgroupSize >= 8 && m >= 16) consider({ form: "lanes", R: 16 });
+  return plans;
+}
+
+/** The plan for a product: what was measured for its class of shapes, or the best guess. */
+function choosePlan({ limits }: Recorder, kind: MatmulKind, m: number, n: number, k: number): Plan {
+  const plans = matmulPlans(limits, kind, m);
+  if (limits.choices === undefined) return plans[0];
+  // A class: each size rounded up to a power of two, or 2048, as all larger ones behave alike.
+  const sizes = [m, n, k].map((size) => Math.min(2 ** Math.ceil(Math.log2(size)), 2048));
+  const question = `matmul ${kind} ${sizes.join(" ")} ${VERSION}`;
+  return plans[limits.choices.choose(question, plans.map((plan) => JSON.stringify(plan)))];
+}
+
+/** What the tuner is to measure for a class of products that `choosePlan` has asked about. */
+export function matmulQuestion(limits: EngineLimits, name: string): Question {
+  const [, kind, ...sizes] = name.split(" ");
+  const [m, n, k] = sizes.slice(0, 3).map(Number);
+  const transA = kind === "TN";
+  const transB = kind === "NT";
+  return {
+    shapes: [transA ? [k, m] : [m, k], transB ? [n, k] : [k, n], [m, n]],
+    candidates: matmulPlans(limits, kind as MatmulKind, m).map((plan) => ({
+      name: JSON.stringify(plan),
+      record: (recorder, [a, b, out]) =>
+        matmul(recorder, { out: matrix(out), a: matrix(a), b: matrix(b), transA, transB, plan }),
+    })),
+  };
+}
+
+/** Answers are kept for these shaders. */
+const VERSION = [matmulText, lanesText, tileText, transposeText]
+  .join("").split("").reduce((hash, letter) => Math.imul(hash, 31) + letter.charCodeAt(0) | 0, 0).toString(
+    36,
+  );
 
 /**
  * out = A B, or out += A B, in windows that fit the binding limit.
@@ -93,10 +163,12 @@ const TRANSPOSE_FROM_ROWS = 16;
  */
 export function matmul(recorder: Recorder, options: MatmulOptions): void {
   const { out, a, transA = false, live = null } = options;
-  const turn = options.transB === true && out.rows >= TRANSPOSE_FROM_ROWS;
+  const k = transA ? a.rows : a.columns;
+  const kind = transA ? "TN" : options.transB === true ? "NT" : "NN";
+  const plan = options.plan ?? choosePlan(recorder, kind, out.rows, out.columns, k);
+  const turn = options.transB === true && plan.turn;
   const b = turn ? transposed(recorder, options.b) : options.b;
   const transB = options.transB === true && !turn;
-  const k = transA ? a.rows : a.columns;
   const fit = (stride: number) =>
     Math.max(1, Math.floor((recorder.limits.maxBinding - ALIGNMENT) / (4 * stride)));
   const rowWindow = Math.min(out.rows, fit(out.stride), transA ? Infinity : fit(a.stride));
@@ -113,6 +185,7 @@ export function matmul(recorder: Recorder, options: MatmulOptions): void {
           a: transA ? part(a, from, depth, row, rows) : part(a, row, rows, from, depth),
           b: transB ? part(b, column, columns, from, depth) : part(b, from, depth, column, columns),
           transB,
+          variant: plan.variant,
           bias: from === 0 ? options.bias : null,
           biasAt: column,
           accumulate: from === 0 ? options.accumulate : 1,
@@ -129,7 +202,10 @@ function* windows(count: number, size: number): Generator<[number, number]> {
   for (let start = 0; start < count; start += size) yield [start, Math.min(size, count - start)];
 }
 
-function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: number }): void {
+function dispatchPart(
+  recorder: Recorder,
+  options: MatmulOptions & { biasAt: number; variant: Variant },
+): void {
   const { out, a, b, transA = false, transB = false, bias = null, accumulate = 0, live = null } = options;
   const m = out.rows;
   const n = out.columns;
@@ -139,14 +215,14 @@ function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: num
   const wholeB = !transB && inGroups(b) && (n % 4 === 0 || b.stride >= roundUp4(n));
   const wholeA = inGroups(a) && (transA || k % 4 === 0);
   const wholeBias = options.biasAt % 4 === 0;
-  const variant = defaultVariant(recorder, m, wholeOut && wholeB && wholeA && wholeBias);
+  const isWhole = wholeOut && wholeB && wholeA && wholeBias;
+  const variant = options.variant.form === "lanes" && !isWhole ? REGISTERS : options.variant;
   const constants = { TA: transA, ACC: accumulate, BIAS: bias !== null, DIM: live?.dimension ?? "none" };
-  const kernel = variant.form === "lanes"
-    ? lanes.kernel({ ...constants, R: variant.R })
-    : registers.kernel({ ...constants, ...tiling(variant), TB: transB, VB: wholeB, VO: wholeOut });
-  const [tileRows, tileColumns] = variant.form === "lanes"
-    ? [variant.R, 32]
-    : [variant.TM * variant.BANDS, variant.TN * variant.LANES * 4];
+  const { kernel, tileRows, tileColumns } = kernelOf(variant, constants, {
+    TB: transB,
+    VB: wholeB,
+    VO: wholeOut,
+  });
   const across = Math.ceil(n / tileColumns);
   recorder.dispatch(kernel, {
     tensors: {
@@ -175,8 +251,23 @@ function dispatchPart(recorder: Recorder, options: MatmulOptions & { biasAt: num
   });
 }
 
-function tiling({ TM, TN, LANES, BANDS }: Tiling): Record<string, number> {
-  return { TM, TN, LANES, BANDS };
+/** A variant's kernel, and the part of the result that one workgroup computes. */
+function kernelOf(
+  { form, ...cut }: Variant,
+  constants: Constants,
+  layout: { TB: boolean; VB: boolean; VO: boolean },
+) {
+  if ("R" in cut) return { kernel: lanes.kernel({ ...constants, ...cut }), tileRows: cut.R, tileColumns: 32 };
+  const tileRows = cut.TM * cut.BANDS;
+  const columns = cut.TN * cut.LANES;
+  if (form === "tile") {
+    return { kernel: tiles.kernel({ ...constants, ...cut, TB: layout.TB }), tileRows, tileColumns: columns };
+  }
+  return {
+    kernel: registers.kernel({ ...constants, ...cut, ...layout }),
+    tileRows,
+    tileColumns: columns * 4,
+  };
 }
 
 /** Every element of a matrix, from its first to its last; rows that are parts of longer ones include the gaps. */

@@ -28,7 +28,9 @@ export function norm(
   const C = width(x);
   const y = graph.tensor(weight.name.replace(/\.weight$/, ""), x.shape); // (M, C)
   const stats = graph.tensor(`${y.name} stats`, [M, 2]); // (M, 2) mean, 1 / deviation
-  const cut = graph.limits.isSoftware ? { LANES: 1, ROWS: 8, VEC: C % 4 === 0 } : { LANES: 32, ROWS: 4, VEC: false };
+  const cut = graph.limits.isSoftware
+    ? { LANES: 1, ROWS: 8, VEC: C % 4 === 0 }
+    : { LANES: 32, ROWS: 4, VEC: false };
   const constants = { KIND: kind, LIVE: true, ...cut };
   const options = { widths: [C, 2], live: true };
   const forward = source.kernel({ ...constants, BACKWARD: false, BIAS: bias !== null, ACC: false });

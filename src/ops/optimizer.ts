@@ -63,9 +63,12 @@ function stretches(arena: Arena, decays: (tensor: Tensor) => boolean): Stretch[]
 /** Records the update: gradient norm, clipping, verdict, AdamW. The padding between tensors is 0 and stays 0. */
 export function recordUpdate(recorder: Recorder, state: OptimizerState, options: OptimizerOptions): void {
   const parts = stretches(state.gradients, options.decays);
-  const totalBlocks = parts.reduce((sum, { bytes }) => sum + Math.ceil(bytes / 4 / BLOCK), 0);
-  const partial = recorder.tensor("squares", [totalBlocks]); // (blocks)
   const windowsOf = (part: Stretch) => rowWindows(part.bytes / 4, recorder.limits, [1], BLOCK);
+  // A binding may hold less than a block.
+  const totalBlocks = parts.flatMap(windowsOf).reduce((sum, { from, to }) => {
+    return sum + Math.ceil((to - from) / BLOCK);
+  }, 0);
+  const partial = recorder.tensor("squares", [totalBlocks]); // (blocks)
   recorder.segment("gradient norm", () => {
     let block0 = 0;
     let isFirst = true;

@@ -7,6 +7,7 @@ import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts"
 import { digester, sortedByName } from "./digest.ts";
 import { freeBytes, syncFolder, TEMPORARY, writeSynced } from "./durable.ts";
 import { type Manifest, writeManifest } from "./manifest.ts";
+import { METADATA } from "./modelFiles.ts";
 import { stateSchema, type TrainState } from "./state.ts";
 
 /** What a checkpoint is made of. */
@@ -71,9 +72,11 @@ async function writeFiles(folder: string, contents: CheckpointContents): Promise
   const files: Manifest["files"] = {};
   for (const [kind, tensors] of [["model", contents.model], ["optimizer", contents.optimizer]] as const) {
     const name = `${kind}.safetensors`;
-    const written = await writeSafetensors(join(folder, name), digest.through(sortedByName(tensors)), {
-      format: "pt", // transformers asks for it
-    });
+    const written = await writeSafetensors(
+      join(folder, name),
+      digest.through(sortedByName(tensors)),
+      METADATA,
+    );
     files[name] = { bytes: (await Deno.stat(join(folder, name))).size, sha256: written.file };
   }
   const texts = {

@@ -6,6 +6,8 @@ import { join } from "@std/path";
 import { z } from "zod";
 import type { ModelSpec } from "../config/derive.ts";
 import { modelSchema } from "../config/schema.ts";
+import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
 import { checked } from "../formats/checked.ts";
 import { messageOf, quote } from "../formats/file.ts";
@@ -17,10 +19,18 @@ import {
   transpose,
   writeGpt2Config,
 } from "../formats/hf/gpt2.ts";
-import { openModelFolder, type TensorToWrite } from "../formats/safetensors.ts";
-import type { Engine } from "../engine/engine.ts";
+import {
+  encodeSafetensors,
+  openModelFolder,
+  parseSafetensors,
+  type TensorToWrite,
+} from "../formats/safetensors.ts";
+import { sortedByName } from "./digest.ts";
 
 const MODEL_TYPE = "bloomery";
+
+/** Of safetensors files; transformers asks for it. */
+export const METADATA = { format: "pt" };
 
 const specSchema = modelSchema.extend({
   model_type: z.literal(MODEL_TYPE),
@@ -36,6 +46,35 @@ export interface NamedValues {
   readonly shape: readonly number[];
   /** Row-major. */
   readonly values: Float32Array;
+}
+
+/** A model folder's files in memory, as a checkpoint has them. */
+export interface ModelFiles {
+  readonly "config.json": string;
+  readonly "model.safetensors": Uint8Array;
+  /** Without it the model knows token ids alone. */
+  readonly "tokenizer.json"?: string;
+}
+
+/** A model folder, on disk or in memory. */
+export type ModelSource = string | ModelFiles;
+
+/** What messages call a model. */
+export function sourceName(source: ModelSource): string {
+  return typeof source === "string" ? source : "model.safetensors in memory";
+}
+
+/** A checkpoint's model in memory: reads all weights of the engine. */
+export async function exportModel(
+  engine: Engine,
+  spec: ModelSpec,
+  tokenizer: Tokenizer,
+): Promise<Required<ModelFiles>> {
+  return {
+    "config.json": formatModelConfig(spec, tokenizer.endOfText),
+    "model.safetensors": await encodeSafetensors(sortedByName(modelTensors(engine, spec)), METADATA),
+    "tokenizer.json": JSON.stringify(tokenizer.toJSON()),
+  };
 }
 
 /** The text of a model folder's config.json. */
@@ -84,10 +123,10 @@ export function optimizerTensors(engine: Engine): TensorToWrite[] {
  *
  * @throws UserError if there is no config.json, or none that is understood
  */
-export function readModelSpec(folder: string): ModelSpec {
-  const json = readConfig(folder);
+export function readModelSpec(source: ModelSource): ModelSpec {
+  const json = readConfig(source);
   if (!isOurs(json)) return fromGpt2(readGpt2Config(json));
-  const { model_type: _, ...spec } = checked(specSchema, json, join(folder, "config.json"));
+  const { model_type: _, ...spec } = checked(specSchema, json, pathOf(source, "config.json"));
   return spec;
 }
 
@@ -96,11 +135,13 @@ export function readModelSpec(folder: string): ModelSpec {
  *
  * @throws UserError if a file is missing or damaged, or a tensor is not what config.json asks for
  */
-export function* readModelWeights(folder: string): Generator<NamedValues> {
-  const json = readConfig(folder);
-  using source = openModelFolder(folder);
-  if (!isOurs(json)) return yield* readGpt2Weights(source, readGpt2Config(json));
-  for (const [name, { shape }] of source.tensors) yield { name, shape, values: source.read(name) };
+export function* readModelWeights(source: ModelSource): Generator<NamedValues> {
+  const json = readConfig(source);
+  using stored = typeof source === "string"
+    ? openModelFolder(source)
+    : parseSafetensors(source["model.safetensors"], sourceName(source));
+  if (!isOurs(json)) return yield* readGpt2Weights(stored, readGpt2Config(json));
+  for (const [name, { shape }] of stored.tensors) yield { name, shape, values: stored.read(name) };
 }
 
 /** The architecture as a GPT-2, or null if it is none. */
@@ -141,10 +182,14 @@ function fromGpt2({ dropout, ...gpt2 }: Gpt2Architecture): ModelSpec {
   };
 }
 
-function readConfig(folder: string): unknown {
-  const path = join(folder, "config.json");
+function pathOf(source: ModelSource, file: keyof ModelFiles): string {
+  return typeof source === "string" ? join(source, file) : file;
+}
+
+function readConfig(source: ModelSource): unknown {
+  const path = pathOf(source, "config.json");
   try {
-    return JSON.parse(Deno.readTextFileSync(path));
+    return JSON.parse(typeof source === "string" ? Deno.readTextFileSync(path) : source["config.json"]);
   } catch (error) {
     throw new UserError(
       `Cannot read ${quote(path)}: ${messageOf(error)}; name a run, a checkpoint or a folder with a GPT-2`,

@@ -4,7 +4,13 @@ import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import type { Engine, StateKind } from "../engine/engine.ts";
-import { type NamedValues, readModelSpec, readModelWeights } from "./modelFiles.ts";
+import {
+  type ModelSource,
+  type NamedValues,
+  readModelSpec,
+  readModelWeights,
+  sourceName,
+} from "./modelFiles.ts";
 
 /** Settings that change what a model computes but no shape. */
 const MEANING = ["numHeads", "positions", "activation", "norm", "normEps", "bias", "tied"] as const;
@@ -12,19 +18,20 @@ const MEANING = ["numHeads", "positions", "activation", "norm", "normEps", "bias
 /**
  * Puts the weights of a model folder on the engine, one tensor at a time.
  *
- * @param folder a checkpoint, or a GPT-2 of Hugging Face
+ * @param source a checkpoint, or a GPT-2 of Hugging Face
  * @throws UserError if the folder holds another model: which setting or tensor differs
  */
-export async function loadWeights(engine: Engine, folder: string, spec: ModelSpec): Promise<void> {
-  const found = readModelSpec(folder);
+export async function loadWeights(engine: Engine, source: ModelSource, spec: ModelSpec): Promise<void> {
+  const found = readModelSpec(source);
+  const name = sourceName(source);
   for (const key of MEANING) {
     if (found[key] === spec[key]) continue;
     throw new UserError(
-      `${quote(folder)} holds a model with ${key} ${found[key]}, but model.${key} is ${spec[key]}; ` +
+      `${quote(name)} holds a model with ${key} ${found[key]}, but model.${key} is ${spec[key]}; ` +
         `set model.${key}=${found[key]}`,
     );
   }
-  await writeAll(engine, "weights", readModelWeights(folder), folder);
+  await writeAll(engine, "weights", readModelWeights(source), name);
 }
 
 /** Puts AdamW's moments of a checkpoint on the engine. */

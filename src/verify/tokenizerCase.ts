@@ -1,5 +1,6 @@
 import { join } from "@std/path";
 import { z } from "zod";
+import { addedTokenSplitter } from "../data/tokenizers/addedTokens.ts";
 import { readTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
@@ -25,7 +26,15 @@ const decodeSchema = z.object({ ids: idList, decoded: z.string(), decoded_withou
 
 /** What names tokens in a tokenizer.json, and what adds some around a text. */
 const namesSchema = z.object({
-  added_tokens: z.array(z.object({ id: z.int(), content: z.string() })).default([]),
+  added_tokens: z.array(z.object({
+    id: z.int(),
+    content: z.string(),
+    single_word: z.boolean().default(false),
+    lstrip: z.boolean().default(false),
+    rstrip: z.boolean().default(false),
+    normalized: z.boolean().default(false),
+    special: z.boolean().default(false),
+  })).default([]),
   model: z.object({ vocab: z.custom<Record<string, number>>((value) => Object(value) === value) }),
   post_processor: z.object({ type: z.string() }).nullish(),
 });
@@ -44,7 +53,7 @@ export async function* verifyTokenizerCase(folder: string, caseName: string): As
   const names = checked(namesSchema, tokenizer.toJSON(), path);
   const texts = await readLines(join(folder, "cases.jsonl"), encodeSchema);
   const idRows = await readLines(join(folder, "decode.jsonl"), decodeSchema);
-  const tokenOf = tokenNames(names);
+  const tokensOf = tokenNames(names);
   const compare = <T>(quantity: string, rows: readonly T[], isRight: (row: T) => boolean): Comparison => {
     const wrong = rows.filter((row) => !isRight(row)).length;
     return { case: caseName, quantity, maxError: wrong, tolerance: 0, ok: wrong === 0 };
@@ -52,7 +61,7 @@ export async function* verifyTokenizerCase(folder: string, caseName: string): As
   const encoded = texts.map((row) => ({ ...row, found: [...tokenizer.encode(row.text)] }));
 
   yield compare("cases.ids", encoded, ({ found, ids }) => isSame(found, ids));
-  yield compare("cases.tokens", encoded, ({ found, tokens }) => isSame(found.map(tokenOf), tokens));
+  yield compare("cases.tokens", encoded, ({ text, found, tokens }) => isSame(tokensOf(text, found), tokens));
   yield compare("cases.decoded", texts, ({ ids, decoded }) => tokenizer.decode(ids) === decoded);
   yield compare("decode.decoded", idRows, ({ ids, decoded }) => {
     return tokenizer.decode(ids) === decoded && decodeOneByOne(tokenizer, ids) === decoded;
@@ -70,12 +79,32 @@ export async function* verifyTokenizerCase(folder: string, caseName: string): As
   yield compare("cases.ids_with_special", framed, (row) => isSame(row.found, row.ids_with_special ?? []));
 }
 
-function tokenNames(
-  { model, added_tokens }: z.infer<typeof namesSchema>,
-): (id: number) => string | undefined {
+/**
+ * A function that names the tokens of a text as the tokenizers library does: by the vocabulary, but an added token by
+ * the stretch of text that it stands for, white space that it took included.
+ */
+function tokenNames({ model, added_tokens }: z.infer<typeof namesSchema>) {
   const names = new Map(Object.entries(model.vocab).map(([token, id]) => [id, token]));
   for (const { id, content } of added_tokens) names.set(id, content);
-  return (id) => names.get(id);
+  const raw = new Map(added_tokens.filter(({ normalized }) => !normalized).map((token) => [token.id, token]));
+  const split = addedTokenSplitter([...raw.values()]);
+
+  return (text: string, ids: readonly number[]): (string | undefined)[] => {
+    const stretches: string[] = []; // of the added tokens, in order
+    let at = 0;
+    for (const part of split(text)) {
+      const start = at;
+      const token = typeof part === "number" ? raw.get(part) : undefined;
+      if (token === undefined) {
+        at += String(part).length;
+        continue;
+      }
+      at = text.indexOf(token.content, at) + token.content.length;
+      if (token.rstrip) { while (/\p{White_Space}/u.test(text.charAt(at))) at++; }
+      stretches.push(text.slice(start, at));
+    }
+    return ids.map((id) => raw.has(id) ? stretches.shift() : names.get(id));
+  };
 }
 
 function decodeOneByOne(tokenizer: Tokenizer, ids: readonly number[]): string {

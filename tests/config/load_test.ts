@@ -53,6 +53,21 @@ Deno.test("resolveConfig() takes the preset of the command line before the calle
   assertEquals(resolveConfig(source, presets).seed, 1337);
 });
 
+Deno.test("resolveConfig() takes a program's settings, in which undefined is not given", () => {
+  const model = { modelDim: 12, numHeads: undefined };
+  const config = resolveConfig({
+    settings: { preset: "tiny-gpt", seed: undefined, model },
+    overrides: ["name=x"],
+  }, presets);
+  assertEquals([config.seed, config.model.modelDim, config.name], [7, 12, "x"]);
+  assertEquals(config.model.numHeads, resolve("preset=tiny-gpt").model.numHeads);
+  assertEquals(resolveConfig({ settings: { preset: undefined } }, presets), resolve());
+  assertRefused(
+    { settings: { model: { numLayer: 2 } } },
+    "settings: unknown key model.numLayer, the nearest known one is model.numLayers",
+  );
+});
+
 Deno.test("resolveConfig() names a run after its file or preset unless a name is given", () => {
   assertEquals(resolve("preset=tiny-gpt").name, "tiny-gpt");
   assertEquals(resolve("preset=titled").name, "the-title");

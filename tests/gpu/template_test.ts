@@ -11,18 +11,21 @@ function run(text: string, constants: Constants = {}, includes: Record<string, s
 }
 
 Deno.test("expand() repeats the lines of a loop, also of loops in loops", () => {
-  const { lines } = run([
-    "begin",
-    "//# for i in 0..N",
-    "//#   for j in i..2",
-    "  s${i}_${j} = ${i * 10 + j};",
-    "//#   end",
-    "//# end",
-    "//# for i in 3..3",
-    "never",
-    "//# end",
-    "end",
-  ].join("\n"), { N: 2 });
+  const { lines } = run(
+    [
+      "begin",
+      "//# for i in 0..N",
+      "//#   for j in i..2",
+      "  s${i}_${j} = ${i * 10 + j};",
+      "//#   end",
+      "//# end",
+      "//# for i in 3..3",
+      "never",
+      "//# end",
+      "end",
+    ].join("\n"),
+    { N: 2 },
+  );
   assertEquals(lines, ["begin", "  s0_0 = 0;", "  s0_1 = 1;", "  s1_1 = 11;", "end"]);
 });
 

@@ -58,7 +58,11 @@ function fromOniguruma(pattern: string): string {
   let depth = 0; // of brackets
   for (let i = 0; i < pattern.length; i++) {
     const character = pattern[i];
-    if (character === "\\") {
+    const property = /^\\p\{\w+\}/i.exec(pattern.slice(i))?.[0];
+    if (property !== undefined) {
+      out += property;
+      i += property.length - 1;
+    } else if (character === "\\") {
       const next = pattern[++i] ?? "";
       if (/[wWbBhHRXAzZGkKNOyY]/.test(next)) throw new SyntaxError(`\\${next}`);
       out += classes[next] ?? character + next;

@@ -1,0 +1,50 @@
+/**
+ * Keeps what the tuner has measured in the user's cache folder, a file for each adapter and driver. It may be deleted at
+ * any time. Where the folder can't be used, nothing is kept and the next start measures again.
+ */
+import { dirname, join } from "@std/path";
+import { z } from "zod";
+
+export interface TuningCache {
+  read(): readonly (readonly [string, string])[];
+  write(answers: readonly (readonly [string, string])[]): void;
+}
+
+const answersSchema = z.array(z.tuple([z.string(), z.string()]));
+
+/** @param adapterKey names the adapter and its driver */
+export function openTuningCache(adapterKey: string): TuningCache {
+  const path = cachePath(adapterKey);
+  return {
+    read() {
+      try {
+        return path === null ? [] : answersSchema.parse(JSON.parse(Deno.readTextFileSync(path)));
+      } catch {
+        return []; // none yet, or not ours: measured anew
+      }
+    },
+    write(answers) {
+      if (path === null) return;
+      try {
+        Deno.mkdirSync(dirname(path), { recursive: true });
+        const temporary = `${path}.${Deno.pid}`;
+        Deno.writeTextFileSync(temporary, JSON.stringify(answers));
+        Deno.renameSync(temporary, path); // several processes may tune at the same time
+      } catch {
+        // a cache that can't be written costs time, nothing else
+      }
+    },
+  };
+}
+
+function cachePath(adapterKey: string): string | null {
+  try {
+    const home = Deno.env.get("XDG_CACHE_HOME") ?? Deno.env.get("LOCALAPPDATA") ??
+      (Deno.env.get("HOME") ? join(Deno.env.get("HOME")!, ".cache") : null);
+    return home === null
+      ? null
+      : join(home, "bloomery", `${adapterKey.replaceAll(/[^A-Za-z0-9.]+/g, "-")}.json`);
+  } catch {
+    return null; // no permission to look
+  }
+}

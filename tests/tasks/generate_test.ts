@@ -1,0 +1,67 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { stepFolder, trainTiny } from "../eval/support.ts";
+import { withFolder } from "../train/tinyRun.ts";
+import { runTask, taskCommand } from "./verbs.ts";
+
+Deno.test("generate streams text after the prompt, the same for the same seed", async () => {
+  await withFolder(async (run) => {
+    await trainTiny(run);
+    const options = ["--max-tokens", "12", "--temperature", "0.9", "--top-k", "9", "--top-p", "0.95"];
+    const first = await runTask("generate", run, "--prompt", "the ", ...options);
+    assertEquals([first.code, first.stderr], [0, ""]);
+    assert(first.stdout.startsWith("the ") && first.stdout.endsWith("\n"), first.stdout);
+    assertEquals(first.stdout.length, "the ".length + 12 + 1);
+
+    const file = join(run, "prompt.txt");
+    await Deno.writeTextFile(file, "the ");
+    const again = await runTask("generate", stepFolder(run, 3), "--prompt-file", file, ...options, "--json");
+    assertEquals(again.stderr, first.stdout);
+    const record = JSON.parse(again.stdout);
+    assertEquals(record, { model: stepFolder(run, 3), prompt: "the ", text: first.stdout.slice(4, -1) });
+
+    const stop = record.text.slice(5, 8);
+    const stopped = await runTask(
+      "generate",
+      run,
+      "--prompt",
+      "the ",
+      ...options,
+      "--stop",
+      "ZZ",
+      "--stop",
+      stop,
+    );
+    assertEquals(stopped.stdout, `the ${record.text.slice(0, record.text.indexOf(stop))}\n`);
+  });
+});
+
+Deno.test("generate stops at a signal", async () => {
+  await withFolder(async (run) => {
+    await trainTiny(run);
+    const child = taskCommand("generate", run, "--max-tokens", "1000000").spawn();
+    const stderr = new Response(child.stderr).text();
+    let printed = "";
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      if (printed === "") child.kill("SIGINT");
+      printed += text;
+    }
+    assertEquals([(await child.status).code, await stderr], [130, ""]);
+    assert(printed.endsWith("\n"));
+  });
+});
+
+Deno.test("generate refuses what it can't do in one line", async () => {
+  const cases = [
+    [[], "error: Found no model, expected one"],
+    [["a", "b"], "error: Found a and b, expected one"],
+    [["no-such-run"], 'error: Cannot read "no-such-run/config.json"'],
+    [["a", "--prompt", "x", "--prompt-file", "y"], "error: Found both --prompt and --prompt-file"],
+    [["a", "--prompt-file", "no-such-file"], "error: Cannot read no-such-file"],
+  ] as const;
+  for (const [args, message] of cases) {
+    const { code, stdout, stderr } = await runTask("generate", ...args);
+    assertEquals([code, stdout, stderr.split("\n").length], [1, "", 2]);
+    assertStringIncludes(stderr, message);
+  }
+});
