@@ -1,9 +1,11 @@
 // Activations over (rows, width): y = act(x), or gated: y = x1 * act(x2) with [x1, x2] a row of x.
 //   KIND gelu (tanh form), geluErf, relu, silu. GATED 1: x has 2 * width columns, the gate is the second half.
-//   BACKWARD 1: dx from dy and x. A thread computes four values; GATED 1: one, since halves need not be whole fours.
-//# let N = GATED ? 1 : 4
-//# let FORM = GATED ? f32 : vec4
-//# let T = GATED ? f32 : vec4f
+//   BACKWARD 1: dx from dy and x. VEC 1: a thread computes four values; not where GATED, since halves need not be whole fours.
+//# let N = VEC ? 4 : 1
+//# let FORM = VEC ? vec4 : f32
+//# let T = VEC ? vec4f : f32
+//# let LOAD = VEC ? load4 : load
+//# let STORE = VEC ? store4 : store
 //# include rows
 //# uniforms width
 //# tensor x : read ${FORM}
@@ -83,16 +85,16 @@ fn main(
   store_y(i, x1 * gate.value);
 //#   end
 //# else
-  let y = activate(load4_x(i));
+  let y = activate(${LOAD}_x(i));
 //#   if BACKWARD
-  let g = load4_dy(i) * y.slope;
+  let g = ${LOAD}_dy(i) * y.slope;
 //#     if ACC
-  store4_dx(i, load4_dx(i) + g);
+  ${STORE}_dx(i, ${LOAD}_dx(i) + g);
 //#     else
-  store4_dx(i, g);
+  ${STORE}_dx(i, g);
 //#     end
 //#   else
-  store4_y(i, y.value);
+  ${STORE}_y(i, y.value);
 //#   end
 //# end
 }

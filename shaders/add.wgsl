@@ -1,12 +1,15 @@
-// out = a + b, out += a, or out = a; elementwise over (rows, width), four values a thread.
-//   BINARY 1: out = a + b. ACC 1: out += a.
+// out = a + b, out += a, or out = a; elementwise over (rows, width).
+//   BINARY 1: out = a + b. ACC 1: out += a. VEC 1: four values a thread.
+//# let FORM = VEC ? vec4 : f32
+//# let LOAD = VEC ? load4 : load
+//# let STORE = VEC ? store4 : store
 //# include rows
 //# uniforms width
-//# tensor a : read vec4
+//# tensor a : read ${FORM}
 //# if BINARY
-//# tensor b : read vec4
+//# tensor b : read ${FORM}
 //# end
-//# tensor out : ${ACC ? read_write : write} vec4
+//# tensor out : ${ACC ? read_write : write} ${FORM}
 
 @compute @workgroup_size(64)
 fn main(
@@ -15,13 +18,13 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let i = group_index(group, groups) * 64u + lane;
-  if (i * 4u >= live_rows() * u.width) { return; }
-  var value = load4_a(i);
+  if (i * ${VEC ? 4 : 1}u >= live_rows() * u.width) { return; }
+  var value = ${LOAD}_a(i);
 //# if BINARY
-  value += load4_b(i);
+  value += ${LOAD}_b(i);
 //# end
 //# if ACC
-  value += load4_out(i);
+  value += ${LOAD}_out(i);
 //# end
-  store4_out(i, value);
+  ${STORE}_out(i, value);
 }

@@ -1,22 +1,24 @@
-import { deriveModel, deriveRun } from "../config/derive.ts";
+import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
-import { type Dataset, type DatasetOptions, openDataset } from "../data/dataset.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
 import type { Engine, EngineReport } from "../engine/engine.ts";
-import { openLocalEngine, planEngine } from "../engine/localEngine.ts";
+import type { LocalEngineOptions } from "../engine/localEngine.ts";
+import { openEngine } from "../engine/open.ts";
 import type { EngineSpec } from "../engine/programs.ts";
-import { openWorkerEngine } from "../engine/workerEngine.ts";
-import { UserError } from "../errors.ts";
 import { generateText } from "../eval/generate.ts";
-import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
+import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
+import { openRunFolder } from "../train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
+import { datasetOptions, engineSpec } from "./parts.ts";
+import { resolveSettings, type RunSettings } from "./settings.ts";
 
-/** How `trainRun` works, beside what it trains. */
-export interface TrainRunOptions
-  extends Pick<TrainingOptions, "signal" | "onProgress" | "onValidation" | "onSample" | "onMessage"> {
-  /** Where the run is kept. null: nowhere. */
-  readonly folder: string | null;
-  /** The text itself, in place of `config.data`. */
-  readonly text?: string;
+/** How a run is trained, beside what it is. */
+export interface TrainOptions
+  extends
+    Pick<TrainingOptions, "signal" | "onProgress" | "onValidation" | "onSample" | "onMessage">,
+    Pick<LocalEngineOptions, "freeBytes" | "onTune" | "onCompile"> {
+  /** Where the run is kept, and goes on from if it was stopped. null, which is the default: nowhere. */
+  readonly folder?: string | null;
   /**
    * A GPU of the caller's. The engine then runs on the caller's thread and blocks it while it waits for the GPU;
    * without it the engine opens a GPU in a Worker of its own.
@@ -24,115 +26,75 @@ export interface TrainRunOptions
   readonly device?: GPUDevice;
   /** What was found and made, before the first step. */
   readonly onReady?: (ready: Ready) => void;
-  /** Kernels made ready so far. */
-  readonly onCompile?: (done: number, total: number) => void;
-  /** Text that the trained model goes on with at the end; null: no sample. */
+  /** Text that the trained model goes on with at the end; null, which is the default: no sample. */
   readonly finalPrompt?: string | null;
 }
 
+/** A run before its first step. */
 export interface Ready {
   readonly dataset: Dataset;
   readonly report: EngineReport;
   readonly totalSteps: number;
 }
 
-export interface TrainRunResult extends TrainingResult {
+/** What training came to. */
+export interface TrainResult extends TrainingResult {
   /** What the trained model writes after `finalPrompt`. */
   readonly sample: string | null;
-  /** What was held out, for comparisons. */
+  /** What was trained on and what was held out. */
   readonly dataset: Dataset;
+  /** The model as its checkpoint has it, for `loadModel` or to be sent somewhere. Without a folder it is in memory. */
+  files(): Promise<ModelFiles>;
 }
 
 /**
- * Trains a run from its config, or goes on with the one that its folder holds.
+ * Trains a model, or goes on with the run that the folder holds.
  *
- * @throws UserError for a mistake in config, data or folder, or too little memory; RetryError if the GPU was lost
+ * The signal drops the unfinished step, saves the last applied one if there is a folder, and ends; the result then has
+ * `interrupted: true`. Several trainings in one process don't disturb one another.
+ *
+ * @throws UserError for a mistake in settings, data or folder, or too little memory; RetryError if the GPU was lost:
+ * the same call goes on from the last checkpoint
+ *
+ * @example
+ * ```ts
+ * const { validation, files } = await train({ data: "./book.txt", train: { duration: "500 steps" } }, {
+ *   onProgress: ({ step, loss }) => console.log(step, loss),
+ * });
+ * console.log(validation?.bitsPerByte);
+ * await using model = await loadModel(await files());
+ * ```
  */
-export async function trainRun(config: RunConfig, options: TrainRunOptions): Promise<TrainRunResult> {
-  using folder = options.folder === null ? null : await openRunFolder(options.folder, config);
-  const dataset = await openDataset(datasetOptions(config, folder, options.text));
+export async function train(settings: RunSettings = {}, options: TrainOptions = {}): Promise<TrainResult> {
+  const { config, text } = resolveSettings(settings);
+  return await trainRun(config, options, text);
+}
+
+/** As `train`, from a whole config. @param text in place of `config.data` */
+export async function trainRun(config: RunConfig, options: TrainOptions, text?: string): Promise<TrainResult> {
+  using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
+  const dataset = await openDataset(datasetOptions(config, folder?.path ?? null, text));
   const spec = engineSpec(config, dataset.tokenizer.vocabSize);
-  const engine = await openEngine(spec, config, options);
+  const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
-    const { samplePrompt, sampleTokens } = config.log;
-    const sampleFrom = async (prompt: string) => {
-      const sampling = {
-        maxTokens: sampleTokens,
-        temperature: 0.8,
-        seed: config.seed,
-        signal: options.signal,
-      };
-      let text = prompt;
-      for await (const piece of generateText(engine, spec.model, dataset.tokenizer, prompt, sampling)) {
-        text += piece;
-      }
-      return text;
-    };
-    const sampleText = config.log.sampleEvery === null ? undefined : () => sampleFrom(samplePrompt);
+    const sampler = { engine, spec, dataset, config, signal: options.signal };
+    const sampleText = config.log.sampleEvery === null
+      ? undefined
+      : () => sampleAfter(config.log.samplePrompt, sampler);
     const result = await runTraining({ ...options, config, engine, dataset, folder, sampleText });
     const { finalPrompt = null } = options;
-    const sample = finalPrompt === null || result.interrupted ? null : await sampleFrom(finalPrompt);
-    return { ...result, sample, dataset };
+    const sample = finalPrompt === null || result.interrupted ? null : await sampleAfter(finalPrompt, sampler);
+    const inMemory = folder === null ? await exportModel(engine, spec.model, dataset.tokenizer) : null;
+    const files = async () => inMemory ?? await readCheckpointModel(options.folder, result.steps);
+    return { ...result, sample, dataset, files };
   } finally {
     await engine.close();
   }
 }
 
-/** What a run would take, without allocating anything on the GPU or writing anything. */
-export async function planRun(config: RunConfig, text?: string) {
-  const dataset = await openDataset(datasetOptions(config, null, text));
-  const spec = engineSpec(config, dataset.tokenizer.vocabSize);
-  const report = await planEngine(spec, { maxBinding: config.engine.maxBinding });
-  return { spec: spec.model, report, run: deriveRun(config), dataset };
-}
-
-function datasetOptions(
-  config: RunConfig,
-  folder: RunFolder | null,
-  text: string | undefined,
-): DatasetOptions {
-  return {
-    data: text === undefined ? config.data : { text },
-    tokenizer: config.tokenizer,
-    bpeVocabSize: config.bpeVocabSize,
-    seqLen: config.model.seqLen,
-    seed: config.seed,
-    validationFraction: config.validation.fraction,
-    folder: folder?.path ?? null,
-  };
-}
-
-function engineSpec(config: RunConfig, vocabSize: number): EngineSpec {
-  const { beta1, beta2, eps, weightDecay, clip } = config.optimizer;
-  const model = deriveModel(config.model, vocabSize);
-  return {
-    model,
-    microBatchSize: deriveRun(config).microBatchSize,
-    columns: model.seqLen,
-    training: {
-      ...{ beta1, beta2, eps, weightDecay, clip },
-      seed: config.seed,
-      virtualWorkers: config.scale.virtualWorkers,
-      recompute: config.engine.recompute,
-    },
-  };
-}
-
-async function openEngine(spec: EngineSpec, config: RunConfig, options: TrainRunOptions): Promise<Engine> {
-  const { device, onCompile } = options;
-  const engineOptions = { maxBinding: config.engine.maxBinding, onCompile };
-  if (device !== undefined) return await openLocalEngine(spec, { ...engineOptions, device });
-  return await openWorkerEngine(spec, engineOptions);
-}
-
-/** The memory of a software adapter is the machine's. @throws UserError if a run needs more than is free */
-export function checkMemory(report: EngineReport, freeBytes: number): void {
-  if (!report.isSoftware || report.bytes.total <= freeBytes) return;
-  const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  throw new UserError(
-    `The run needs ${gib(report.bytes.total)} of memory, but ${
-      gib(freeBytes)
-    } are free: lower train.microBatchSize or the model's size, or set engine.recompute=true`,
-  );
+function engineOptions(config: RunConfig, options: TrainOptions): LocalEngineOptions {
+  const { device, freeBytes, onTune, onCompile } = options;
+  const { tune, maxBinding } = config.engine;
+  return { device, freeBytes, onTune, onCompile, tune, maxBinding };
 }

@@ -116,7 +116,7 @@ export const runSchema = z.strictObject({
     /** Times kernel variants once per adapter and shape class; never changes bits. */
     tune: z.boolean(),
     /** Largest storage binding in bytes. null: the adapter's limit. */
-    maxBinding: z.int().min(1024).nullable(),
+    maxBinding: z.int().min(16384).nullable(),
     /** The canonical order of every reduction. */
     numericMode: z.enum(["canonical"]),
   }),

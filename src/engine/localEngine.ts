@@ -12,6 +12,8 @@ import { positionKinds } from "../model/positions.ts";
 import { sortTokens, type TokenInputs } from "../ops/embedding.ts";
 import { RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
 import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } from "./engine.ts";
+import { checkMemory } from "./memory.ts";
+import { preferVulkan } from "./environment.ts";
 import { openTuningCache } from "./tuningCache.ts";
 import { QueueLimit } from "./queueLimit.ts";
 import {
@@ -28,6 +30,8 @@ import {
 } from "./programs.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
+  /** What a software adapter may take of the machine's memory; without it that is not checked. */
+  readonly freeBytes?: number;
   /** Measure kernel variants that were not measured on this adapter yet; the answers are kept in the user's cache. */
   readonly tune?: boolean;
   /** Called while kernels are measured. */
@@ -57,6 +61,7 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
 
 /** Opens the GPU and lays an engine out without allocating it: what `--dry-run` shows. */
 export async function planEngine(spec: EngineSpec, options: GpuOptions = {}): Promise<EngineReport> {
+  preferVulkan();
   const gpu = await openGpu(options);
   try {
     return reportOf(spec, record(spec, gpu), gpu);
@@ -94,10 +99,12 @@ export async function openLocalEngine(
   options: LocalEngineOptions = {},
 ): Promise<LocalEngine> {
   const begin = performance.now();
+  preferVulkan();
   const gpu = await openGpu(options);
   const opened = performance.now();
   try {
     const programs = options.tune === true ? await recordTuned(spec, gpu, options) : record(spec, gpu);
+    checkMemory(reportOf(spec, programs, gpu), options.freeBytes ?? Infinity);
     const recorded = performance.now();
     const runtime = new Runtime(gpu);
     for (const arena of programs.tensors.arenas) await runtime.allocate(arena);

@@ -18,8 +18,7 @@ function reply(response: Response, transfer: Transferable[] = []): void {
 async function answer(request: Request): Promise<unknown> {
   if ("open" in request) {
     engine = await openLocalEngine(request.open, {
-      maxBinding: request.maxBinding,
-      tune: request.tune,
+      ...request.options,
       onTune: (done, total) => reply({ progress: "tune", done, total }),
       onCompile: (done, total) => reply({ progress: "compile", done, total }),
     });

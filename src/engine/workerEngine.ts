@@ -3,19 +3,23 @@
  */
 import { RetryError, UserError } from "../errors.ts";
 import type { Engine } from "./engine.ts";
+import type { LocalEngineOptions } from "./localEngine.ts";
 import type { EngineSpec } from "./programs.ts";
 
 /** The methods that are passed on. */
 export type EngineMethod = Exclude<keyof Engine, "report">;
 
-export type Request =
-  | {
-    readonly id: number;
-    readonly open: EngineSpec;
-    readonly maxBinding: number | null;
-    readonly tune: boolean;
-  }
-  | { readonly id: number; readonly method: EngineMethod; readonly args: readonly unknown[] };
+export type Request = { readonly id: number } & (Opening | Call);
+
+interface Opening {
+  readonly open: EngineSpec;
+  readonly options: Pick<WorkerEngineOptions, "maxBinding" | "freeBytes" | "tune">;
+}
+
+interface Call {
+  readonly method: EngineMethod;
+  readonly args: readonly unknown[];
+}
 
 /** An error as it crosses the thread: its kind, so that it can be thrown again as what it was. */
 export interface Failure {
@@ -29,12 +33,7 @@ export type Response =
   | { readonly id: number; readonly failure: Failure }
   | { readonly progress: "compile" | "tune"; readonly done: number; readonly total: number };
 
-export interface WorkerEngineOptions {
-  readonly maxBinding?: number | null;
-  readonly tune?: boolean;
-  readonly onTune?: (done: number, total: number) => void;
-  readonly onCompile?: (done: number, total: number) => void;
-}
+export type WorkerEngineOptions = Omit<LocalEngineOptions, "device">;
 
 function thrown({ kind, message, stack }: Failure): Error {
   if (kind === "UserError") return new UserError(message);
@@ -54,12 +53,7 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
   let nextId = 0;
   let broken: Error | null = null;
 
-  const send = (
-    request: { open: EngineSpec; maxBinding: number | null; tune: boolean } | {
-      method: EngineMethod;
-      args: unknown[];
-    },
-  ) =>
+  const send = (request: Opening | Call) =>
     new Promise<unknown>((resolve, reject) => {
       if (broken !== null) return reject(broken);
       const id = nextId++;
@@ -86,11 +80,8 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
 
   const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
   try {
-    const report = await send({
-      open: spec,
-      maxBinding: options.maxBinding ?? null,
-      tune: options.tune ?? false,
-    });
+    const { maxBinding, freeBytes, tune } = options;
+    const report = await send({ open: spec, options: { maxBinding, freeBytes, tune } });
     const close = call("close");
     return {
       report,
@@ -107,8 +98,11 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
       next: call("next"),
       idle: call("idle"),
       close: async () => {
-        await close();
-        worker.terminate();
+        try {
+          await close();
+        } finally {
+          worker.terminate();
+        }
       },
     } as Engine;
   } catch (error) {

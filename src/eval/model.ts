@@ -2,17 +2,16 @@ import { dirname, join, resolve } from "@std/path";
 import type { ModelSpec } from "../config/derive.ts";
 import { resolveConfig } from "../config/load.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
-import { readTokenizer } from "../data/tokenizers/load.ts";
+import { parseTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
-import type { Engine, EngineReport } from "../engine/engine.ts";
-import { openLocalEngine } from "../engine/localEngine.ts";
-import type { EngineSpec } from "../engine/programs.ts";
-import { openWorkerEngine } from "../engine/workerEngine.ts";
+import type { EngineReport } from "../engine/engine.ts";
+import type { LocalEngineOptions } from "../engine/localEngine.ts";
+import { openEngine } from "../engine/open.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { readIfThere } from "../train/durable.ts";
 import { checkpointsOf, resolveModelFolder } from "../train/findCheckpoint.ts";
-import { readModelSpec } from "../train/modelFiles.ts";
+import { modelPath, type ModelSource, readModelSpec, sourceName } from "../train/modelFiles.ts";
 import { loadWeights } from "../train/weights.ts";
 import {
   evaluateDataset,
@@ -29,18 +28,10 @@ import {
   type TokenOptions,
 } from "./generate.ts";
 
-export interface LoadOptions {
-  /**
-   * A GPU of the caller's. The model then runs on the caller's thread and blocks it while it waits for the GPU;
-   * without it the model opens a GPU in a Worker of its own.
-   */
-  readonly device?: GPUDevice;
-  /** Largest storage binding in bytes. null: the adapter's limit. */
-  readonly maxBinding?: number | null;
+/** `device`: a GPU of the caller's, whose thread then blocks; without it the model opens one in a Worker of its own. */
+export interface LoadOptions extends Pick<LocalEngineOptions, "device" | "maxBinding" | "onCompile"> {
   /** One-line news for the user: a damaged checkpoint was passed over. */
   readonly onMessage?: (text: string) => void;
-  /** Kernels made ready so far. */
-  readonly onCompile?: (done: number, total: number) => void;
 }
 
 /** What is scored; without any of it the part of its run's data that the model was not trained on. */
@@ -56,8 +47,8 @@ export interface Model extends AsyncDisposable {
   readonly spec: ModelSpec;
   /** null: the folder has no tokenizer.json, so the model knows token ids alone. */
   readonly tokenizer: Tokenizer | null;
-  /** The checkpoint, or the Hugging Face folder, whose weights these are. */
-  readonly folder: string;
+  /** The checkpoint, or the Hugging Face folder, whose weights these are; null: they came from memory. */
+  readonly folder: string | null;
   readonly report: EngineReport;
   /** Text after a prompt, in pieces as they come; see `generateText`. */
   generate(prompt: string, options?: GenerateOptions): AsyncGenerator<string>;
@@ -76,7 +67,8 @@ const MAX_ROWS = 16;
 /**
  * Puts a model on the GPU, to generate and to be evaluated.
  *
- * @param path a run (its newest intact checkpoint is taken), a checkpoint, or a folder with a GPT-2 of Hugging Face
+ * @param from a run (its newest intact checkpoint is taken), a checkpoint, a folder with a GPT-2 of Hugging Face, or such
+ * a folder's files in memory
  * @throws UserError if there is no such model, its files are damaged or don't fit together, or there is no GPU or too
  * little memory
  *
@@ -87,17 +79,19 @@ const MAX_ROWS = 16;
  * const { bitsPerByte } = await model.evaluate();
  * ```
  */
-export async function loadModel(path: string, options: LoadOptions = {}): Promise<Model> {
-  const folder = await resolveModelFolder(path, options.onMessage ?? (() => {}));
-  const spec = readModelSpec(folder);
-  const tokenizer = await tokenizerOf(folder, spec);
+export async function loadModel(from: ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const source = typeof from === "string"
+    ? await resolveModelFolder(from, options.onMessage ?? (() => {}))
+    : from;
+  const spec = readModelSpec(source);
+  const tokenizer = await tokenizerOf(source, spec);
   const microBatchSize = Math.min(MAX_ROWS, Math.max(1, Math.floor(TOKENS_AT_ONCE / spec.seqLen)));
   const engine = await openEngine(
     { model: spec, microBatchSize, columns: spec.seqLen, training: null },
     options,
   );
   try {
-    await loadWeights(engine, folder, spec);
+    await loadWeights(engine, source, spec);
   } catch (error) {
     await engine.close();
     throw error;
@@ -108,14 +102,14 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
     if (tokenizer !== null) return tokenizer;
     throw new UserError(
       `${
-        quote(folder)
+        quote(sourceName(source))
       } has no tokenizer.json, so the model knows no text: put its tokenizer.json there, or use token ids`,
     );
   };
   return {
     spec,
     tokenizer,
-    folder,
+    folder: typeof source === "string" ? source : null,
     report: engine.report,
     async *generate(prompt, options) {
       yield* generateText(engine, spec, needTokenizer(), prompt, options);
@@ -126,7 +120,7 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
         requireTokens(tokens, spec.vocabSize);
         return await evaluateTokens(engine, tokenizer, tokens, options);
       }
-      if (text === undefined) return await evaluateDataset(engine, await datasetOf(folder), options);
+      if (text === undefined) return await evaluateDataset(engine, await datasetOf(source), options);
       const chunks = typeof text === "string" ? [text] : text;
       return await evaluateText(engine, needTokenizer(), chunks, options);
     },
@@ -135,16 +129,11 @@ export async function loadModel(path: string, options: LoadOptions = {}): Promis
   };
 }
 
-async function openEngine(spec: EngineSpec, options: LoadOptions): Promise<Engine> {
-  return options.device === undefined
-    ? await openWorkerEngine(spec, options)
-    : await openLocalEngine(spec, options);
-}
-
-async function tokenizerOf(folder: string, { vocabSize }: ModelSpec): Promise<Tokenizer | null> {
-  const path = join(folder, "tokenizer.json");
-  if (await readIfThere(path) === null) return null;
-  const tokenizer = await readTokenizer(path);
+async function tokenizerOf(source: ModelSource, { vocabSize }: ModelSpec): Promise<Tokenizer | null> {
+  const path = modelPath(source, "tokenizer.json");
+  const text = typeof source === "string" ? await readIfThere(path) : source["tokenizer.json"] ?? null;
+  if (text === null) return null;
+  const tokenizer = parseTokenizer(text, path);
   if (tokenizer.vocabSize <= vocabSize) return tokenizer;
   throw new UserError(
     `${
@@ -154,7 +143,11 @@ async function tokenizerOf(folder: string, { vocabSize }: ModelSpec): Promise<To
 }
 
 /** The data of the run that a checkpoint belongs to, as it was tokenized for training. */
-async function datasetOf(folder: string): Promise<Dataset> {
+async function datasetOf(source: ModelSource): Promise<Dataset> {
+  if (typeof source !== "string") {
+    throw new UserError("The model's files came without data, so nothing is held out: give a text");
+  }
+  const folder = source;
   const run = dirname(dirname(resolve(folder)));
   const path = join(run, "config.jsonc");
   const text = checkpointsOf(run) === dirname(resolve(folder)) ? await readIfThere(path) : null;

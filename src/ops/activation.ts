@@ -26,24 +26,24 @@ export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
   const y = graph.tensor(`${name}(${x.name})`, [x.shape[0], F]); // (M, F)
   const constants = { KIND: kind, GATED: gated, LIVE: true };
   const options = { widths: [inWidth], live: true };
-  const forward = source.kernel({ ...constants, BACKWARD: false, ACC: false });
-  forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups }) => {
-    graph.dispatch(forward, {
+  forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups, wholeGroups }) => {
+    const VEC = !gated && wholeGroups(F);
+    graph.dispatch(source.kernel({ ...constants, BACKWARD: false, ACC: false, VEC }), {
       tensors: { x: x.rows(from, to), y: y.rows(from, to) },
       uniforms: { ...uniforms, width: F },
-      groups: groups(F, gated ? 64 : 256),
+      groups: groups(F, VEC ? 256 : 64),
       flops: 10 * (to - from) * F,
     });
   });
   graph.onBackward(y, (dy) => {
     const target = graph.target(x);
     if (target === null) return;
-    const backward = source.kernel({ ...constants, BACKWARD: true, ACC: target.accumulate });
-    forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups }) => {
-      graph.dispatch(backward, {
+    forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups, wholeGroups }) => {
+      const VEC = !gated && wholeGroups(F);
+      graph.dispatch(source.kernel({ ...constants, BACKWARD: true, ACC: target.accumulate, VEC }), {
         tensors: { x: x.rows(from, to), dy: dy.rows(from, to), dx: target.tensor.rows(from, to) },
         uniforms: { ...uniforms, width: F },
-        groups: groups(F, gated ? 64 : 256),
+        groups: groups(F, VEC ? 256 : 64),
         flops: 20 * (to - from) * F,
       });
     });

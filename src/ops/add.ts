@@ -9,13 +9,13 @@ const source = shader("add.wgsl", addText);
 /** Residual add: a + b, both (M, C). */
 export function add(graph: Graph, a: Tensor, b: Tensor): Tensor {
   const out = graph.tensor(`${a.name} + ${b.name}`, a.shape); // (M, C)
-  const kernel = source.kernel({ BINARY: true, ACC: false, LIVE: true });
   const C = width(a);
-  forRows(graph, a.shape[0], { widths: [C], live: true }, ({ from, to, uniforms, groups }) => {
-    graph.dispatch(kernel, {
+  forRows(graph, a.shape[0], { widths: [C], live: true }, ({ from, to, uniforms, groups, wholeGroups }) => {
+    const VEC = wholeGroups(C);
+    graph.dispatch(source.kernel({ BINARY: true, ACC: false, LIVE: true, VEC }), {
       tensors: { a: a.rows(from, to), b: b.rows(from, to), out: out.rows(from, to) },
       uniforms: { ...uniforms, width: C },
-      groups: groups(C, 256),
+      groups: groups(C, VEC ? 256 : 64),
       flops: (to - from) * C,
     });
   });
@@ -37,13 +37,13 @@ export function addAll(recorder: Recorder, sum: Tensor, values: Tensor): void {
 }
 
 function addRows(recorder: Recorder, out: Tensor, a: Tensor, accumulate: number, live: boolean): void {
-  const kernel = source.kernel({ BINARY: false, ACC: accumulate, LIVE: live });
   const C = width(out);
-  forRows(recorder, out.shape[0], { widths: [C], live }, ({ from, to, uniforms, groups }) => {
-    recorder.dispatch(kernel, {
+  forRows(recorder, out.shape[0], { widths: [C], live }, ({ from, to, uniforms, groups, wholeGroups }) => {
+    const VEC = wholeGroups(C);
+    recorder.dispatch(source.kernel({ BINARY: false, ACC: accumulate, LIVE: live, VEC }), {
       tensors: { a: a.rows(from, to), out: out.rows(from, to) },
       uniforms: { ...uniforms, width: C },
-      groups: groups(C, 256),
+      groups: groups(C, VEC ? 256 : 64),
       flops: accumulate * (to - from) * C,
     });
   });

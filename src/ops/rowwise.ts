@@ -22,6 +22,8 @@ export interface RowWindow {
   readonly uniforms: { readonly row0: number; readonly rows: number };
   /** Workgroups so that `perGroup` items of `perRow` each cover the rows in use. */
   groups(perRow: number, perGroup: number): GroupCount;
+  /** Can a flat kernel take four values at a time? Not where that would cross into another window's rows. */
+  wholeGroups(width: number): boolean;
 }
 
 export interface RowOptions {
@@ -50,6 +52,7 @@ export function forRows(
         live
           ? (now) => Math.ceil(inUse(now) * perRow / perGroup)
           : Math.ceil((to - from) * perRow / perGroup),
+      wholeGroups: (width) => from * width % 4 === 0 && (to === count || to * width % 4 === 0),
     });
   }
 }

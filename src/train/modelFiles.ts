@@ -64,6 +64,11 @@ export function sourceName(source: ModelSource): string {
   return typeof source === "string" ? source : "model.safetensors in memory";
 }
 
+/** What messages call a file of a model, and where it lies on disk. */
+export function modelPath(source: ModelSource, file: keyof ModelFiles): string {
+  return typeof source === "string" ? join(source, file) : file;
+}
+
 /** A checkpoint's model in memory: reads all weights of the engine. */
 export async function exportModel(
   engine: Engine,
@@ -126,7 +131,7 @@ export function optimizerTensors(engine: Engine): TensorToWrite[] {
 export function readModelSpec(source: ModelSource): ModelSpec {
   const json = readConfig(source);
   if (!isOurs(json)) return fromGpt2(readGpt2Config(json));
-  const { model_type: _, ...spec } = checked(specSchema, json, pathOf(source, "config.json"));
+  const { model_type: _, ...spec } = checked(specSchema, json, modelPath(source, "config.json"));
   return spec;
 }
 
@@ -182,12 +187,8 @@ function fromGpt2({ dropout, ...gpt2 }: Gpt2Architecture): ModelSpec {
   };
 }
 
-function pathOf(source: ModelSource, file: keyof ModelFiles): string {
-  return typeof source === "string" ? join(source, file) : file;
-}
-
 function readConfig(source: ModelSource): unknown {
-  const path = pathOf(source, "config.json");
+  const path = modelPath(source, "config.json");
   try {
     return JSON.parse(typeof source === "string" ? Deno.readTextFileSync(path) : source["config.json"]);
   } catch (error) {

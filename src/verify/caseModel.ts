@@ -24,7 +24,7 @@ export interface CaseModel {
   readonly spec: ModelSpec;
   readonly tensors: readonly CaseTensor[];
   /** In our names and layout, one at a time. @throws UserError for a tensor that is not as config.json says */
-  weights(source: TensorSource): Iterable<{ name: string; values: Float32Array }>;
+  weights(source: TensorSource): Iterable<{ name: string; values: Float32Array<ArrayBuffer> }>;
 }
 
 /** Reference cases are computed without dropout, and how weights start is of no interest where they are given. */
@@ -48,16 +48,18 @@ function gpt2Model(config: unknown): CaseModel {
   const tensors = gpt2Tensors(architecture);
   const fileNames = new Map(tensors.map(({ name, hfName }) => [name, hfName]));
   return {
-    spec: {
-      ...sizes,
-      ...NOT_IN_CASES,
-      numKvHeads: sizes.numHeads,
-      headDim: sizes.modelDim / sizes.numHeads,
-      positions: "learned",
-      norm: "layernorm",
-      bias: true,
-      zLoss: 0,
-    },
+    spec: deriveModel(
+      {
+        ...sizes,
+        ...NOT_IN_CASES,
+        numKvHeads: null,
+        positions: "learned",
+        norm: "layernorm",
+        bias: true,
+        zLoss: 0,
+      },
+      sizes.vocabSize,
+    ),
     tensors: tensors.map(({ name, hfName, shape, transpose: turned }) => ({
       name,
       fileName: hfName,

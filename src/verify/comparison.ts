@@ -6,6 +6,7 @@ export type { Comparison } from "../ops/check.ts";
  * What a model computed beside its reference: the error that is largest in proportion to what it may be, and what it
  * may be there. A value that is not a number counts as an infinite error.
  *
+ * @param wanted finite values
  * @param limit the largest error allowed where the reference is `wanted`
  */
 export function compareValues(

@@ -48,6 +48,7 @@ export async function* verifyModelCase(
   using source = openModelFolder(folder);
   using reference = openSafetensors(join(folder, "reference.safetensors"));
   const batch = readBatch(reference, model);
+  const weights = [...model.weights(source)];
   const { rows, columns } = batch;
   const { vocabSize, zLoss } = model.spec;
   const wanted = (name: string, shape: readonly number[]) => readFinite(reference, name, shape);
@@ -64,9 +65,7 @@ export async function* verifyModelCase(
     options,
   );
   try {
-    for (const { name, values } of model.weights(source)) {
-      await engine.write("weights", name, Float32Array.from(values));
-    }
+    for (const { name, values } of weights) await engine.write("weights", name, values);
     yield compare("logits", await engine.logits(batch), [rows, columns, vocabSize], LIMITS.logits);
 
     const losses: number[] = [];

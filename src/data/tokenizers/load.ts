@@ -57,12 +57,14 @@ type Step = z.infer<typeof stepSchema>;
 
 /** Reads a tokenizer.json from disk. Throws UserError that names the file. */
 export async function readTokenizer(path: string): Promise<Tokenizer> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(path);
-  } catch (error) {
+  const text = await Deno.readTextFile(path).catch((error) => {
     throw new UserError(`Cannot read the tokenizer ${path}: ${messageOf(error)}`);
-  }
+  });
+  return parseTokenizer(text, path);
+}
+
+/** Reads the text of a tokenizer.json, which errors call `path`. */
+export function parseTokenizer(text: string, path: string): Tokenizer {
   let json: unknown;
   try {
     json = JSON.parse(text);

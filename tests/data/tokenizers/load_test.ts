@@ -93,6 +93,7 @@ Deno.test("loadTokenizer() reads a Split pattern in Oniguruma's syntax", () => {
   const cut = loadTokenizer(bpeFile({ pre_tokenizer: split("[l[\\s(/-]]") }));
   assertEquals([...cut.encode("low (lo-w/lo w")].length, "low (lo-w/lo w".length);
   assertEquals(loadTokenizer(bpeFile({ pre_tokenizer: split("x") })).encode("low").length, 1);
+  assertEquals(loadTokenizer(bpeFile({ pre_tokenizer: split("[\\p{L}]") })).encode("low").length, 3);
   for (const pattern of ["\\w+", "(?>a)", "["]) {
     assertThrows(() => loadTokenizer(bpeFile({ pre_tokenizer: split(pattern) })), UserError, "not supported");
   }

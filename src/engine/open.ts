@@ -1,0 +1,16 @@
+import type { Engine } from "./engine.ts";
+import { type LocalEngineOptions, openLocalEngine } from "./localEngine.ts";
+import { freeMemory } from "./memory.ts";
+import type { EngineSpec } from "./programs.ts";
+import { openWorkerEngine } from "./workerEngine.ts";
+
+/**
+ * Opens an engine: with a GPU of its own in a Worker or, where the caller gives a device, on the caller's thread, which
+ * then blocks while it waits for the GPU.
+ *
+ * @throws UserError if there is no adapter or too little memory
+ */
+export async function openEngine(spec: EngineSpec, options: LocalEngineOptions = {}): Promise<Engine> {
+  const checked = { ...options, freeBytes: options.freeBytes ?? freeMemory() };
+  return await (options.device === undefined ? openWorkerEngine : openLocalEngine)(spec, checked);
+}

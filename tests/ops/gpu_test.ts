@@ -1,0 +1,106 @@
+import { assert, assertEquals } from "@std/assert";
+import type { EngineLimits } from "../../src/gpu/tensor.ts";
+import { type OpCase, opCases } from "../../src/ops/cases.ts";
+import { floatTensor, idTensor, makeCase } from "../../src/ops/cases/types.ts";
+import { checkCase } from "../../src/ops/check.ts";
+import { bindingCap, testGpu } from "../_gpu.ts";
+
+const KIB = 1024;
+const tiny = opCases.filter(({ sizes }) => sizes === "tiny");
+
+/** Cases that can't run at a cap: attention holds all of a sample's tokens, or one head's scores, in one binding. */
+const TOO_LARGE = new Map<number | null, readonly string[]>([
+  [64 * KIB, [
+    "attention B1 T35 NH1 NK1 HS256",
+    "attention B2 T128 NH4 NK4 HS32",
+    "attention B2 T128 NH4 NK2 HS32 rate 0.1",
+  ]],
+  [16 * KIB, [
+    "attention B1 T65 NH2 NK2 HS16",
+    "attention B2 T65 NH1 NK1 HS33",
+    "attention B1 T33 NH1 NK1 HS64",
+    "attention B1 T17 NH2 NK2 HS128",
+    "attention B1 T35 NH1 NK1 HS256",
+    "attention B1 T130 NH2 NK2 HS8",
+    "attention B1 T130 NH1 NK1 HS33",
+    "attention B2 T17 NH5 NK1 HS16",
+    "attention B1 T70 NH2 NK2 HS16 std 3",
+    "attention B1 T65 NH2 NK2 HS33 rate 0.5",
+  ]],
+]);
+
+/** Runs cases and reports all that are wrong at once. */
+async function check(cases: readonly OpCase[], limits: Partial<EngineLimits> = {}): Promise<void> {
+  const gpu = await testGpu(limits);
+  const tooLarge = TOO_LARGE.get(limits.maxBinding ?? bindingCap()) ?? [];
+  const wrong: string[] = [];
+  for (const opCase of cases) {
+    const name = `${opCase.op} ${opCase.name}`;
+    try {
+      for (const { quantity, maxError, tolerance, ok } of await checkCase(gpu, opCase)) {
+        if (!ok) wrong.push(`${name}: ${quantity} is off by ${maxError}, allowed ${tolerance}`);
+      }
+      if (tooLarge.includes(name)) wrong.push(`${name} runs, though it is listed as too large`);
+    } catch (error) {
+      if (!(error instanceof RangeError) || !tooLarge.includes(name)) wrong.push(`${name}: ${error}`);
+      else assert(error.message.includes("more than a binding holds"), error.message);
+    }
+  }
+  assertEquals(wrong, []);
+}
+
+for (const op of new Set(opCases.map(({ op }) => op))) {
+  Deno.test(`checkCase() finds ${op} equal to its reference, forward and backward`, async () => {
+    await check(opCases.filter((opCase) => opCase.op === op));
+  });
+}
+
+Deno.test("ops agree with their references in windows of 64 KiB", () =>
+  check(tiny, { maxBinding: 64 * KIB }));
+
+Deno.test("ops agree with their references in windows of 16 KiB", () =>
+  check(tiny, { maxBinding: 16 * KIB }));
+
+Deno.test("ops agree with their references where grids are folded, which adds workgroups beyond the end", async () => {
+  await check(tiny, { maxGroups: 7 });
+});
+
+Deno.test("kernels for GPUs agree with the references, with and without subgroups", async () => {
+  const { limits: { subgroupSize } } = await testGpu();
+  await check(tiny, { isSoftware: false, subgroupSize: 0 });
+  if (subgroupSize > 0) await check(tiny, { isSoftware: false });
+});
+
+Deno.test("kernels for software adapters agree with the references without subgroups", async () => {
+  await check(tiny, { isSoftware: true, subgroupSize: 0 });
+});
+
+Deno.test("ops agree with their references where fewer than four rows fit a window", async () => {
+  const wide = [1029, 1030].flatMap((C) => [ // windows of 3 rows begin between groups of four values
+    makeCase("add", `7x${C}`, {}, [floatTensor("a", [7, C]), floatTensor("b", [7, C])]),
+    makeCase("activation", `F${C}`, { kind: "gelu" }, [floatTensor("x", [7, C])]),
+    makeCase("dropout", `C${C}`, { rate: 0.5, seed: 3, step: 17, site: 5 }, [
+      floatTensor("x", [2, 4, C]),
+      idTensor("sampleIds", [2], 100),
+    ]),
+    makeCase("positions", `C${C}`, {}, [floatTensor("x", [2, 4, C]), floatTensor("table", [5, C])]),
+    makeCase("embedding", `C${C}`, {}, [idTensor("ids", [9], 11), floatTensor("table", [11, C])]),
+    makeCase("layerNorm", `C${C}`, { eps: 1e-5 }, [
+      floatTensor("x", [7, C]),
+      floatTensor("weight", [C]),
+      floatTensor("bias", [C]),
+    ]),
+    makeCase("linear", `K${C}`, {}, [floatTensor("x", [17, C]), floatTensor("weight", [9, C])]),
+    makeCase("linear", `N${C}`, {}, [
+      floatTensor("x", [7, 9]),
+      floatTensor("weight", [C, 9]),
+      floatTensor("bias", [C]),
+    ]),
+    makeCase("crossEntropy", `V${C}`, { zLoss: 0.1 }, [
+      floatTensor("x", [7, 9]),
+      floatTensor("weight", [C, 9]),
+      idTensor("targets", [7], C),
+    ]),
+  ]);
+  await check(wide, { maxBinding: 16 * KIB });
+});
