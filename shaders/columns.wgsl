@@ -1,6 +1,7 @@
 // Sums over rows, in two steps: a chain over each block of BLOCK rows, then a chain over the blocks. A lane has one column, or
 // with VEC (width is a multiple of 4) four.
-//   STEP blocks: partial (blocks, width) from dy (rows, width); NORM 1: partial2 too, of dy * normalised x.
+//   STEP blocks: PLAIN 1: partial (blocks, width) from dy (rows, width); NORM 1: scaled, of dy * normalised x.
+//                GOES_ON 1: the rows are later ones of a block whose chain was begun.
 //   STEP total:  out += the blocks' sums, in order.
 //# let N = VEC ? 4 : 1
 //# let T = VEC ? vec4f : f32
@@ -14,10 +15,10 @@
 //#   if NORM
 //# tensor x : read ${FORM}
 //# tensor stats : read
-//# tensor scaled : write ${FORM}
+//# tensor scaled : ${GOES_ON ? read_write : write} ${FORM}
 //#   end
 //#   if PLAIN
-//# tensor partial : write ${FORM}
+//# tensor partial : ${GOES_ON ? read_write : write} ${FORM}
 //#   end
 //# else
 //# tensor partial : read ${FORM}
@@ -41,6 +42,12 @@ fn main(
   let end = min((block + 1u) * ${BLOCK}u, live_rows());
   var sum = ${T}();
   var scaled_sum = ${T}();
+//#   if GOES_ON && PLAIN
+  sum = ${LOAD}_partial(column);
+//#   end
+//#   if GOES_ON && NORM
+  scaled_sum = ${LOAD}_scaled(column);
+//#   end
   for (var row = block * ${BLOCK}u; row < end; row++) {
     let g = ${LOAD}_dy(row * width + column);
     sum += g;

@@ -1,5 +1,5 @@
-import { planRun, trainRun } from "../src/api/train.ts";
-import { parameterCount } from "../src/config/derive.ts";
+import { planRun } from "../src/api/plan.ts";
+import { trainRun } from "../src/api/train.ts";
 import { resolveConfig } from "../src/config/load.ts";
 import { UserError } from "../src/errors.ts";
 import { ngramBitsPerByte } from "../src/data/ngramBaseline.ts";
@@ -21,27 +21,36 @@ const verb = {
 await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
   const overrides = args.filter((arg) => arg.includes("="));
   const files = args.filter((arg) => !arg.includes("="));
-  if (files.length > 1) throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
-  const config = resolveConfig({ file: files[0] === undefined ? undefined : await readConfig(files[0]), overrides });
+  if (files.length > 1) {
+    throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
+  }
+  const config = resolveConfig({
+    file: files[0] === undefined ? undefined : await readConfig(files[0]),
+    overrides,
+  });
 
   if (flags.dryRun) {
-    const { spec, report, run, dataset } = await planRun(config);
-    const { weights, gradients, moments, activations, total } = report.bytes;
-    const flopsPerStep = report.flopsPerToken * config.train.batchSize * config.model.seqLen;
-    say(`Adapter       ${report.adapter}`);
-    say(`Corpus        ${dataset.source}: ${dataset.trainTokens} tokens to train on, ${dataset.validationTokens} held out`);
-    say(`Parameters    ${parameterCount(spec)}`);
+    const plan = await planRun(config);
+    const { weights, gradients, moments, activations, total } = plan.bytes;
+    say(`Adapter       ${plan.adapter}`);
+    say(
+      `Corpus        ${plan.source}: ${plan.trainTokens} tokens to train on, ${plan.validationTokens} held out`,
+    );
+    say(`Parameters    ${plan.parameters}`);
     say(`Weights       ${formatBytes(weights)}`);
     say(`Gradients     ${formatBytes(gradients)}`);
     say(`Moments       ${formatBytes(moments)}`);
-    say(`Activations   ${formatBytes(activations)} (micro-batch of ${report.microBatchSize})`);
+    say(`Activations   ${formatBytes(activations)} (micro-batch of ${plan.microBatchSize})`);
     say(`Peak          ${formatBytes(total)}`);
-    say(`Operations    ${formatCount(flopsPerStep)} FLOP a step, ${run.totalSteps} steps`);
-    emit({ parameters: parameterCount(spec), bytes: report.bytes, flopsPerStep, totalSteps: run.totalSteps });
+    say(`Operations    ${formatCount(plan.flopsPerStep)} FLOP a step, ${plan.totalSteps} steps`);
+    emit({ ...plan });
     return;
   }
 
   const progress = progressLine(out);
+  const live = (what: string, done: number, total: number) => {
+    if (out.columns() !== null) out.write(`\r\x1b[K${done === total ? "" : `${what} ${done}/${total}`}`);
+  };
   const folder = `${flags.runs ?? "runs"}/${config.name}`;
   const result = await trainRun(config, {
     folder,
@@ -50,15 +59,26 @@ await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
     onReady: ({ dataset, report, totalSteps }) => {
       const count = report.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
       const { deviceMs, recordMs, compileMs, placeMs } = report.startup;
-      say(`${dataset.source}: ${formatCount(dataset.trainTokens)} tokens to train on, ${formatCount(dataset.validationTokens)} held out`);
+      say(
+        `${dataset.source}: ${formatCount(dataset.trainTokens)} tokens to train on, ${
+          formatCount(dataset.validationTokens)
+        } held out`,
+      );
       for (const file of dataset.skippedFiles) say(`left out, as it is no text: ${file}`);
-      say(`${formatCount(count)} parameters, ${formatBytes(report.bytes.total)} on ${report.adapter}, ${totalSteps} steps`);
+      say(
+        `${formatCount(count)} parameters, ${
+          formatBytes(report.bytes.total)
+        } on ${report.adapter}, ${totalSteps} steps`,
+      );
       if (report.isSoftware) say("this is a software driver: everything works, but slowly");
-      say(`ready after ${((deviceMs + recordMs + compileMs + placeMs) / 1000).toFixed(1)} s (${(compileMs / 1000).toFixed(1)} s of it compiling)`);
+      say(
+        `ready after ${((deviceMs + recordMs + compileMs + placeMs) / 1000).toFixed(1)} s (${
+          (compileMs / 1000).toFixed(1)
+        } s of it compiling)`,
+      );
     },
-    onCompile: (done, total) => {
-      if (out.columns() !== null) out.write(`\r\x1b[Kcompiling ${done}/${total}${done === total ? "\r\x1b[K" : ""}`);
-    },
+    onTune: (done, total) => live("measuring kernels", done, total),
+    onCompile: (done, total) => live("compiling kernels", done, total),
     onProgress: (line) => {
       progress.update({
         ...line,
@@ -69,7 +89,11 @@ await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
     },
     onValidation: (step, validation) => {
       const { loss, bitsPerByte, standardError } = validation;
-      progress.say(`step ${step}: held-out loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits/byte`);
+      progress.say(
+        `step ${step}: held-out loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${
+          bitsPerByte.toFixed(3)
+        } bits/byte`,
+      );
       emit({ step, validation });
     },
     onSample: (step, text) => progress.say(`step ${step} writes:\n${text}\n`),
@@ -78,10 +102,16 @@ await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
   progress.end();
   if (result.validation !== null) {
     const { loss, bitsPerByte, standardError } = result.validation;
-    say(`held out: loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits/byte`);
+    say(
+      `held out: loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits/byte`,
+    );
     const orders = [2, 3, 4];
     const counts = ngramBitsPerByte(result.dataset.text("train"), result.dataset.text("validation"), orders);
-    say(`for comparison, counts of byte sequences: ${orders.map((order, i) => `order ${order} ${counts[i].toFixed(3)}`).join(", ")}`);
+    say(
+      `for comparison, counts of byte sequences: ${
+        orders.map((order, i) => `order ${order} ${counts[i].toFixed(3)}`).join(", ")
+      }`,
+    );
   }
   if (result.sample !== null) say(`\n${result.sample}\n`);
   const { steps, digest, interrupted, validation } = result;
@@ -94,7 +124,9 @@ async function readConfig(path: string): Promise<{ path: string; text: string }>
   try {
     return { path, text: await Deno.readTextFile(path) };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw new UserError(`No config file ${path}: give a .jsonc file, or key=value settings`);
+    if (error instanceof Deno.errors.NotFound) {
+      throw new UserError(`No config file ${path}: give a .jsonc file, or key=value settings`);
+    }
     throw error;
   }
 }

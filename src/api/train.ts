@@ -6,8 +6,9 @@ import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
 import type { EngineSpec } from "../engine/programs.ts";
 import { generateText } from "../eval/generate.ts";
+import { checkpointPath } from "../train/checkpoint.ts";
 import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
-import { openRunFolder } from "../train/runFolder.ts";
+import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
 import { datasetOptions, engineSpec } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
@@ -16,7 +17,7 @@ import { resolveSettings, type RunSettings } from "./settings.ts";
 export interface TrainOptions
   extends
     Pick<TrainingOptions, "signal" | "onProgress" | "onValidation" | "onSample" | "onMessage">,
-    Pick<LocalEngineOptions, "freeBytes" | "onTune" | "onCompile"> {
+    Pick<LocalEngineOptions, "freeMemory" | "onTune" | "onCompile"> {
   /** Where the run is kept, and goes on from if it was stopped. null, which is the default: nowhere. */
   readonly folder?: string | null;
   /**
@@ -44,7 +45,7 @@ export interface TrainResult extends TrainingResult {
   /** What was trained on and what was held out. */
   readonly dataset: Dataset;
   /** The model as its checkpoint has it, for `loadModel` or to be sent somewhere. Without a folder it is in memory. */
-  files(): Promise<ModelFiles>;
+  files(): Promise<Required<ModelFiles>>;
 }
 
 /**
@@ -71,30 +72,48 @@ export async function train(settings: RunSettings = {}, options: TrainOptions = 
 }
 
 /** As `train`, from a whole config. @param text in place of `config.data` */
-export async function trainRun(config: RunConfig, options: TrainOptions, text?: string): Promise<TrainResult> {
+export async function trainRun(
+  config: RunConfig,
+  options: TrainOptions,
+  text?: string,
+): Promise<TrainResult> {
   using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
   const dataset = await openDataset(datasetOptions(config, folder?.path ?? null, text));
   const spec = engineSpec(config, dataset.tokenizer.vocabSize);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
-    const sampler = { engine, spec, dataset, config, signal: options.signal };
-    const sampleText = config.log.sampleEvery === null
-      ? undefined
-      : () => sampleAfter(config.log.samplePrompt, sampler);
+    const { sampleEvery, samplePrompt, sampleTokens } = config.log;
+    const sampling = { maxTokens: sampleTokens, seed: config.seed, signal: options.signal };
+    const sampleAfter = async (prompt: string) => {
+      const pieces = generateText(engine, spec.model, dataset.tokenizer, prompt, sampling);
+      return prompt + (await Array.fromAsync(pieces)).join("");
+    };
+    const sampleText = sampleEvery === null ? undefined : () => sampleAfter(samplePrompt);
     const result = await runTraining({ ...options, config, engine, dataset, folder, sampleText });
     const { finalPrompt = null } = options;
-    const sample = finalPrompt === null || result.interrupted ? null : await sampleAfter(finalPrompt, sampler);
-    const inMemory = folder === null ? await exportModel(engine, spec.model, dataset.tokenizer) : null;
-    const files = async () => inMemory ?? await readCheckpointModel(options.folder, result.steps);
-    return { ...result, sample, dataset, files };
+    const sample = finalPrompt === null || result.interrupted ? null : await sampleAfter(finalPrompt);
+    return { ...result, sample, dataset, files: await filesOf(result, engine, spec, dataset, folder) };
   } finally {
     await engine.close();
   }
 }
 
+/** The way to the model after the engine is closed: its checkpoint, or a copy in memory where there is none. */
+async function filesOf(
+  { steps }: TrainingResult,
+  engine: Engine,
+  spec: EngineSpec,
+  { tokenizer }: Dataset,
+  folder: RunFolder | null,
+): Promise<TrainResult["files"]> {
+  if (folder !== null) return () => readModelFiles(checkpointPath(folder.checkpoints, steps));
+  const files = await exportModel(engine, spec.model, tokenizer);
+  return () => Promise.resolve(files);
+}
+
 function engineOptions(config: RunConfig, options: TrainOptions): LocalEngineOptions {
-  const { device, freeBytes, onTune, onCompile } = options;
+  const { device, freeMemory, onTune, onCompile } = options;
   const { tune, maxBinding } = config.engine;
-  return { device, freeBytes, onTune, onCompile, tune, maxBinding };
+  return { device, freeMemory, onTune, onCompile, tune, maxBinding };
 }

@@ -30,8 +30,8 @@ import {
 } from "./programs.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
-  /** What a software adapter may take of the machine's memory; without it that is not checked. */
-  readonly freeBytes?: number;
+  /** Bytes of the machine's memory that a software adapter may take; without it that is not checked. */
+  readonly freeMemory?: number;
   /** Measure kernel variants that were not measured on this adapter yet; the answers are kept in the user's cache. */
   readonly tune?: boolean;
   /** Called while kernels are measured. */
@@ -102,17 +102,17 @@ export async function openLocalEngine(
   preferVulkan();
   const gpu = await openGpu(options);
   const opened = performance.now();
+  let runtime: Runtime | null = null;
   try {
     const programs = options.tune === true ? await recordTuned(spec, gpu, options) : record(spec, gpu);
-    checkMemory(reportOf(spec, programs, gpu), options.freeBytes ?? Infinity);
+    checkMemory(reportOf(spec, programs, gpu), options.freeMemory ?? Infinity);
     const recorded = performance.now();
-    const runtime = new Runtime(gpu);
+    runtime = new Runtime(gpu);
     for (const arena of programs.tensors.arenas) await runtime.allocate(arena);
     const { train, evaluate, addLevel, update } = programs;
     const wanted = [evaluate, ...addLevel, ...(train ? [train] : []), ...(update ? [update] : [])];
-    const compiledBefore = gpu.pipelines.milliseconds;
     const loaded = await runtime.load(wanted, options.onCompile);
-    const compileMs = gpu.pipelines.milliseconds - compiledBefore;
+    const { compileMs } = runtime;
     const startup = {
       deviceMs: opened - begin,
       recordMs: recorded - opened,
@@ -124,6 +124,7 @@ export async function openLocalEngine(
     const [training, updating] = others.slice(addLevel.length);
     return new LocalEngine(gpu, runtime, spec, programs, { evaluation, levels, training, updating }, startup);
   } catch (error) {
+    runtime?.close(); // a caller's device stays open
     gpu.close();
     throw error;
   }
@@ -208,12 +209,12 @@ export class LocalEngine implements Engine {
     this.#runningIsEmpty = true;
   }
 
-  accumulate(micro: Batch, step: number): Promise<void> {
+  async accumulate(micro: Batch, step: number): Promise<void> {
     if (this.#programs.training === undefined) throw new Error("This engine does not train");
     const live = this.#writeBatch(micro, true);
     this.#runtime.run(this.#programs.training, { ...live, step });
     this.#runningIsEmpty = false;
-    return this.#queue.add(this.report.flopsPerToken * micro.rows * micro.columns);
+    await this.#queue.add(this.report.flopsPerToken * micro.rows * micro.columns);
   }
 
   /** Copies a batch to the GPU. */
@@ -224,6 +225,9 @@ export class LocalEngine implements Engine {
         `A batch of ${batch.rows} x ${batch.columns} does not fit the engine's ${microBatchSize} x ${columns}`,
       );
     }
+    const { vocabSize } = this.#spec.model;
+    const wrong = batch.targets.find((id) => id !== IGNORE && (id < 0 || id >= vocabSize));
+    if (wrong !== undefined) throw new Error(`Target ${wrong} is outside the vocabulary of ${vocabSize}`);
     const { tokens, samples, targets } = this.#recorded.tensors;
     const ids = Uint32Array.from(batch.inputs);
     const distinct = this.#writeTokens(tokens, ids, withOrder);
@@ -252,7 +256,9 @@ export class LocalEngine implements Engine {
    * without samples count as empty sums, so that the tree depends on the workers' numbers alone.
    */
   endWorker(index: number): Promise<void> {
-    for (; this.#nextWorker < index; this.#nextWorker++) this.#carry(true);
+    if (index !== this.#nextWorker) {
+      throw new Error(`Virtual worker ${index} ends, expected ${this.#nextWorker}: they end in order`);
+    }
     this.#carry(this.#runningIsEmpty);
     this.#nextWorker++;
     return Promise.resolve();

@@ -1,6 +1,6 @@
 import type { Engine } from "./engine.ts";
 import { type LocalEngineOptions, openLocalEngine } from "./localEngine.ts";
-import { freeMemory } from "./memory.ts";
+import { availableMemory } from "./memory.ts";
 import type { EngineSpec } from "./programs.ts";
 import { openWorkerEngine } from "./workerEngine.ts";
 
@@ -11,6 +11,6 @@ import { openWorkerEngine } from "./workerEngine.ts";
  * @throws UserError if there is no adapter or too little memory
  */
 export async function openEngine(spec: EngineSpec, options: LocalEngineOptions = {}): Promise<Engine> {
-  const checked = { ...options, freeBytes: options.freeBytes ?? freeMemory() };
+  const checked = { ...options, freeMemory: options.freeMemory ?? availableMemory() };
   return await (options.device === undefined ? openWorkerEngine : openLocalEngine)(spec, checked);
 }

@@ -94,7 +94,12 @@ export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePr
   const evaluation = new Graph(limits, { parameterGradients: null });
   const context = modelContext(evaluation, spec, tensors.weights, null);
   const hidden = decoder(context, tensors.tokens);
-  evaluation.segment("head", () => crossEntropy(evaluation, hidden, headWeight(context), loss, model.zLoss));
+  // A step that is under way keeps its sums.
+  const rowLoss = { ...loss, sums: null };
+  evaluation.segment(
+    "head",
+    () => crossEntropy(evaluation, hidden, headWeight(context), rowLoss, model.zLoss),
+  );
 
   return {
     tensors,

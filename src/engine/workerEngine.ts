@@ -13,7 +13,7 @@ export type Request = { readonly id: number } & (Opening | Call);
 
 interface Opening {
   readonly open: EngineSpec;
-  readonly options: Pick<WorkerEngineOptions, "maxBinding" | "freeBytes" | "tune">;
+  readonly options: Pick<WorkerEngineOptions, "maxBinding" | "freeMemory" | "tune">;
 }
 
 interface Call {
@@ -80,8 +80,8 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
 
   const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
   try {
-    const { maxBinding, freeBytes, tune } = options;
-    const report = await send({ open: spec, options: { maxBinding, freeBytes, tune } });
+    const { maxBinding, freeMemory, tune } = options;
+    const report = await send({ open: spec, options: { maxBinding, freeMemory, tune } });
     const close = call("close");
     return {
       report,

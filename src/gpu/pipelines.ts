@@ -11,18 +11,11 @@ export interface CompiledKernel {
 
 export class Pipelines {
   readonly #compiled = new Map<string, CompiledKernel>();
-  #milliseconds = 0;
-
-  /** Milliseconds spent in compiling so far. */
-  get milliseconds(): number {
-    return this.#milliseconds;
-  }
 
   /** @throws Error that names the shader file and line that does not compile. */
   async compile(gpu: Gpu, kernel: Kernel): Promise<CompiledKernel> {
     const known = this.#compiled.get(kernel.key);
     if (known !== undefined) return known;
-    const begin = performance.now();
     const { device } = gpu;
     const layout = device.createBindGroupLayout({
       entries: [
@@ -47,7 +40,6 @@ export class Pipelines {
     });
     const error = await device.popErrorScope();
     if (error !== null) throw new Error(`${kernel.key}: ${locate(error.message, kernel)}`);
-    this.#milliseconds += performance.now() - begin;
     const compiled = { pipeline, layout };
     this.#compiled.set(kernel.key, compiled);
     return compiled;

@@ -31,6 +31,9 @@ export interface DispatchTime {
 /** What can be copied to the GPU. */
 export type HostArray = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
+/** Kernels that are compiled between two reports: a report costs a wait. */
+const KERNELS_PER_REPORT = 6;
+
 /** Floating-point operations after which a submit is cut, short enough for a GPU's watchdog. */
 const FLOPS_PER_SUBMIT = 4e11;
 
@@ -43,6 +46,7 @@ export class Runtime {
   /** Pooled buffers of later programs that needed larger ones. */
   readonly #outgrown: GPUBuffer[] = [];
   readonly #uniformBuffers: GPUBuffer[] = [];
+  #compileMs = 0;
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
@@ -61,6 +65,11 @@ export class Runtime {
       ...this.#uniformBuffers,
       this.#live,
     ];
+  }
+
+  /** Milliseconds spent in compiling so far. */
+  get compileMs(): number {
+    return this.#compileMs;
   }
 
   /** Bytes of all buffers made so far. */
@@ -92,6 +101,9 @@ export class Runtime {
   /**
    * Makes programs ready to run. They run one after the other, so they share one pool: its k-th buffer is as large as
    * the largest k-th buffer of any of them.
+   *
+   * @param onCompile if given, the driver compiles all kernels now, and this is told how many are done. Only before the
+   * arenas hold anything that counts.
    */
   async load(
     placements: readonly Placement[],
@@ -109,20 +121,56 @@ export class Runtime {
       if (there === undefined) this.#pool[k] = pool[k];
       else this.#outgrown.push(pool[k]);
     }
+    const begin = performance.now();
     const kernels = new Map<string, Kernel>();
     for (const { segments } of placements) {
       for (const { dispatches } of segments) {
         for (const { kernel } of dispatches) kernels.set(kernel.key, kernel);
       }
     }
-    let done = 0;
-    for (const kernel of kernels.values()) {
-      await this.#gpu.pipelines.compile(this.#gpu, kernel);
-      onCompile?.(++done, kernels.size);
-    }
+    for (const kernel of kernels.values()) await this.#gpu.pipelines.compile(this.#gpu, kernel);
+    this.#compileMs += performance.now() - begin;
     const programs = [];
     for (const placement of placements) programs.push(await this.#bind(placement, pool));
+    if (onCompile !== undefined) await this.#warmUp(programs, onCompile);
     return programs;
+  }
+
+  /**
+   * Makes the driver compile every kernel now, which many put off until the first use: each runs once with nothing in
+   * use (all inputs of the step are 0). What that writes is overwritten or cleared before it is read.
+   */
+  async #warmUp(
+    programs: readonly Program[],
+    onCompile: (done: number, total: number) => void,
+  ): Promise<void> {
+    const begin = performance.now();
+    const first = new Map<string, Command>();
+    for (const { segments } of programs) {
+      for (const { commands } of segments) {
+        for (const command of commands) {
+          const { key } = command.dispatch.kernel;
+          if (!first.has(key)) first.set(key, command);
+        }
+      }
+    }
+    this.#writeLive({});
+    const commands = [...first.values()];
+    for (let done = 0; done < commands.length; done += KERNELS_PER_REPORT) {
+      onCompile(done, commands.length);
+      const encoder = this.#gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const { pipeline, bindGroup } of commands.slice(done, done + KERNELS_PER_REPORT)) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindGroup);
+        pass.dispatchWorkgroups(1);
+      }
+      pass.end();
+      this.#gpu.device.queue.submit([encoder.finish()]);
+      await this.idle();
+    }
+    onCompile(commands.length, commands.length);
+    this.#compileMs += performance.now() - begin;
   }
 
   async #bind(placement: Placement, pool: readonly GPUBuffer[]): Promise<Program> {

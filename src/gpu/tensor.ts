@@ -142,7 +142,7 @@ export class Arena {
  * Cuts `count` rows into windows so that the window of each tensor fits one binding.
  *
  * @param rowSizes elements per row of each tensor that is bound by these rows
- * @param multiple windows (but the last) are multiples of this many rows, where that many fit
+ * @param multiple windows (but the last) are multiples of this many rows, a power of two; where fewer fit, they divide it
  * @throws RangeError if a single row does not fit
  */
 export function rowWindows(
@@ -157,7 +157,7 @@ export function rowWindows(
     throw new RangeError(`A row of ${widest} bytes does not fit a binding of ${limits.maxBinding} bytes`);
   }
   if (rows >= count) return [{ from: 0, to: count }];
-  if (rows > multiple) rows -= rows % multiple;
+  rows = rows > multiple ? rows - rows % multiple : 2 ** Math.floor(Math.log2(rows));
   const windows = [];
   for (let from = 0; from < count; from += rows) windows.push({ from, to: Math.min(from + rows, count) });
   return windows;

@@ -32,19 +32,27 @@ export function sumColumns(
   const VEC = C % 4 === 0;
   const constants = { BLOCK, LIVE: true, VEC };
   const across = Math.ceil(C / (VEC ? 256 : 64));
-  const blocksKernel = source.kernel({
+  const targets = [plain, scaled];
+  const blocksConstants = { ...constants, STEP: "blocks", NORM: scaled !== null, PLAIN: plain !== null };
+  const totalKernel = source.kernel({
     ...constants,
-    STEP: "blocks",
-    NORM: scaled !== null,
-    PLAIN: plain !== null,
+    STEP: "total",
+    NORM: false,
+    PLAIN: false,
+    GOES_ON: false,
   });
-  const totalKernel = source.kernel({ ...constants, STEP: "total", NORM: false, PLAIN: false });
-  forRows(graph, dy.shape[0], { widths: [C], live: true, multiple: BLOCK }, (window) => {
-    const { from, to, uniforms } = window;
-    const blocks = Math.ceil((to - from) / BLOCK);
-    const inUse = (live: Live) => Math.min(to - from, Math.max((live.rows ?? 0) - from, 0));
-    const sums = [plain, scaled].map((target) => target && graph.tensor("column sums", [blocks, C])); // (blocks, C)
-    graph.dispatch(blocksKernel, {
+  let sums: (Tensor | null)[] = [];
+  let start = 0;
+  forRows(graph, dy.shape[0], { widths: [C], live: true, multiple: BLOCK }, ({ from, to, uniforms }) => {
+    // A window holds whole blocks or, where BLOCK rows don't fit, goes on with the block that the last one began.
+    const GOES_ON = from % BLOCK !== 0;
+    if (!GOES_ON) {
+      start = from;
+      const blocks = Math.ceil((to - from) / BLOCK);
+      sums = targets.map((target) => target && graph.tensor("column sums", [blocks, C])); // (blocks, C)
+    }
+    const inUse = (live: Live, first: number) => Math.min(to - first, Math.max((live.rows ?? 0) - first, 0));
+    graph.dispatch(source.kernel({ ...blocksConstants, GOES_ON }), {
       tensors: {
         dy: dy.rows(from, to),
         ...(sums[0] ? { partial: sums[0] } : {}),
@@ -53,17 +61,19 @@ export function sumColumns(
           : {}),
       },
       uniforms: { ...uniforms, width: C },
-      groups: (live) => Math.ceil(inUse(live) / BLOCK) * across,
+      groups: (live) => Math.ceil(inUse(live, from) / BLOCK) * across,
       flops: (to - from) * C * (scaled ? 4 : 1),
     });
-    [plain, scaled].forEach((target, i) => {
+    if (to % BLOCK !== 0 && to !== dy.shape[0]) return;
+    const first = start;
+    targets.forEach((target, i) => {
       const partial = sums[i];
       if (target === null || partial === null) return;
       graph.dispatch(totalKernel, {
         tensors: { partial, out: target.tensor },
-        uniforms: { ...uniforms, width: C },
-        groups: (live) => inUse(live) > 0 ? across : 0,
-        flops: blocks * C,
+        uniforms: { row0: first, rows: to - first, width: C },
+        groups: (live) => inUse(live, first) > 0 ? across : 0,
+        flops: partial.size,
       });
     });
   });

@@ -16,8 +16,8 @@ export interface LossTensors {
   readonly targets: Tensor;
   /** (M, 2) cross entropy and lse^2 of each token. */
   readonly losses: Tensor;
-  /** (4) grows by the sums of both and by the number of targets. */
-  readonly sums: Tensor;
+  /** (4) grows by the sums of both and by the number of targets; null: they are not wanted. */
+  readonly sums: Tensor | null;
 }
 
 /**
@@ -86,9 +86,11 @@ export function crossEntropy(
       });
     }
   }
+  const { sums } = loss;
+  if (sums === null) return;
   forRows(graph, M, { widths: [2], live: true, multiple: 64 }, ({ from, to, uniforms, groups }) => {
     graph.dispatch(sumSource.kernel({ LIVE: true }), {
-      tensors: { targets: loss.targets.rows(from, to), losses: loss.losses.rows(from, to), sums: loss.sums },
+      tensors: { targets: loss.targets.rows(from, to), losses: loss.losses.rows(from, to), sums },
       uniforms,
       groups: groups(1, to - from),
       flops: 3 * (to - from),

@@ -97,11 +97,12 @@ export function matmulPlans(limits: EngineLimits, kind: MatmulKind, m: number): 
   const plans: Plan[] = [];
   const consider = (variant: Variant, turn = kind === "NT") => plans.push({ variant, turn });
   if (limits.isSoftware) {
-    // Loads are dear: B is turned unless there are too few rows to pay for it.
-    if (limits.subgroupSize >= 8) {
-      for (const R of [32, 16, 8]) if (m >= R) consider({ form: "lanes", R });
+    // Loads are dear: A is spread over lanes where that works, and B is turned unless there are too few rows to pay.
+    if (limits.subgroupSize >= 8 && m >= 8) {
+      for (const R of m >= 32 ? [32, 16] : m >= 16 ? [16, 8] : [8]) consider({ form: "lanes", R });
+    } else {
+      consider(REGISTERS);
     }
-    consider(REGISTERS);
     if (kind === "NT" && m < 64) {
       consider(REGISTERS, false);
       if (m < 16) plans.unshift(plans.pop()!);
@@ -128,8 +129,9 @@ export function matmulPlans(limits: EngineLimits, kind: MatmulKind, m: number): 
 function choosePlan({ limits }: Recorder, kind: MatmulKind, m: number, n: number, k: number): Plan {
   const plans = matmulPlans(limits, kind, m);
   if (limits.choices === undefined) return plans[0];
-  // A class: each size rounded up to a power of two, or 2048, as all larger ones behave alike.
-  const sizes = [m, n, k].map((size) => Math.min(2 ** Math.ceil(Math.log2(size)), 2048));
+  // A class: each size rounded up to a power of two, up to one from which on all behave alike.
+  const most = limits.isSoftware ? 512 : 4096;
+  const sizes = [m, n, k].map((size) => Math.min(2 ** Math.ceil(Math.log2(size)), most));
   const question = `matmul ${kind} ${sizes.join(" ")} ${VERSION}`;
   return plans[limits.choices.choose(question, plans.map((plan) => JSON.stringify(plan)))];
 }

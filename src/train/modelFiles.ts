@@ -82,6 +82,19 @@ export async function exportModel(
   };
 }
 
+/** A checkpoint's model, read into memory. @throws UserError if a file can't be read */
+export async function readModelFiles(folder: string): Promise<Required<ModelFiles>> {
+  const fail = (error: unknown) => {
+    throw new UserError(`Cannot read the model in ${quote(folder)}: ${messageOf(error)}`);
+  };
+  const [config, weights, tokenizer] = await Promise.all([
+    Deno.readTextFile(join(folder, "config.json")),
+    Deno.readFile(join(folder, "model.safetensors")),
+    Deno.readTextFile(join(folder, "tokenizer.json")),
+  ]).catch(fail);
+  return { "config.json": config, "model.safetensors": weights, "tokenizer.json": tokenizer };
+}
+
 /** The text of a model folder's config.json. */
 export function formatModelConfig(spec: ModelSpec, endOfText: number | null): string {
   const gpt2 = asGpt2(spec);

@@ -28,7 +28,6 @@ export async function trainStep(
   await engine.beginStep();
   for (let worker = 0; worker < virtualWorkers; worker++) {
     const share = workerShare(worker, virtualWorkers, step.batchSize);
-    if (share.from === share.to) continue;
     for (let row = share.from; row < share.to; row += engine.report.microBatchSize) {
       if (signal?.aborted) return false;
       const rows = Math.min(engine.report.microBatchSize, share.to - row);

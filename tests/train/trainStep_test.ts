@@ -52,10 +52,14 @@ Deno.test("trainStep() feeds every worker's share in micro-batches, then updates
   ]);
 });
 
-Deno.test("trainStep() passes over workers without a share", async () => {
+Deno.test("trainStep() ends every worker in order, also those without a share", async () => {
   const { engine, calls } = await spied();
   await trainStep(engine, await tinyDataset(tinyConfig()), { ...STEP, batchSize: 2 }, 3);
-  assertEquals(calls.filter((call) => String(call).startsWith("worker")), ["worker 1", "worker 2"]);
+  assertEquals(calls.filter((call) => String(call).startsWith("worker")), [
+    "worker 0",
+    "worker 1",
+    "worker 2",
+  ]);
 });
 
 Deno.test("trainStep() drops the step when the signal comes, even at its last micro-batch", async () => {
