@@ -1,3 +1,4 @@
+import { preferVulkan } from "../src/engine/environment.ts";
 import { type Gpu, openGpu } from "../src/gpu/device.ts";
 import type { EngineLimits } from "../src/gpu/tensor.ts";
 
@@ -14,6 +15,7 @@ export function bindingCap(): number | null {
  * that makes a device fail opens one of its own.
  */
 export async function testGpu(limits: Partial<EngineLimits> = {}): Promise<Gpu> {
+  preferVulkan();
   opened ??= openGpu({ maxBinding: bindingCap() });
   const gpu = await opened;
   return { ...gpu, limits: { ...gpu.limits, ...limits } };

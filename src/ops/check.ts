@@ -5,7 +5,7 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Live } from "../gpu/kernel.ts";
 import { place } from "../gpu/place.ts";
 import { type HostArray, Runtime } from "../gpu/program.ts";
-import { Arena, Tensor } from "../gpu/tensor.ts";
+import { Arena, type Tensor } from "../gpu/tensor.ts";
 import { type Activation, activation } from "./activation.ts";
 import { add, addInto } from "./add.ts";
 import { attention } from "./attention.ts";

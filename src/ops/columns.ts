@@ -41,17 +41,16 @@ export function sumColumns(
     PLAIN: false,
     GOES_ON: false,
   });
-  let sums: (Tensor | null)[] = [];
-  let start = 0;
+  let begun: { first: number; sums: (Tensor | null)[] } = { first: 0, sums: [] };
   forRows(graph, dy.shape[0], { widths: [C], live: true, multiple: BLOCK }, ({ from, to, uniforms }) => {
     // A window holds whole blocks or, where BLOCK rows don't fit, goes on with the block that the last one began.
     const GOES_ON = from % BLOCK !== 0;
     if (!GOES_ON) {
-      start = from;
-      const blocks = Math.ceil((to - from) / BLOCK);
-      sums = targets.map((target) => target && graph.tensor("column sums", [blocks, C])); // (blocks, C)
+      const shape = [Math.ceil((to - from) / BLOCK), C]; // (blocks, C)
+      begun = { first: from, sums: targets.map((target) => target && graph.tensor("column sums", shape)) };
     }
-    const inUse = (live: Live, first: number) => Math.min(to - first, Math.max((live.rows ?? 0) - first, 0));
+    const { first, sums } = begun;
+    const inUse = (live: Live, start: number) => Math.min(to - start, Math.max((live.rows ?? 0) - start, 0));
     graph.dispatch(source.kernel({ ...blocksConstants, GOES_ON }), {
       tensors: {
         dy: dy.rows(from, to),
@@ -65,7 +64,6 @@ export function sumColumns(
       flops: (to - from) * C * (scaled ? 4 : 1),
     });
     if (to % BLOCK !== 0 && to !== dy.shape[0]) return;
-    const first = start;
     targets.forEach((target, i) => {
       const partial = sums[i];
       if (target === null || partial === null) return;

@@ -3,7 +3,7 @@ import lossSumText from "../../shaders/loss_sum.wgsl" with { type: "text" };
 import { ALIGNMENT, type Tensor } from "../gpu/tensor.ts";
 import type { Graph } from "./graph.ts";
 import { matmul, matrix, rowsOf, transposed } from "./matmul.ts";
-import { forRows, shader, width } from "./rowwise.ts";
+import { forRows, shader } from "./rowwise.ts";
 
 const rowSource = shader("cross_entropy.wgsl", crossEntropyText);
 const sumSource = shader("loss_sum.wgsl", lossSumText);

@@ -1,0 +1,137 @@
+import type { ModelSpec } from "../../src/config/derive.ts";
+import { type Batch, IGNORE } from "../../src/data/batch.ts";
+import type { Engine, EngineReport } from "../../src/engine/engine.ts";
+import { type LocalEngine, type LocalEngineOptions, openLocalEngine } from "../../src/engine/localEngine.ts";
+import type { EngineSpec, TrainingSpec } from "../../src/engine/programs.ts";
+import { normals, Stream, uniform } from "../../src/random.ts";
+import { digestOf } from "../../src/train/digest.ts";
+import { bindingCap, testGpu } from "../_gpu.ts";
+
+/** Two blocks with awkward sizes; every option at its simplest. */
+export const MODEL: ModelSpec = {
+  numLayers: 2,
+  modelDim: 12,
+  numHeads: 4,
+  numKvHeads: 4,
+  headDim: 3,
+  ffnDim: 17,
+  vocabSize: 11,
+  seqLen: 7,
+  positions: "learned",
+  activation: "gelu",
+  norm: "layernorm",
+  normEps: 1e-5,
+  bias: true,
+  tied: true,
+  dropout: 0,
+  attentionDropout: 0,
+  zLoss: 0,
+  initStd: 0.02,
+  scaledResidualInit: true,
+};
+
+export const TRAINING: TrainingSpec = {
+  seed: 5,
+  beta1: 0.9,
+  beta2: 0.95,
+  eps: 1e-8,
+  weightDecay: 0.1,
+  clip: 1,
+  virtualWorkers: 1,
+  recompute: false,
+};
+
+interface TinySpec {
+  readonly model?: Partial<ModelSpec>;
+  readonly training?: Partial<TrainingSpec>;
+  readonly microBatchSize?: number;
+}
+
+export function tinySpec({ model = {}, training = {}, microBatchSize = 3 }: TinySpec = {}): EngineSpec {
+  const spec = { ...MODEL, ...model };
+  return { model: spec, microBatchSize, columns: spec.seqLen, training: { ...TRAINING, ...training } };
+}
+
+/** Values of order 1 where it matters, so that a mistake anywhere shows: the same for the same name. */
+export function tinyWeights(
+  { parameters }: Pick<EngineReport, "parameters">,
+): Map<string, Float32Array<ArrayBuffer>> {
+  return new Map(parameters.map(({ name, shape }, sub) => {
+    const isNorm = name.includes("norm") && name.endsWith(".weight");
+    const values = normals(shape.reduce((a, b) => a * b), 0.3, 1, Stream.test, sub);
+    return [name, Float32Array.from(values, (value) => isNorm ? 1 + value : value)];
+  }));
+}
+
+export async function fill(engine: Engine): Promise<void> {
+  for (const [name, values] of tinyWeights(engine.report)) await engine.write("weights", name, values);
+}
+
+/** An engine on this file's device, with weights. */
+export async function openTiny(spec: EngineSpec, options: LocalEngineOptions = {}): Promise<LocalEngine> {
+  const { device } = await testGpu();
+  const engine = await openLocalEngine(spec, { device, maxBinding: bindingCap(), ...options });
+  await fill(engine);
+  return engine;
+}
+
+/** Rows of the stream of samples: what a row holds depends on its sample alone. A seventh of the targets has no loss. */
+export function tinyBatch(
+  firstSample: number,
+  rows: number,
+  { seqLen, vocabSize }: ModelSpec = MODEL,
+): Batch {
+  const draw = (sub: number, i: number) => uniform(2, Stream.test, sub, firstSample * seqLen + i);
+  const each = (value: (i: number) => number) =>
+    Int32Array.from({ length: rows * seqLen }, (_, i) => value(i));
+  return {
+    rows,
+    columns: seqLen,
+    inputs: each((i) => Math.floor(draw(0, i) * vocabSize)),
+    targets: each((i) => draw(1, i) < 1 / 7 ? IGNORE : Math.floor(draw(2, i) * vocabSize)),
+    sampleIds: Uint32Array.from({ length: rows }, (_, row) => firstSample + row),
+  };
+}
+
+/** One worker's step on samples `from` to `to`, in micro-batches of `rows`. */
+export async function accumulate(
+  engine: Engine,
+  step: number,
+  from: number,
+  to: number,
+  rows: number,
+  model: ModelSpec = MODEL,
+): Promise<void> {
+  for (let at = from; at < to; at += rows) {
+    await engine.accumulate(tinyBatch(at, Math.min(rows, to - at), model), step);
+  }
+}
+
+/** Three steps of five samples each. */
+export async function threeSteps(engine: Engine, model: ModelSpec = MODEL, rows = 2): Promise<void> {
+  for (let step = 1; step <= 3; step++) {
+    await engine.beginStep();
+    await accumulate(engine, step, 5 * step, 5 * step + 5, rows, model);
+    await engine.endWorker(0);
+    await engine.update({ step, learningRate: 0.01 });
+  }
+}
+
+/** The digest of weights and moments. */
+export function stateDigest(engine: Engine): Promise<string> {
+  const tensors = (kind: "weights" | "moment1" | "moment2") =>
+    engine.report.parameters.map(({ name, shape }) => ({
+      name: `${kind} ${name}`,
+      dtype: "F32" as const,
+      shape,
+      values: () => engine.read(kind, name),
+    }));
+  return digestOf(tensors("weights"), [...tensors("moment1"), ...tensors("moment2")]);
+}
+
+/** All gradients, by name. */
+export async function readGradients(engine: Engine): Promise<Map<string, Float32Array>> {
+  const gradients = new Map<string, Float32Array>();
+  for (const { name } of engine.report.parameters) gradients.set(name, await engine.read("gradient", name));
+  return gradients;
+}
