@@ -59,13 +59,9 @@ fn activate(x: ${T}) -> Activated {
 //# end
 }
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i * ${N}u >= live_rows() * u.width) { return; }
 //# if GATED
   let a = (i / u.width) * u.width + i; // column i % width of a row of 2 * width

@@ -7,13 +7,9 @@
 //# tensor moment1 : read_write vec4
 //# tensor moment2 : read_write vec4
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i * 4u >= u.count || load_control(0u) != 0.0) { return; }
   let g = load4_gradients(i) * load_control(1u);
   let m = u.beta1 * load4_moment1(i) + (1.0 - u.beta1) * g;

@@ -11,13 +11,9 @@
 //# end
 //# tensor out : ${ACC ? read_write : write} ${FORM}
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i * ${VEC ? 4 : 1}u >= live_rows() * u.width) { return; }
   var value = ${LOAD}_a(i);
 //# if BINARY

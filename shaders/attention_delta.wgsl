@@ -5,13 +5,9 @@
 //# tensor dout : read
 //# tensor delta : write
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i >= live_rows() * u.NH) { return; }
   var sum = 0.0;
   for (var d = 0u; d < u.HS; d++) { sum = fma(load_out(i * u.HS + d), load_dout(i * u.HS + d), sum); }

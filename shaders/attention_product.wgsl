@@ -12,12 +12,8 @@ fn right_group(at: u32, column: u32) -> vec4f {
 }
 //# end
 
-@compute @workgroup_size(${LANES * BANDS})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
+//# threads ${LANES * BANDS}
+fn kernel(group: u32, thread: u32) {
   let rows = block_rows();
   let keys = block_keys();
 //# if TALL
@@ -30,11 +26,10 @@ fn main(
   let columns = (${WIDE ? 1 : 0}u * keys + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u; // in groups of four
   let across = (columns + ${LANES * TN - 1}u) / ${LANES * TN}u;
   let down = (m + ${TM * BANDS - 1}u) / ${TM * BANDS}u;
-  let index = group_index(group, groups);
-  let pair = index / (across * down);
+  let pair = group / (across * down);
   let sample = pair / heads;
-  let row = ((index / across) % down) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
-  let first = (index % across) * ${LANES * TN}u + thread % ${LANES}u;
+  let row = ((group / across) % down) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
+  let first = (group % across) * ${LANES * TN}u + thread % ${LANES}u;
   if (sample >= live_samples() || row >= m) { return; }
 //# if TALL
   let kv_local = pair % heads;
@@ -48,7 +43,7 @@ fn main(
   let first_k = 0u;
 //#   if WIDE
   // Scores of keys that none of these queries sees are not computed.
-  if ((index % across) * ${LANES * TN * 4}u > live.start + first_query() + row + ${TM - 1}u) { return; }
+  if ((group % across) * ${LANES * TN * 4}u > live.start + first_query() + row + ${TM - 1}u) { return; }
   let end_k = u.HS;
 //#   else
   let end_k = min(live.start + first_query() + row + ${TM}u, keys);

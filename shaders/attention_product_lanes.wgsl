@@ -2,12 +2,8 @@
 // workgroup computes R rows times 32 columns. Head sizes are multiples of 4.
 //# include attention_operands
 
-@compute @workgroup_size(8)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads 8
+fn kernel(group: u32, lane: u32) {
   let rows = block_rows();
   let keys = block_keys();
 //# if TALL
@@ -24,11 +20,10 @@ fn main(
 //# end
   let across = (columns + 7u) / 8u;
   let down = (m + ${R - 1}u) / ${R}u;
-  let index = group_index(group, groups);
-  let pair = index / (across * down);
+  let pair = group / (across * down);
   let sample = pair / heads;
-  let row = ((index / across) % down) * ${R}u;
-  let first = (index % across) * 8u + lane;
+  let row = ((group / across) % down) * ${R}u;
+  let first = (group % across) * 8u + lane;
   let column = min(first, columns - 1u); // lanes beyond the edge repeat the last group; they do not store it
   if (sample >= live_samples()) { return; }
 //# if TALL
@@ -41,7 +36,7 @@ fn main(
   let first_k = 0u;
 //#   if WIDE
   // Scores of keys that none of these queries sees are not computed.
-  if ((index % across) * 32u > live.start + first_query() + row + ${R - 1}u) { return; }
+  if ((group % across) * 32u > live.start + first_query() + row + ${R - 1}u) { return; }
   let end_k = u.HS;
 //#   else
   let end_k = min(live.start + first_query() + row + ${R}u, keys);

@@ -18,17 +18,13 @@
 //# tensor delta : read
 //# end
 
-@compute @workgroup_size(${LANES})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads ${LANES}
+fn kernel(group: u32, lane: u32) {
   let rows = block_rows();
-  let index = group_index(group, groups) * ${LANES}u + lane;
+  let query_row = group * ${LANES}u + lane;
   let heads = u.kv_heads * group_size();
-  let pair = index / rows;
-  let row = index % rows;
+  let pair = query_row / rows;
+  let row = query_row % rows;
   let sample = pair / heads;
   if (sample >= live_samples()) { return; }
   let head = u.kv_head0 * group_size() + pair % heads;

@@ -3,18 +3,13 @@
 //# tensor qkv : read
 //# tensor out : write
 
-@compute @workgroup_size(${LANES})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads ${LANES}
+fn kernel(group: u32, lane: u32) {
   let T = live.columns;
   let blocks = (T + ${LANES - 1}u) / ${LANES}u;
-  let index = group_index(group, groups);
-  let head = (index / blocks) % u.NK;
-  let sample = index / (blocks * u.NK);
-  let t = (index % blocks) * ${LANES}u + lane;
+  let head = (group / blocks) % u.NK;
+  let sample = group / (blocks * u.NK);
+  let t = (group % blocks) * ${LANES}u + lane;
   if (sample >= live_samples() || t >= T) { return; }
   let at = (sample * T + t) * u.width + (u.NH + ${PART}u * u.NK + head) * u.HS;
   let out_at = (sample * u.NK + head) * u.HS * u.pitch + t;

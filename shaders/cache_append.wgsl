@@ -3,13 +3,9 @@
 //# tensor qkv : read
 //# tensor cache : read_write
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   let token = i / u.kv_width;
   if (token >= live.rows) { return; }
   let position = (token / live.columns) * u.cache_rows + live.start + token % live.columns;

@@ -25,19 +25,14 @@
 //# tensor out : read_write ${FORM}
 //# end
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads 64
+fn kernel(group: u32, lane: u32) {
   let width = u.width / ${N}u;
   let across = (width + 63u) / 64u;
-  let index = group_index(group, groups);
-  let column = (index % across) * 64u + lane;
+  let column = (group % across) * 64u + lane;
   if (column >= width) { return; }
 //# if STEP == blocks
-  let block = index / across;
+  let block = group / across;
   if (block * ${BLOCK}u >= live_rows()) { return; }
   let end = min((block + 1u) * ${BLOCK}u, live_rows());
   var sum = ${T}();
@@ -63,7 +58,7 @@ fn main(
   ${STORE}_scaled(block * width + column, scaled_sum);
 //#   end
 //# else
-  if (index >= across) { return; }
+  if (group >= across) { return; }
   let blocks = (live_rows() + ${BLOCK - 1}u) / ${BLOCK}u;
   var sum = ${LOAD}_out(column);
   for (var block = 0u; block < blocks; block++) { sum += ${LOAD}_partial(block * width + column); }

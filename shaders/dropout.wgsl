@@ -6,13 +6,9 @@
 //# tensor samples : read u32
 //# tensor y : ${ACC ? read_write : write}
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i >= live_rows() * u.width) { return; }
   let token = u.row0 + i / u.width;
   let key = dropout_key(u.seed, u.site, load_samples(token / live.columns));

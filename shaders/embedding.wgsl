@@ -5,13 +5,9 @@
 //# tensor table : read
 //# tensor y : ${PART ? read_write : write}
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
   if (i >= live_rows() * u.width) { return; }
   let row = load_ids(i / u.width) - u.vocab0; // wraps to a large number below the window
   if (row < u.vocab) { store_y(i, load_table(row * u.width + i % u.width)); }

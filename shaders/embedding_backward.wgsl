@@ -8,16 +8,11 @@
 //# tensor dy : read
 //# tensor dtable : read_write
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads 64
+fn kernel(group: u32, lane: u32) {
   let across = (u.width + 63u) / 64u;
-  let index = group_index(group, groups);
-  let distinct = index / across;
-  let column = (index % across) * 64u + lane;
+  let distinct = group / across;
+  let column = (group % across) * 64u + lane;
   if (distinct >= live.distinct || column >= u.width) { return; }
   let row = load_ids(distinct) - u.vocab0; // wraps to a large number below the window
   if (row >= u.vocab) { return; }

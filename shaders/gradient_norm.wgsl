@@ -33,14 +33,10 @@ fn tree(lane: u32, chain: f32) -> f32 {
 // By its bits: comparisons with NaN can't be relied on.
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads 64
+fn kernel(group: u32, lane: u32) {
 //# if STEP == blocks
-  let block = group_index(group, groups);
+  let block = group;
   let inverse = 1.0 / max(load_sums(2u), 1.0);
   let start = block * ${BLOCK / 4}u;
   let end = min(start + ${BLOCK / 4}u, u.count / 4u);

@@ -7,8 +7,8 @@
 
 var<workgroup> chains: array<vec3f, 64>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(local_invocation_index) lane: u32) {
+//# threads 64
+fn kernel(group: u32, lane: u32) {
   var chain = vec3f();
   let rows = live_rows();
   for (var row = lane; row < rows; row += 64u) {

@@ -51,12 +51,8 @@ fn store_group(i: u32, column: u32, value: vec4f) {
 }
 //# end
 
-@compute @workgroup_size(${LANES * BANDS})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
+//# threads ${LANES * BANDS}
+fn kernel(group: u32, thread: u32) {
 //# if DIM == m
   let m = live_rows();
 //# else
@@ -69,8 +65,7 @@ fn main(
 //# end
   let width = (u.n + 3u) / 4u; // columns in groups of four
   let across = (width + ${LANES * TN - 1}u) / ${LANES * TN}u;
-  let index = group_index(group, groups);
-  let row = (index / across) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
+  let row = (group / across) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
   if (row >= m) { return; }
   // Rows and columns beyond the edge repeat the last one; they are not stored.
 //# for i in 0..TM
@@ -81,7 +76,7 @@ fn main(
   let a${i} = row${i} * u.lda;
 //#   end
 //# end
-  let first = (index % across) * ${LANES * TN}u + thread % ${LANES}u;
+  let first = (group % across) * ${LANES * TN}u + thread % ${LANES}u;
 //# for j in 0..TN
   let col${j} = min(first + ${j * LANES}u, width - 1u);
 //# end

@@ -14,12 +14,8 @@
 //# end
 //# tensor out : ${ACC ? read_write : write} vec4
 
-@compute @workgroup_size(8)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
+//# threads 8
+fn kernel(group: u32, lane: u32) {
 //# if DIM == m
   let m = live_rows();
 //# else
@@ -32,9 +28,8 @@ fn main(
 //# end
   let width = u.n / 4u;
   let across = (width + 7u) / 8u;
-  let index = group_index(group, groups);
-  let row = (index / across) * ${R}u;
-  let first = (index % across) * 8u + lane;
+  let row = (group / across) * ${R}u;
+  let first = (group % across) * 8u + lane;
   let column = min(first, width - 1u); // lanes beyond the edge repeat the last group; they do not store it
   let lda = u.lda / 4u;
   let ldb = u.ldb / 4u;

@@ -17,12 +17,8 @@
 var<workgroup> tile_a: array<f32, ${DEPTH * ROWS}>; // (DEPTH, ROWS)
 var<workgroup> tile_b: array<f32, ${DEPTH * COLUMNS}>; // (DEPTH, COLUMNS)
 
-@compute @workgroup_size(${THREADS})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
+//# threads ${THREADS}
+fn kernel(group: u32, thread: u32) {
 //# if DIM == m
   let m = live_rows();
 //# else
@@ -34,9 +30,8 @@ fn main(
   let k_end = u.k;
 //# end
   let across = (u.n + ${COLUMNS - 1}u) / ${COLUMNS}u;
-  let index = group_index(group, groups);
-  let tile_row = (index / across) * ${ROWS}u;
-  let tile_column = (index % across) * ${COLUMNS}u;
+  let tile_row = (group / across) * ${ROWS}u;
+  let tile_column = (group % across) * ${COLUMNS}u;
   if (tile_row >= m) { return; } // the whole workgroup
   let down = (thread / ${LANES}u) * ${TM}u;
   let right = thread % ${LANES}u;

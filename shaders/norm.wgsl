@@ -96,19 +96,15 @@ fn sum${s}(row: u32, lane: u32, slot: u32, mean: f32, scale: f32) -> f32 {
 }
 //# end
 
-@compute @workgroup_size(${LANES == 32 ? 32 * ROWS : 8})
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
+//# threads ${LANES == 32 ? 32 * ROWS : 8}
+fn kernel(group: u32, thread: u32) {
   let rows = live_rows();
 //# if LANES == 32
   let lane = thread % 32u;
-  let wanted = group_index(group, groups) * ${ROWS}u + thread / 32u;
+  let wanted = group * ${ROWS}u + thread / 32u;
 //# else
   let lane = 0u;
-  let wanted = group_index(group, groups) * 8u + thread;
+  let wanted = group * 8u + thread;
 //# end
   // Threads beyond the last row repeat it, so that all reach the barriers; they store nothing.
   let row = min(wanted, rows - 1u);

@@ -12,13 +12,9 @@
 //# tensor y : ${PART ? read_write : write}
 //# end
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let i = group_index(group, groups) * 64u + lane;
+//# threads 64
+fn kernel(group: u32, lane: u32) {
+  let i = group * 64u + lane;
 //# if BACKWARD
   let position = u.position0 + i / u.width;
   if (i / u.width >= u.positions || position < live.start || position >= live.start + live.columns) { return; }

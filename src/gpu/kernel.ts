@@ -59,13 +59,11 @@ const liveStruct = [
   "@group(0) @binding(0) var<uniform> live: Live;",
 ];
 
-/** Every kernel numbers its workgroups in one row, folded into a grid of two dimensions where there are many. */
-const groupIndex = [
-  "fn group_index(id: vec3u, count: vec3u) -> u32 { return id.y * count.x + id.x; }",
-];
-
 /**
- * The two declarations of a shader and the code they stand for.
+ * The declarations of a shader and the code they stand for.
+ *
+ * `threads 64` says how many threads a workgroup has and calls the shader's `kernel(group, thread)`: workgroups are
+ * numbered in one row, though their grid is folded into two dimensions where there are many.
  *
  * `tensor x : read` gives load_x(i); `: read_write` and `: write` give store_x(i, value) too; `vec4` after the access
  * gives load4_x(i), store4_x(i, value), with i counting groups of four. All shaders read and write through these, so
@@ -106,11 +104,22 @@ function declarations() {
     return [];
   }
 
+  function threads(rest: string): string[] {
+    return [
+      `@compute @workgroup_size(${rest})`,
+      "fn main(",
+      "  @builtin(workgroup_id) id: vec3u,",
+      "  @builtin(num_workgroups) count: vec3u,",
+      "  @builtin(local_invocation_index) thread: u32,",
+      ") { kernel(id.y * count.x + id.x, thread); }",
+    ];
+  }
+
+  const known: Readonly<Record<string, (rest: string) => string[]>> = { tensor, uniforms, threads };
   return {
     slots,
     fields,
-    declare: (directive: string, rest: string) =>
-      directive === "tensor" ? tensor(rest) : directive === "uniforms" ? uniforms(rest) : null,
+    declare: (directive: string, rest: string) => known[directive]?.(rest) ?? null,
   };
 }
 
@@ -139,7 +148,7 @@ export class KernelSource {
         "}",
         "@group(0) @binding(1) var<uniform> u: Uniforms;",
       ];
-      const prelude = [...liveStruct, ...uniforms, ...groupIndex];
+      const prelude = [...liveStruct, ...uniforms];
       kernel = {
         key,
         code: [...prelude, ...body.lines].join("\n"),

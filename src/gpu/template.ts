@@ -7,6 +7,7 @@
  *     //# let D4 = (HS + 3) / 4   a constant for the rest of the file (or of the loop's body)
  *     //# include random          the lines of another file
  *     //# tensor x : read         a storage binding with accessors: load_x(i), store_x(i, value), see declare.ts
+ *     //# threads 64              threads of a workgroup; the shader's kernel(group, thread) is what they run
  *     //# uniforms rows cols      fields of the dispatch's uniforms, `u.rows` (u32; `eps:f32` for floats)
  *
  * and `${expression}` anywhere in a line is replaced by its value.

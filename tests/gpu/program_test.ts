@@ -14,9 +14,8 @@ const affine = new KernelSource(
 //# uniforms count factor:f32
 //# tensor x : read
 //# tensor y : write
-@compute @workgroup_size(1)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = group_index(group, groups);
+//# threads 1
+fn kernel(i: u32, lane: u32) {
   if (i < u.count) { store_y(i, u.factor * load_x(i) + f32(live.step)); }
 }`,
 ).kernel();

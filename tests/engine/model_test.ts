@@ -1,0 +1,85 @@
+import { assertAlmostEquals } from "@std/assert";
+import type { ModelSpec } from "../../src/config/derive.ts";
+import { normals, Stream } from "../../src/random.ts";
+import { referenceLoss, type Weights } from "./referenceModel.ts";
+import { MODEL, openTiny, tinyBatch, tinySpec, tinyWeights } from "./tiny.ts";
+
+const variants: Partial<ModelSpec>[] = [
+  {},
+  { activation: "geluErf" },
+  { activation: "relu" },
+  { activation: "silu" },
+  { activation: "swiglu" },
+  { activation: "geglu" },
+  { activation: "reglu" },
+  { norm: "rmsnorm" },
+  { bias: false },
+  { tied: false },
+  { numKvHeads: 2 },
+  { numKvHeads: 1 },
+  { zLoss: 0.1 },
+  { positions: "none" },
+  { dropout: 0.2 },
+  { attentionDropout: 0.2 },
+  { dropout: 0.1, attentionDropout: 0.1, numKvHeads: 2, zLoss: 0.01 },
+  { norm: "rmsnorm", bias: false, tied: false, activation: "swiglu", numKvHeads: 2, ffnDim: 8 },
+  { numLayers: 1, modelDim: 5, numHeads: 5, numKvHeads: 5, headDim: 1, ffnDim: 1, vocabSize: 2 },
+  { numLayers: 3, seqLen: 1 },
+];
+
+/** The step of the finite differences: in f64 the error is then about 1e-10. */
+const EPSILON = 1e-5;
+const DIRECTIONS = 2;
+
+for (const variant of variants) {
+  const model = { ...MODEL, ...variant };
+  const name = JSON.stringify(variant);
+  Deno.test(`accumulate() finds loss and gradients of a model with ${name}, by finite differences in f64`, async () => {
+    const spec = tinySpec({ model });
+    const engine = await openTiny(spec);
+    const step = 9;
+    const batch = tinyBatch(0, 3, model);
+    await engine.beginStep();
+    await engine.accumulate(batch, step);
+    await engine.endWorker(0);
+    await engine.update({ step, learningRate: 0 });
+    const [{ lossSum, zSum }] = await engine.metrics();
+
+    const drops = model.dropout > 0 || model.attentionDropout > 0;
+    const key = drops ? { seed: spec.training!.seed, step } : null;
+    const given = tinyWeights(engine.report);
+    const weights: Weights = new Map(
+      engine.report.parameters.map(({ name, shape }) => [name, {
+        shape,
+        values: Float64Array.from(given.get(name)!),
+      }]),
+    );
+    const loss = () => referenceLoss(model, weights, batch, key);
+    const wanted = loss();
+    assertAlmostEquals(lossSum + model.zLoss * zSum, wanted, 2e-6 * wanted, "loss");
+
+    let sub = 0;
+    for (const [name, { values }] of weights) {
+      const gradient = await engine.read("gradient", name);
+      const start = values.slice();
+      for (let i = 0; i < DIRECTIONS; i++) {
+        const direction = normals(values.length, 1, 3, Stream.test, sub++);
+        const at = (distance: number) => {
+          values.forEach((_, k) => values[k] = start[k] + distance * direction[k]);
+          return loss();
+        };
+        const slope = (at(EPSILON) - at(-EPSILON)) / (2 * EPSILON);
+        values.set(start);
+        const found = gradient.reduce((sum, g, k) => sum + g * direction[k], 0);
+        const length = Math.hypot(...gradient);
+        assertAlmostEquals(
+          found,
+          slope,
+          1e-5 * length + 1e-7,
+          `gradient of ${name}, whose length is ${length}`,
+        );
+      }
+    }
+    await engine.close();
+  });
+}
