@@ -38,8 +38,12 @@ export interface Measurement {
 const MEASURE_MS = 30;
 const ROUNDS = 3;
 
-/** Measures the candidates of a question, the reference first. */
-export async function measure(gpu: Gpu, question: Question): Promise<Measurement[]> {
+/**
+ * Measures the candidates of a question, the reference first.
+ *
+ * @param rounds how often each is timed; the best time counts, and with 0 rounds none is
+ */
+export async function measure(gpu: Gpu, question: Question, rounds = ROUNDS): Promise<Measurement[]> {
   let reference: Uint32Array | null = null;
   const results: Measurement[] = [];
   for (const candidate of question.candidates) {
@@ -66,7 +70,7 @@ export async function measure(gpu: Gpu, question: Question): Promise<Measurement
       }
       let best = Infinity;
       let repeat = 1;
-      for (let round = 0; round < ROUNDS;) {
+      for (let round = 0; round < rounds;) {
         const begin = performance.now();
         for (let i = 0; i < repeat; i++) runtime.run(program);
         await runtime.idle();

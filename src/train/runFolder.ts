@@ -75,7 +75,10 @@ async function matchConfig(folder: string, config: RunConfig): Promise<void> {
     const fixed = differences(before, config).filter((line) =>
       !FREE_KEYS.test(line.slice(0, line.indexOf(": ")))
     );
-    if (fixed.length > 0) {
+    if (fixed.length > 0 && isEmpty(checkpointsOf(folder))) {
+      // Nothing was trained yet, a mistake was found at the start perhaps: begin anew with the mended config.
+      await forget(folder);
+    } else if (fixed.length > 0) {
       throw new UserError(
         `${quote(folder)} belongs to another config (${fixed.join(", ")}); ` +
           `choose another name (name=...), or remove the folder to start anew`,
@@ -84,6 +87,18 @@ async function matchConfig(folder: string, config: RunConfig): Promise<void> {
   }
   const resolved = formatConfig(config);
   if (text !== resolved) await writeAtomically(path, resolved);
+}
+
+function isEmpty(folder: string): boolean {
+  return Deno.readDirSync(folder).next().done === true;
+}
+
+/** Removes what a start without a checkpoint has left: tokens, tokenizer and logs. */
+async function forget(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name !== "lock" && name !== "config.jsonc") await Deno.remove(join(folder, name), { recursive: true });
+  }
+  await Deno.mkdir(checkpointsOf(folder), { recursive: true });
 }
 
 /** All settings as dotted keys with their values as JSON, sorted by key. */

@@ -92,6 +92,10 @@ Deno.test("kernels for GPUs come to the same bits as those for software adapters
   }
 });
 
+Deno.test("compiling all kernels before the first step leaves no trace", async () => {
+  assertEquals(await digestWith({}, { onCompile: () => {} }), await plainDigest());
+});
+
 Deno.test("openWorkerEngine() comes to the same bits as an engine on this thread", async () => {
   const engine = await openWorkerEngine(spec);
   await fill(engine);

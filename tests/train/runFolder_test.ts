@@ -29,10 +29,24 @@ Deno.test("openRunFolder() keeps the config as it was resolved", async () => {
 Deno.test("openRunFolder() refuses another config and names the keys that differ", async () => {
   await withFolder(async (run) => {
     (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+    await Deno.mkdir(join(run, "checkpoints", "step-3"));
     const other = tinyConfig("model.modelDim=6", "optimizer.clip=2", "log.every=5");
     const error = await assertRejects(() => openRunFolder(run, other), UserError);
     assert(error.message.includes("(model.modelDim: 4 -> 6, optimizer.clip: 1 -> 2)"), error.message);
     using _still = await openRunFolder(run, tinyConfig());
+  });
+});
+
+Deno.test("openRunFolder() begins anew with a mended config where no checkpoint was made", async () => {
+  await withFolder(async (run) => {
+    (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+    await Deno.writeTextFile(join(run, "tokenizer.json"), "{}");
+    const mended = tinyConfig("model.modelDim=6");
+    using _folder = await openRunFolder(run, mended);
+    const path = join(run, "config.jsonc");
+    assertEquals(resolveConfig({ file: { path, text: Deno.readTextFileSync(path) } }), mended);
+    const names = [...Deno.readDirSync(run)].map(({ name }) => name).sort();
+    assertEquals(names, ["checkpoints", "config.jsonc", "lock"]);
   });
 });
 

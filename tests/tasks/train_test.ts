@@ -1,0 +1,119 @@
+import { assert, assertEquals, assertLessOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { runTask, taskCommand } from "./verbs.ts";
+
+/** A tiny model with everything on that could make a resume differ: dropout, ramp-up, accumulation, virtual workers. */
+const TINY = [
+  "tokenizer=bytes",
+  "model.numLayers=1",
+  "model.modelDim=12",
+  "model.numHeads=3",
+  "model.seqLen=10",
+  "model.dropout=0.1",
+  "model.attentionDropout=0.1",
+  "train.batchSize=6",
+  "train.microBatchSize=2",
+  'train.rampUp={"start":2,"increment":2,"samples":12}',
+  "train.duration=12 steps",
+  "scale.virtualWorkers=3",
+  "validation.every=null",
+  "checkpoint.every=3 steps",
+  "log.every=1",
+  "engine.tune=false",
+];
+
+async function inFolder(test: (folder: string, runs: string[]) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(
+      join(folder, "text.txt"),
+      "the quick brown fox jumps over the lazy dog; ".repeat(20),
+    );
+    await test(folder, ["--runs", join(folder, "runs"), `data=${join(folder, "text.txt")}`, ...TINY]);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+function digestOf(stdout: string): string {
+  const match = /digest ([0-9a-f]{64})/.exec(stdout);
+  assert(match !== null, stdout);
+  return match[1];
+}
+
+Deno.test("train: a run killed and interrupted at any moment ends with the digest of one that never stopped", async () => {
+  await inFolder(async (_folder, args) => {
+    const whole = await runTask("train", ...args, "name=whole");
+    assertEquals(whole.code, 0, whole.stderr);
+
+    for (const [signal, wanted] of [["SIGKILL", 137], ["SIGTERM", 130]] as const) {
+      const name = `name=${signal}`;
+      const child = taskCommand("train", ...args, name).spawn();
+      // Kill in the middle: once some steps, and with them a checkpoint, are done.
+      let seen = "";
+      const decoder = new TextDecoder();
+      for await (const chunk of child.stdout) {
+        seen += decoder.decode(chunk, { stream: true });
+        if (/step +5\/12/.test(seen)) break;
+      }
+      child.kill(signal);
+      await child.stderr.cancel();
+      const { code } = await child.status;
+      assert(code === wanted || code === 0, `exit code ${code}`); // 0: it was faster than the signal
+      const again = await runTask("train", ...args, name);
+      assertEquals(again.code, 0, again.stderr);
+      assertEquals(digestOf(again.stdout), digestOf(whole.stdout), signal);
+    }
+  });
+});
+
+Deno.test("train --dry-run counts what a run then allocates, and writes nothing", async () => {
+  await inFolder(async (folder, args) => {
+    const dry = await runTask("train", ...args, "--dry-run", "--json");
+    assertEquals(dry.code, 0, dry.stderr);
+    const plan = JSON.parse(dry.stdout);
+    assertEquals(plan.totalSteps, 12);
+    assert(plan.parameters > 0 && plan.flopsPerStep > 0 && plan.bytes.total > plan.bytes.weights);
+    assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["text.txt"]);
+  });
+});
+
+Deno.test("train --json prints steps and the result as JSON, and text on stderr", async () => {
+  await inFolder(async (_folder, args) => {
+    const { code, stdout, stderr } = await runTask("train", ...args, "--json", "train.duration=3");
+    assertEquals(code, 0, stderr);
+    const lines = stdout.trim().split("\n").map((line) => JSON.parse(line));
+    const steps = lines.filter((line) => "loss" in line);
+    assertEquals(steps.map(({ step }) => step), [1, 2, 3]);
+    assertMatch(lines.at(-1).digest, /^[0-9a-f]{64}$/);
+    assertStringIncludes(stderr, "held out");
+    assertLessOrEqual(steps[2].loss, steps[0].loss + 1);
+  });
+});
+
+Deno.test("train: mistakes are one line each, with exit code 1", async () => {
+  await inFolder(async (folder, args) => {
+    const binary = join(folder, "binary.dat");
+    await Deno.writeFile(binary, new Uint8Array([0, 1, 2, 0]));
+    const empty = join(folder, "empty.txt");
+    await Deno.writeTextFile(empty, "");
+    const mistakes: [string[], string][] = [
+      [["model.numLayer=2"], "numLayers"],
+      [["model.numLayers=two"], "model.numLayers"],
+      [["model.modelDim=10"], "multiple of model.numHeads"],
+      [["model.seqLen=100000"], "tokens"],
+      [[`data=${binary}`], "binary.dat"],
+      [[`data=${empty}`], "empty"],
+      [[`data=${join(folder, "missing")}`], "missing"],
+      [[join(folder, "missing.jsonc")], "missing.jsonc"],
+      [["preset=gpt5"], "gpt5"],
+      [["engine.maxBinding=1024"], "engine.maxBinding"],
+    ];
+    for (const [extra, expected] of mistakes) {
+      const { code, stderr } = await runTask("train", ...args, ...extra);
+      assertEquals(code, 1, `${extra}: ${stderr}`);
+      assertStringIncludes(stderr, expected);
+      assertEquals(stderr.trim().split("\n").length, 1, stderr);
+    }
+  });
+});
