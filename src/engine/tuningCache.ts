@@ -37,14 +37,20 @@ export function openTuningCache(adapterKey: string): TuningCache {
   };
 }
 
+/** null: there is no such folder, or no permission for it. It is not asked for: a library leaves the terminal alone. */
 function cachePath(adapterKey: string): string | null {
-  try {
-    const home = Deno.env.get("XDG_CACHE_HOME") ?? Deno.env.get("LOCALAPPDATA") ??
-      (Deno.env.get("HOME") ? join(Deno.env.get("HOME")!, ".cache") : null);
-    return home === null
-      ? null
-      : join(home, "bloomery", `${adapterKey.replaceAll(/[^A-Za-z0-9.]+/g, "-")}.json`);
-  } catch {
-    return null; // no permission to look
-  }
+  const home = variable("XDG_CACHE_HOME") ?? variable("LOCALAPPDATA") ??
+    (variable("HOME") && `${variable("HOME")}/.cache`);
+  if (!home) return null;
+  const folder = join(home, "bloomery");
+  if (!isGranted({ name: "read", path: folder }) || !isGranted({ name: "write", path: folder })) return null;
+  return join(folder, `${adapterKey.replaceAll(/[^A-Za-z0-9.]+/g, "-")}.json`);
+}
+
+function variable(name: string): string | undefined {
+  return isGranted({ name: "env", variable: name }) ? Deno.env.get(name) : undefined;
+}
+
+function isGranted(permission: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(permission).state === "granted";
 }

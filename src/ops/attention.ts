@@ -71,8 +71,15 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
   const shape = { NH, NK, HS };
   const rowLanes = graph.limits.isSoftware ? 8 : 32;
   const drop = key !== undefined && rate > 0 ? dropoutArguments(rate, key) : null;
-  const samplesInUse = ({ sample0, samples }: Window, live: Live) =>
-    Math.min(samples, Math.max((live.batch ?? 0) - sample0, 0));
+  const samplesInUse = ({ sample0, samples }: Window, live: Live) => {
+    const inUse = Math.min(samples, Math.max((live.batch ?? 0) - sample0, 0));
+    if (inUse > 0 && sample0 > 0 && live.columns !== columns) {
+      throw new Error(
+        `Attention in windows of samples needs rows of ${columns} tokens, found ${live.columns}`,
+      );
+    }
+    return inUse;
+  };
   const rowsInUse = (block: number, live: Live) =>
     Math.min(BLOCK, Math.max((live.columns ?? 0) - block * BLOCK, 0));
   const tokens = (tensor: Tensor, { sample0, samples }: Window) =>

@@ -96,7 +96,9 @@ function isEmpty(folder: string): boolean {
 /** Removes what a start without a checkpoint has left: tokens, tokenizer and logs. */
 async function forget(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    if (name !== "lock" && name !== "config.jsonc") await Deno.remove(join(folder, name), { recursive: true });
+    if (name !== "lock" && name !== "config.jsonc") {
+      await Deno.remove(join(folder, name), { recursive: true });
+    }
   }
   await Deno.mkdir(checkpointsOf(folder), { recursive: true });
 }

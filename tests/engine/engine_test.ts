@@ -4,7 +4,7 @@ import { RetryError, UserError } from "../../src/errors.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine, planEngine } from "../../src/engine/localEngine.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
-import { testGpu } from "../_gpu.ts";
+import { bindingCap, testGpu } from "../_gpu.ts";
 import { fill, MODEL, openTiny, stateDigest, threeSteps, tinyBatch, tinySpec, tinyWeights } from "./tiny.ts";
 
 async function oneStep(engine: Engine, step: number, learningRate = 0.01): Promise<void> {
@@ -72,7 +72,7 @@ Deno.test("report.bytes is what is allocated, and what planEngine() says before"
   for (const training of [{}, { recompute: true, virtualWorkers: 5 }]) {
     const spec = tinySpec({ model, training, microBatchSize: 5 });
     const { device } = await testGpu();
-    const planned = await planEngine(spec, { device });
+    const planned = await planEngine(spec, { device, maxBinding: bindingCap() });
     const engine = await openTiny(spec);
     const { bytes } = engine.report;
     assertEquals(planned.bytes, bytes);

@@ -34,9 +34,10 @@ async function withService(
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--allow-all", SERVICE, ...args],
     env: { PORT: "0", NO_COLOR: "1" },
-    stdout: "piped",
+    signal: AbortSignal.timeout(120_000),
+    stderr: "piped",
   }).spawn();
-  const output = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  const output = process.stderr.pipeThrough(new TextDecoderStream()).getReader();
   try {
     let printed = "";
     while (!/http:\S+\//.test(printed)) {

@@ -1,3 +1,5 @@
+import { assertRejects } from "@std/assert";
+import type { EngineLimits } from "../../src/gpu/tensor.ts";
 import { activation } from "../../src/ops/activation.ts";
 import { add } from "../../src/ops/add.ts";
 import { attention } from "../../src/ops/attention.ts";
@@ -96,26 +98,54 @@ const cases: readonly LiveCase[] = [
   },
 ];
 
+async function withHarness(
+  live: LiveCase,
+  limits: Partial<EngineLimits>,
+  body: (harness: Harness) => Promise<void>,
+): Promise<void> {
+  const { device } = await testGpu();
+  const uncapped = { maxBinding: device.limits.maxStorageBufferBindingSize };
+  const harness = new Harness(await testGpu({ ...uncapped, ...limits }), live);
+  try {
+    await harness.open();
+    await body(harness);
+  } finally {
+    harness.close();
+  }
+}
+
+const adapters: [string, Partial<EngineLimits>][] = [
+  ["on this adapter", {}],
+  ["with the kernels for GPUs", { isSoftware: false, subgroupSize: 0 }],
+  ["in windows of 1 KiB", { maxBinding: 1024 }],
+];
+
 for (const live of cases) {
-  for (const kind of ["this adapter", "GPUs without subgroups"]) {
-    const limits = kind === "this adapter" ? {} : { isSoftware: false, subgroupSize: 0 };
-    Deno.test(`${live.op} recorded for more rows and columns works on those in use, kernels for ${kind}`, async () => {
-      const harness = new Harness(await testGpu(limits), live);
-      try {
-        await harness.open();
-        const { batch, columns } = live.recorded;
+  const { batch, columns } = live.recorded;
+  for (const [where, limits] of adapters) {
+    if (live.op === "attention" && limits.maxBinding !== undefined) continue;
+    Deno.test(`${live.op} recorded for more rows and columns works on those in use ${where}`, async () => {
+      await withHarness(live, limits, async (harness) => {
         await harness.check(live.recorded);
         await harness.check({ batch: batch - 1, columns: columns - 2 });
         await harness.check({ batch, columns: 1 });
         await harness.check({ batch: 1, columns });
         await harness.check({ batch: 1, columns: 1 });
         await harness.check(live.recorded);
-      } finally {
-        harness.close();
-      }
+      });
     });
   }
 }
+
+Deno.test("attention in windows of samples runs with fewer samples, and refuses fewer columns", async () => {
+  const live = cases.find(({ op }) => op === "attention")!;
+  await withHarness(live, { maxBinding: 65536 }, async (harness) => {
+    await harness.check({ batch: 2, columns: 70 });
+    await harness.check({ batch: 1, columns: 67 });
+    const message = "Attention in windows of samples needs rows of 70 tokens, found 67";
+    await assertRejects(() => harness.check({ batch: 2, columns: 67 }), Error, message);
+  });
+});
 
 /** The op twice on the same inputs: the second backward adds to what the first one left. */
 function twice(live: LiveCase): LiveCase {
@@ -131,12 +161,6 @@ function twice(live: LiveCase): LiveCase {
 
 for (const live of cases) {
   Deno.test(`${live.op} adds to the gradients of inputs that are read twice`, async () => {
-    const harness = new Harness(await testGpu(), twice(live));
-    try {
-      await harness.open();
-      await harness.check(live.recorded);
-    } finally {
-      harness.close();
-    }
+    await withHarness(twice(live), {}, (harness) => harness.check(live.recorded));
   });
 }

@@ -1,0 +1,60 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { evaluate, generate, loadModel, plan, train, UserError } from "../../mod.ts";
+import { withFolder } from "../train/tinyRun.ts";
+import { TEXT, TINY } from "./support.ts";
+
+Deno.test("loadModel(), generate() and evaluate() take a folder, files in memory, or a model", async () => {
+  await withFolder(async (folder) => {
+    const { files, validation } = await train(TINY, { folder });
+    const inMemory = await files();
+    const options = { maxTokens: 6, seed: 3 };
+    const write = async (from: Parameters<typeof generate>[0]) =>
+      (await Array.fromAsync(generate(from, "the ", options))).join("");
+
+    await using model = await loadModel(inMemory);
+    assertEquals([model.folder, model.tokenizer?.kind, model.spec.seqLen], [null, "chars", 8]);
+    const text = await write(model);
+    assertEquals(text.length, 6);
+    assertEquals(await write(folder), text);
+    assertEquals(await write(inMemory), text);
+    assertEquals(await write(model), text); // which was not closed
+
+    const scored = await evaluate(model, { text: TEXT });
+    assertEquals(scored.tokens, TEXT.length - 1);
+    assertEquals(await evaluate(inMemory, { text: TEXT }), scored);
+    assertEquals((await evaluate(folder)).loss, validation!.loss);
+    await assertRejects(() => evaluate(inMemory), UserError, "nothing is held out: give a text");
+  });
+});
+
+Deno.test("loadModel() refuses files in memory that are damaged or don't fit together", async () => {
+  const files = await (await train(TINY, { signal: AbortSignal.abort() })).files();
+  const refused = (changes: Partial<typeof files>, message: string) =>
+    assertRejects(() => loadModel({ ...files, ...changes }), UserError, message);
+  await refused({ "config.json": "{" }, "config.json");
+  await refused({ "model.safetensors": files["model.safetensors"].subarray(0, 100) }, "in memory");
+  await refused({ "tokenizer.json": "{}" }, "tokenizer.json");
+  const { "tokenizer.json": _, ...withoutText } = files;
+  await using model = await loadModel(withoutText);
+  await assertRejects(() => model.generate("a").next(), UserError, "no tokenizer.json");
+  assertEquals((await Array.fromAsync(model.generateTokens([1], { maxTokens: 3 }))).length, 3);
+});
+
+Deno.test("plan() tells what training then takes", async () => {
+  const planned = await plan(TINY);
+  const { dataset } = await train(TINY, {
+    signal: AbortSignal.abort(),
+    onReady: ({ report: { bytes, adapter, isSoftware, microBatchSize, flopsPerToken }, totalSteps }) => {
+      assertEquals(planned.bytes, bytes);
+      assertEquals([planned.adapter, planned.isSoftware], [adapter, isSoftware]);
+      assertEquals([planned.microBatchSize, planned.totalSteps], [microBatchSize, totalSteps]);
+      assertEquals(planned.flopsPerStep, flopsPerToken * 3 * 8);
+    },
+  });
+  const { source, trainTokens, validationTokens } = dataset;
+  assertEquals([planned.source, planned.trainTokens], [source, trainTokens]);
+  assertEquals(planned.validationTokens, validationTokens);
+  const bytesOfWeights = 4 * planned.parameters;
+  assert(planned.bytes.weights >= bytesOfWeights, `${planned.bytes.weights} < ${bytesOfWeights}`);
+  await assertRejects(() => plan({ ...TINY, data: { text: "" } }), UserError, "is empty");
+});
