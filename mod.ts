@@ -9,6 +9,8 @@
  * for await (const piece of model.generate("interface ", { maxTokens: 100 })) console.log(piece);
  * ```
  *
+ * A project reaches a copy on disk with `"links": ["path/to/bloomery"]` in its deno.json.
+ *
  * Nothing here ends the process, prints, or, unless it is given a path, touches a file: training without a folder gives
  * the model back in memory, and `loadModel` takes it from there. The one exception is the cache of measured kernel
  * variants in the user's cache folder, which `engine: { tune: false }` leaves alone.

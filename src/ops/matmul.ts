@@ -127,12 +127,12 @@ export function matmulPlans(limits: EngineLimits, kind: MatmulKind, m: number): 
 
 /** The plan for a product: what was measured for its class of shapes, or the best guess. */
 function choosePlan({ limits }: Recorder, kind: MatmulKind, m: number, n: number, k: number): Plan {
-  const plans = matmulPlans(limits, kind, m);
-  if (limits.choices === undefined) return plans[0];
+  if (limits.choices === undefined) return matmulPlans(limits, kind, m)[0];
   // A class: each size rounded up to a power of two, up to one from which on all behave alike.
   const most = limits.isSoftware ? 512 : 4096;
   const sizes = [m, n, k].map((size) => Math.min(2 ** Math.ceil(Math.log2(size)), most));
-  const question = `matmul ${kind} ${sizes.join(" ")} ${VERSION}`;
+  const plans = matmulPlans(limits, kind, sizes[0]);
+  const question = `matmul ${kind} ${sizes.join(" ")} ${limits.subgroupSize} ${VERSION}`;
   return plans[limits.choices.choose(question, plans.map((plan) => JSON.stringify(plan)))];
 }
 

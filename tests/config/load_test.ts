@@ -27,7 +27,7 @@ Deno.test("resolveConfig() without arguments gives the default preset", () => {
   const config = resolve();
   assertEquals(config.name, "default");
   assertEquals(config.model.numLayers, 4);
-  assertEquals(config.train.duration, { value: 300, unit: "steps" });
+  assertEquals(config.train.duration, { value: 500, unit: "steps" });
 });
 
 Deno.test("resolveConfig() reads every preset", () => {
@@ -171,7 +171,7 @@ Deno.test("resolveConfig() refuses overrides and presets that it cannot understa
   );
   assertRefused(
     file('{ "preset": 3 }', "a.jsonc"),
-    "a.jsonc: no preset is called 3, expected default, tiny-gpt, titled",
+    `a.jsonc: no preset is called 3, expected ${Object.keys(presets).join(", ")}`,
   );
 });
 
@@ -202,7 +202,7 @@ Deno.test("differences() lists the keys that differ with both values", () => {
   assertEquals(differences(before, after), [
     'data: null -> "x"',
     "model.numLayers: 4 -> 6",
-    "train.duration: 300 steps -> 1000000 tokens",
+    "train.duration: 500 steps -> 1000000 tokens",
     'train.rampUp: null -> {"start":1,"increment":3,"samples":5}',
   ]);
 });
