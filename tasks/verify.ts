@@ -1,4 +1,5 @@
 import { UserError } from "../src/errors.ts";
+import { preferVulkan } from "../src/engine/environment.ts";
 import { type GpuOptions, openGpu } from "../src/gpu/device.ts";
 import { verifyFolder } from "../src/verify/caseFolder.ts";
 import type { Comparison } from "../src/verify/comparison.ts";
@@ -55,6 +56,7 @@ async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<O
   const { say, emit, signal } = call;
   const all: Comparison[] = [];
   let failures = 0;
+  preferVulkan();
   const gpu = await openGpu(gpuOptions);
   try {
     const device = await describeDevice(gpu);

@@ -1,20 +1,35 @@
 /** What a run is made of, from its config. */
 import { deriveModel, deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
+import { join } from "@std/path";
 import type { DatasetOptions } from "../data/dataset.ts";
+import { readTokenizer } from "../data/tokenizers/load.ts";
+import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import { readIfThere } from "../train/durable.ts";
+import { resolveModelFolder } from "../train/findCheckpoint.ts";
 import type { EngineSpec } from "../engine/programs.ts";
 
 /** @param folder the run's; null: nothing is kept @param text in place of `config.data` */
-export function datasetOptions(config: RunConfig, folder: string | null, text?: string): DatasetOptions {
+export async function datasetOptions(
+  config: RunConfig,
+  folder: string | null,
+  text?: string,
+): Promise<DatasetOptions> {
   return {
     data: text === undefined ? config.data : { text },
-    tokenizer: config.tokenizer,
+    tokenizer: config.from === null ? config.tokenizer : await tokenizerOf(config.from) ?? config.tokenizer,
     bpeVocabSize: config.bpeVocabSize,
     seqLen: config.model.seqLen,
     seed: config.seed,
     validationFraction: config.validation.fraction,
     folder,
   };
+}
+
+/** The tokenizer that weights were trained with goes on with them; null: their folder has none. */
+async function tokenizerOf(from: string): Promise<Tokenizer | null> {
+  const path = join(await resolveModelFolder(from, () => {}), "tokenizer.json");
+  return await readIfThere(path) === null ? null : await readTokenizer(path);
 }
 
 /** @param vocabSize the tokenizer's @throws UserError for sizes that don't fit together */

@@ -42,7 +42,7 @@ export async function planRun(
   config: RunConfig,
   options: { readonly device?: GPUDevice; readonly text?: string } = {},
 ): Promise<Plan> {
-  const dataset = await openDataset(datasetOptions(config, null, options.text));
+  const dataset = await openDataset(await datasetOptions(config, null, options.text));
   const spec = engineSpec(config, dataset.tokenizer.vocabSize);
   const { maxBinding } = config.engine;
   const report = await planEngine(spec, { maxBinding, device: options.device });

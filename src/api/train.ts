@@ -1,6 +1,7 @@
 import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
+import { UserError } from "../errors.ts";
 import type { Engine, EngineReport } from "../engine/engine.ts";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
@@ -78,14 +79,16 @@ export async function trainRun(
   text?: string,
 ): Promise<TrainResult> {
   using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
-  const dataset = await openDataset(datasetOptions(config, folder?.path ?? null, text));
+  const dataset = await openDataset(await datasetOptions(config, folder?.path ?? null, text));
   const spec = engineSpec(config, dataset.tokenizer.vocabSize);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
     const { sampleEvery, samplePrompt, sampleTokens } = config.log;
     const sampling = { maxTokens: sampleTokens, seed: config.seed, signal: options.signal };
-    const sampleAfter = async (prompt: string) => {
+    // A prompt that the tokenizer can't express is replaced by the start of the held-out text (or of the corpus).
+    const sampleAfter = async (wanted: string) => {
+      const prompt = promptFor(dataset, wanted);
       const pieces = generateText(engine, spec.model, dataset.tokenizer, prompt, sampling);
       return prompt + (await Array.fromAsync(pieces)).join("");
     };
@@ -97,6 +100,16 @@ export async function trainRun(
   } finally {
     await engine.close();
   }
+}
+
+function promptFor(dataset: Dataset, wanted: string): string {
+  try {
+    if (dataset.tokenizer.encode(wanted).length > 0) return wanted;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
+  const text = new TextDecoder().decode(dataset.text(dataset.validationTokens > 0 ? "validation" : "train"));
+  return text.slice(0, 10);
 }
 
 /** The way to the model after the engine is closed: its checkpoint, or a copy in memory where there is none. */

@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { preferVulkan } from "../engine/environment.ts";
 import { type GpuOptions, openGpu } from "../gpu/device.ts";
 import { verifyFolder } from "../verify/caseFolder.ts";
 import type { Comparison } from "../verify/comparison.ts";
@@ -32,6 +33,7 @@ export async function* verify(
 }
 
 async function* verifyDevice(options: VerifyOptions): AsyncGenerator<Comparison> {
+  preferVulkan();
   const gpu = await openGpu(options);
   const notRun: string[] = [];
   try {

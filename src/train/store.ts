@@ -71,6 +71,14 @@ export function openStore(options: StoreOptions): Store {
   async function load(isWanted?: (step: number) => boolean): Promise<TrainState | null> {
     if (folder === null) return null;
     const onDamaged = async (step: number, { message }: UserError) => {
+      const steps = await listCheckpoints(folder.checkpoints);
+      if (steps[0] === step) {
+        throw new UserError(
+          `${message}, and none before it is intact; restore the file, or remove ${
+            quote(folder.path)
+          } to start anew`,
+        );
+      }
       const aside = await setAside(folder.checkpoints, step);
       onMessage(`${message}; going on from the one before it, the damaged one is now ${quote(aside)}`);
     };

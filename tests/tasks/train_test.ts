@@ -117,3 +117,33 @@ Deno.test("train: mistakes are one line each, with exit code 1", async () => {
     }
   });
 });
+
+Deno.test("train from=RUN goes on with another run's weights and tokenizer on a new text", async () => {
+  await inFolder(async (folder, args) => {
+    const other = join(folder, "other.txt");
+    await Deno.writeTextFile(
+      other,
+      "a slow green turtle walks under the busy cat, again and again. ".repeat(15),
+    );
+    const bpe = ["tokenizer=bpe", "bpeVocabSize=280", "train.duration=2"];
+    const first = await runTask("train", ...args, ...bpe, "name=first");
+    assertEquals(first.code, 0, first.stderr);
+    const source = join(folder, "runs", "first");
+    const second = await runTask("train", ...args, ...bpe, "name=second", `from=${source}`, `data=${other}`);
+    assertEquals(second.code, 0, second.stderr);
+    assertEquals(
+      await Deno.readTextFile(join(folder, "runs", "second", "tokenizer.json")),
+      await Deno.readTextFile(join(source, "tokenizer.json")),
+    );
+  });
+});
+
+Deno.test("train ends well where the sample's prompt can't be written in the corpus's characters", async () => {
+  await inFolder(async (folder, args) => {
+    const digits = join(folder, "digits.txt");
+    await Deno.writeTextFile(digits, "0123456789".repeat(60));
+    const run = await runTask("train", ...args, "tokenizer=chars", "train.duration=1", `data=${digits}`);
+    assertEquals(run.code, 0, run.stderr);
+    digestOf(run.stdout);
+  });
+});
