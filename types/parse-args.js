@@ -1,2 +1,0 @@
-// @ts-self-types="./parse-args.d.ts"
-export * from "deno-std/cli/parse_args.js";
