@@ -19,8 +19,8 @@ export async function writeAtomically(path: string, content: Uint8Array | string
   }
 }
 
-/** Makes a rename last. Windows has no such call for folders. */
-async function syncFolder(path: string): Promise<void> {
+/** Makes the names in a folder last. Windows has no such call. */
+export async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using folder = await Deno.open(path);
   await folder.sync();

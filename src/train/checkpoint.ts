@@ -1,3 +1,4 @@
+import { syncFolder } from "../data/atomicFile.ts";
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
 import { UserError } from "../errors.ts";
@@ -5,7 +6,7 @@ import { checked } from "../formats/checked.ts";
 import { quote } from "../formats/file.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { digester, sortedByName } from "./digest.ts";
-import { freeBytes, syncFolder, TEMPORARY, writeSynced } from "./durable.ts";
+import { freeBytes, TEMPORARY, writeSynced } from "./durable.ts";
 import { type Manifest, writeManifest } from "./manifest.ts";
 import { METADATA } from "./modelFiles.ts";
 import { stateSchema, type TrainState } from "./state.ts";

@@ -18,13 +18,6 @@ export async function writeSynced(path: string, text: string): Promise<void> {
   }
 }
 
-/** Makes the names in a folder durable. Windows has no such call. */
-export async function syncFolder(path: string): Promise<void> {
-  if (Deno.build.os === "windows") return;
-  using folder = await Deno.open(path);
-  await folder.sync();
-}
-
 /** Removes what a killed process left half-written in a folder. */
 export async function removeTemporary(folder: string): Promise<void> {
   for await (const entry of Deno.readDir(folder)) {

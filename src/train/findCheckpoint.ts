@@ -1,8 +1,9 @@
+import { syncFolder } from "../data/atomicFile.ts";
 import { basename, dirname, join } from "@std/path";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { type Checkpoint, checkpointPath, listCheckpoints, readCheckpoint } from "./checkpoint.ts";
-import { syncFolder, TEMPORARY } from "./durable.ts";
+import { TEMPORARY } from "./durable.ts";
 import { verifyManifest } from "./manifest.ts";
 
 /** Where a run keeps its checkpoints. */

@@ -5,8 +5,8 @@ import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
-import { writeAtomically } from "../data/atomicFile.ts";
-import { readIfThere, removeTemporary, syncFolder } from "./durable.ts";
+import { syncFolder, writeAtomically } from "../data/atomicFile.ts";
+import { readIfThere, removeTemporary } from "./durable.ts";
 import { checkpointsOf } from "./findCheckpoint.ts";
 
 /** A run's folder, held by this process alone until it is disposed of. */
