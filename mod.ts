@@ -36,7 +36,7 @@ export { type Plan, plan } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";
 export { type Ready, train, type TrainOptions, type TrainResult } from "./src/api/train.ts";
 export { verify, type VerifyOptions } from "./src/api/verify.ts";
-export type { ModelSpec } from "./src/config/derive.ts";
+export type { ModelSpec } from "./src/config/deriveModel.ts";
 export type { Dataset } from "./src/data/dataset.ts";
 export type { Tokenizer } from "./src/data/tokenizers/tokenizer.ts";
 export type { EngineReport } from "./src/engine/engine.ts";

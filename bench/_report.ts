@@ -14,15 +14,23 @@ export interface Result {
 
 export type Report = (result: Result) => void;
 
-export function reporter(json: boolean): Report {
+/** @param say prints a line for people @param emit prints a JSON line, if asked for */
+export function reporter(
+  say: (line: string) => void,
+  emit: (result: Record<string, unknown>) => void,
+): Report {
   return (result) => {
-    if (json) return console.log(JSON.stringify(result));
     const { case: name, value, unit, peer, ratio, note } = result;
-    const text = `${name.padEnd(44)} ${value.toPrecision(4).padStart(9)} ${unit.padEnd(9)}`;
+    const digits = value.toLocaleString("en-US", {
+      minimumSignificantDigits: 4,
+      maximumSignificantDigits: 4,
+    });
     const beside = peer === undefined
       ? ""
       : `  ${peer}${ratio === undefined ? "" : `, ratio ${ratio.toFixed(2)}`}`;
-    console.log(text + beside + (note === undefined ? "" : `  (${note})`));
+    const text = `${name.padEnd(44)} ${digits.padStart(9)} ${unit.padEnd(9)}${beside}`;
+    say(text + (note === undefined ? "" : `  (${note})`));
+    emit({ ...result });
   };
 }
 

@@ -1,21 +1,49 @@
-/** `deno task bench NAME [CASE] [--json]`: runs a benchmark. Keep the machine quiet meanwhile. */
+/** `deno task bench NAME`: runs a benchmark. Keep the machine quiet meanwhile. */
 
-import { benchMatmul } from "./matmul.ts";
-import { reporter } from "./_report.ts";
-import { benchStep, type StepSize, stepSizes } from "./step.ts";
+import { preferVulkan } from "../src/engine/environment.ts";
+import { UserError } from "../src/errors.ts";
+import { runVerb } from "../tasks/_cli.ts";
+import { type Report, reporter } from "./_report.ts";
 
-const USAGE = `Usage: deno task bench matmul|step [${stepSizes.join("|")}] [--json]`;
+/** By name; what is compared with is loaded with the benchmark, so that help and mistakes need none of it. */
+const benchmarks: Readonly<Record<string, (report: Report, size: string | undefined) => Promise<void>>> = {
+  async matmul(report, size) {
+    if (size !== undefined) throw new UserError(`Found ${size}, but bench matmul takes no size`);
+    const { benchMatmul } = await import("./matmul.ts");
+    await benchMatmul(report);
+  },
+  async step(report, size) {
+    const { benchStep, stepSizes } = await import("./step.ts");
+    const sizes = stepSizes.filter((each) => size === undefined || size === each);
+    if (sizes.length === 0) throw new UserError(`Found ${size}, expected one of ${stepSizes.join(", ")}`);
+    for (const each of sizes) await benchStep(report, each);
+  },
+};
 
-const args = Deno.args.filter((arg) => arg !== "--json");
-const report = reporter(Deno.args.includes("--json"));
-const [name, wanted] = args;
+const verb = {
+  name: "bench",
+  summary: "Measures how fast this machine is, beside other WebGPU libraries. Keep it quiet meanwhile.",
+  usage: "NAME [SIZE]",
+  operands: {
+    NAME: "matmul (512^3 in float32) or step (a whole training step)",
+    SIZE: "of the step's model: small or middle (default: one after the other)",
+  },
+  options: {},
+  examples: [
+    ["matmul", "GFLOP/s of the three kinds of product"],
+    ["step small --json", "a step of nanoGPT's size for a CPU, for programs"],
+  ],
+} as const;
 
-if (name === "matmul") {
-  await benchMatmul(report);
-} else if (name === "step" && (wanted === undefined || stepSizes.includes(wanted as StepSize))) {
-  for (const size of stepSizes) if (wanted === undefined || wanted === size) await benchStep(report, size);
-} else {
-  console.error(USAGE);
-  Deno.exit(args.includes("--help") ? 0 : 1);
-}
-Deno.exit(0); // the peers keep their devices open
+await runVerb(verb, async ({ args, signal, say, emit }) => {
+  const [name, size, ...rest] = args;
+  const names = Object.keys(benchmarks);
+  if (name === undefined || !names.includes(name) || rest.length > 0) {
+    throw new UserError(`Found ${args.join(" ") || "no name"}, expected a benchmark: ${names.join(" or ")}`);
+  }
+  preferVulkan();
+  const interrupted = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason)); // there is nothing to save
+  });
+  await Promise.race([benchmarks[name](reporter(say, emit), size), interrupted]);
+});

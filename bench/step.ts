@@ -4,7 +4,7 @@
  * compared before a figure is given.
  */
 
-import { deriveModel } from "../src/config/derive.ts";
+import { deriveModel } from "../src/config/deriveModel.ts";
 import { resolveConfig } from "../src/config/load.ts";
 import { openGpu } from "../src/gpu/device.ts";
 import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";

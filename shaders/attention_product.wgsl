@@ -34,30 +34,39 @@ fn kernel(group: u32, thread: u32) {
 //# if TALL
   let kv_local = pair % heads;
   let kv_head = u.kv_head0 + kv_local;
-  let first_k = max(row, first_query()) - first_query(); // earlier queries do not see these keys
-  let end_k = rows;
+  // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
+  let is_seen = row + ${TM}u > block_from(sample) && row < block_to(sample);
+  let is_fresh = row + ${TM}u > u.fresh_from;
+  if (!is_seen && (${ACC} == 1 || !is_fresh)) { return; }
+//#   if CAUSAL
+  let diagonal = live.start + first_query();
+  let first_k = max(row + u.first_key, diagonal) - diagonal; // earlier queries do not see these keys
+//#   else
+  let first_k = 0u;
+//#   end
+  let end_k = select(first_k, rows, is_seen);
 //# else
   let kv_local = (pair % heads) / group_size();
   let kv_head = u.kv_head0 + kv_local;
   let head = u.kv_head0 * group_size() + pair % heads;
-  let first_k = 0u;
+  let from_key = tile_from(sample, row);
+  let to_key = tile_to(sample, row, ${TM}u);
 //#   if WIDE
   // Scores of keys that none of these queries sees are not computed.
-  if ((group % across) * ${LANES * TN * 4}u > live.start + first_query() + row + ${TM - 1}u) { return; }
+  let tile = (group % across) * ${LANES * TN * 4}u;
+  if (tile >= to_key || tile + ${LANES * TN * 4}u <= from_key) { return; }
+  let first_k = 0u;
   let end_k = u.HS;
 //#   else
-  let end_k = min(live.start + first_query() + row + ${TM}u, keys);
+  let first_k = from_key;
+  let end_k = to_key;
 //#   end
 //# end
 
 //# for i in 0..TM
   let row${i} = min(row + ${i}u, m - 1u);
 //#   if WIDE
-//#     if PRODUCT == scores
-  let a${i} = qkv_row(sample, first_query() + row${i}) + head * u.HS;
-//#     else
-  let a${i} = out_row(sample, first_query() + row${i}, head);
-//#     end
+  let a${i} = left_at(sample, head, row${i});
 //#   end
 //#   if !WIDE && !TALL
   let a${i} = (pair * ROWS + row${i}) * u.pitch;
@@ -75,10 +84,10 @@ fn kernel(group: u32, thread: u32) {
 //#   end
 //#   for j in 0..TN
   var sum${i}_${j} = vec4f();
-//#     if TALL || ACC
+//#     if GOES_ON
 //#       let FRESH = TALL && !ACC ? 1 : 0
 //#       if FRESH
-  if (row${i} < first_query()) {
+  if (row${i} < u.fresh_from) {
 //#       else
   {
 //#       end

@@ -28,18 +28,31 @@ fn kernel(group: u32, lane: u32) {
   if (sample >= live_samples()) { return; }
 //# if TALL
   let kv_local = pair % heads;
-  let first_k = max(row, first_query()) - first_query(); // earlier queries do not see these keys
-  let end_k = rows;
+  // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
+  let is_seen = row + ${R}u > block_from(sample) && row < block_to(sample);
+  let is_fresh = row + ${R}u > u.fresh_from;
+  if (!is_seen && (${ACC} == 1 || !is_fresh)) { return; }
+//#   if CAUSAL
+  let diagonal = live.start + first_query();
+  let first_k = max(row + u.first_key, diagonal) - diagonal; // earlier queries do not see these keys
+//#   else
+  let first_k = 0u;
+//#   end
+  let end_k = select(first_k, rows, is_seen);
 //# else
   let kv_local = (pair % heads) / group_size();
   let head = u.kv_head0 * group_size() + pair % heads;
-  let first_k = 0u;
+  let from_key = tile_from(sample, row);
+  let to_key = tile_to(sample, row, ${R}u);
 //#   if WIDE
   // Scores of keys that none of these queries sees are not computed.
-  if ((group % across) * 32u > live.start + first_query() + row + ${R - 1}u) { return; }
+  let tile = (group % across) * 32u;
+  if (tile >= to_key || tile + 32u <= from_key) { return; }
+  let first_k = 0u;
   let end_k = u.HS;
 //#   else
-  let end_k = min(live.start + first_query() + row + ${R}u, keys);
+  let first_k = from_key;
+  let end_k = to_key;
 //#   end
 //# end
   let kv_head = u.kv_head0 + kv_local;
@@ -47,7 +60,7 @@ fn kernel(group: u32, lane: u32) {
 //# for i in 0..R
   var sum${i} = vec4f();
 //# end
-//# if TALL || ACC
+//# if GOES_ON
   // Old values come in a loop through the last four sums: ${R} loads in a row would take long to compile.
   let old_rows = min(m, 1u) * ${R}u;
   for (var r = 0u; r < old_rows; r += 4u) {
@@ -56,7 +69,7 @@ fn kernel(group: u32, lane: u32) {
     {
       let old_row = min(row + r + ${x}u, m - 1u);
 //#     if TALL && !ACC
-      if (old_row < first_query()) { old${x} = load4_out(out_at(sample, kv_head, 0u, old_row) / 4u + column); }
+      if (old_row < u.fresh_from) { old${x} = load4_out(out_at(sample, kv_head, 0u, old_row) / 4u + column); }
 //#     end
 //#     if TALL && ACC
       old${x} = load4_out(out_at(sample, kv_head, 0u, old_row) / 4u + column);
@@ -78,25 +91,22 @@ fn kernel(group: u32, lane: u32) {
 //# if TALL
   for (var member = 0u; member < group_size(); member++) {
   let head = kv_head * group_size() + member;
-  let left_at = (sample * heads * group_size() + kv_local * group_size() + member) * ROWS * u.pitch;
+  let scratch_at = (sample * heads * group_size() + kv_local * group_size() + member) * ROWS * u.pitch;
 //#   for g in 0..R/8
   let t${g} = min(row + ${8 * g}u + lane / 4u * 4u, (m - 1u) & ~3u);
 //#   end
 //# else
 //#   for g in 0..R/8
   let row${g} = min(row + ${8 * g}u + lane, m - 1u);
-//#     if PRODUCT == scores
-  let a${g} = (qkv_row(sample, first_query() + row${g}) + head * u.HS) / 4u;
-//#     end
-//#     if PRODUCT == dscores
-  let a${g} = out_row(sample, first_query() + row${g}, head) / 4u;
+//#     if WIDE
+  let a${g} = left_at(sample, head, row${g}) / 4u;
 //#     end
 //#     if !WIDE
   let a${g} = (pair * ROWS + row${g}) * (u.pitch / 4u);
 //#     end
 //#   end
 //# end
-  let last_k = end_k - 1u;
+  let last_k = max(end_k, 1u) - 1u;
 //# if TALL
   let whole = first_k + ((max(end_k, first_k) - first_k) & ~3u);
 //# else
@@ -106,7 +116,7 @@ fn kernel(group: u32, lane: u32) {
   for (var k = first_k; k < whole; k += 4u) {
 //# for g in 0..R/8
 //#   if TALL
-    let v${g} = load4_scratch((left_at + (k + lane % 4u) * u.pitch + t${g}) / 4u);
+    let v${g} = load4_scratch((scratch_at + (k + lane % 4u) * u.pitch + t${g}) / 4u);
 //#   end
 //#   if WIDE
     let v${g} = load4_left(a${g} + k / 4u);
@@ -132,7 +142,7 @@ fn kernel(group: u32, lane: u32) {
   for (var k = whole; k < end_k; k++) {
     let b = load4_right(right_at(sample, kv_head, head, k) / 4u + column);
 //#   for g in 0..R/8
-    let v${g} = load4_scratch((left_at + k * u.pitch + t${g}) / 4u);
+    let v${g} = load4_scratch((scratch_at + k * u.pitch + t${g}) / 4u);
 //#   end
 //#   for i in 0..R
     sum${i} = fma(vec4f(subgroupBroadcast(v${i / 8}[${i % 4}], ${i % 8 / 4 * 4}u)), b, sum${i});

@@ -1,13 +1,24 @@
 // The rows of a block's scores; a thread is a row (a query of a head).
 //   STEP forward:  scores -> weights of the values; lse (B*T, NH).
 //   STEP backward: scores -> weights of the values; dscores: gradient of the weights -> gradient of q k^T.
-// Both leave 0 where a key is masked out. Order of a row's sum: four chains, key j in chain j % 4.
+// Both leave 0 where a key is not seen, in all columns that the products read. Order of a row's sum: four chains,
+// column j of the scratch in chain j % 4.
+//
+//   BIAS alibi: scores lose slopes[head] * (i - j) for query i and key j.
+//   BIAS table: they gain distances[head, i - j + reach], (NH, 2 reach + 1), i - j held within the reach.
 //# include attention
 //# uniforms scale:f32
 //# if DROP
 //# include random
 //# uniforms seed site threshold drop_scale:f32
 //# tensor ids : read u32
+//# end
+//# if BIAS == alibi
+//# tensor slopes : read
+//# end
+//# if BIAS == table
+//# uniforms reach
+//# tensor distances : read
 //# end
 //# tensor scores : read_write vec4
 //# if STEP == forward
@@ -17,6 +28,24 @@
 //# tensor lse : read
 //# tensor delta : read
 //# end
+
+// Scores of four keys, `ahead` of which the query is at the first, from its products with them.
+fn biased(products: vec4f, head: u32, ahead: i32) -> vec4f {
+//# if BIAS == none
+  return products * u.scale;
+//# end
+//# if BIAS == alibi
+  return fma(products, vec4f(u.scale), -load_slopes(head) * vec4f(vec4i(ahead) - vec4i(0, 1, 2, 3)));
+//# end
+//# if BIAS == table
+  let reach = i32(u.reach);
+  let at = vec4i(i32(head) * (2 * reach + 1) + reach) + clamp(vec4i(ahead) - vec4i(0, 1, 2, 3), vec4i(-reach), vec4i(reach));
+  let bias = vec4f(
+    load_distances(u32(at.x)), load_distances(u32(at.y)), load_distances(u32(at.z)), load_distances(u32(at.w)),
+  );
+  return fma(products, vec4f(u.scale), bias);
+//# end
+}
 
 //# threads ${LANES}
 fn kernel(group: u32, lane: u32) {
@@ -29,26 +58,28 @@ fn kernel(group: u32, lane: u32) {
   if (sample >= live_samples()) { return; }
   let head = u.kv_head0 * group_size() + pair % heads;
   let column = first_query() + row;
-  let query = live.start + column;
+  let query = i32(live.start + column - u.first_key); // in columns of the scratch
   let at = (pair * ROWS + row) * (u.pitch / 4u);
-  let seen = query / 4u + 1u; // groups of four keys, the last one in part
-  let groups_of_keys = (block_keys() + 3u) / 4u;
+  let from_key = seen_from(sample, row);
+  let to_key = seen_to(sample, row);
   let row_at = (sample * live.columns + column) * u.NH + head;
 //# if DROP
   let key = dropout_key(u.seed, u.site, load_ids(u.sample0 + sample));
-  let element = (head * live.columns + column) * live.columns;
+  let element = (head * live.columns + column) * key_rows() + u.first_key;
 //# end
 //# if STEP == forward
   var top4 = vec4f(-3.4e38);
-  for (var g = 0u; g < seen; g++) {
-    let s = load4_scores(at + g) * u.scale;
-    top4 = max(top4, select(vec4f(-3.4e38), s, vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u) <= vec4u(query)));
+  for (var g = from_key / 4u; g * 4u < to_key; g++) {
+    let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
+    let s = biased(load4_scores(at + g), head, query - i32(g * 4u));
+    top4 = max(top4, select(vec4f(-3.4e38), s, j >= vec4u(from_key) & j < vec4u(to_key)));
   }
   let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
   var sum4 = vec4f();
-  for (var g = 0u; g < seen; g++) {
-    let e = exp(load4_scores(at + g) * u.scale - top);
-    sum4 += select(vec4f(), e, vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u) <= vec4u(query));
+  for (var g = from_key / 4u; g * 4u < to_key; g++) {
+    let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
+    let e = exp(biased(load4_scores(at + g), head, query - i32(g * 4u)) - top);
+    sum4 += select(vec4f(), e, j >= vec4u(from_key) & j < vec4u(to_key));
   }
   let log_sum = top + log((sum4.x + sum4.y) + (sum4.z + sum4.w));
   store_lse(row_at, log_sum);
@@ -56,9 +87,13 @@ fn kernel(group: u32, lane: u32) {
   let log_sum = load_lse(row_at);
   let delta = load_delta(row_at);
 //# end
-  for (var g = 0u; g < groups_of_keys; g++) {
-    let visible = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u) <= vec4u(query);
-    let p = select(vec4f(), exp(load4_scores(at + g) * u.scale - log_sum), visible);
+  // The products read whole tiles of 64 keys.
+  let begin = seen_from(sample, 0u) & ~63u;
+  let end = min((seen_to(sample, rows - 1u) + 63u) & ~63u, block_keys());
+  for (var g = begin / 4u; g * 4u < end; g++) {
+    let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
+    let visible = j >= vec4u(from_key) & j < vec4u(to_key);
+    let p = select(vec4f(), exp(biased(load4_scores(at + g), head, query - i32(g * 4u)) - log_sum), visible);
 //# if DROP
     let factor = vec4f(
       dropout_factor(key, element + g * 4u, u.threshold, u.drop_scale),

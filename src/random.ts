@@ -29,12 +29,23 @@ export function threefry2x32(
 }
 
 /** What a stream of random numbers is for; keeps streams with the same seed apart. */
-export const Stream = { init: 1, shuffle: 2, sample: 3, test: 4 } as const;
+export const Stream = { init: 1, shuffle: 2, sample: 3, test: 4, objective: 5 } as const;
 export type Stream = (typeof Stream)[keyof typeof Stream];
 
 /** A uniform number in [0, 1) with 32 random bits: number `index` of substream `sub` of a stream. */
 export function uniform(seed: number, stream: Stream, sub: number, index: number): number {
   return threefry2x32(seed, stream, index, sub)[0] / 2 ** 32;
+}
+
+/**
+ * Draws whole numbers in [0, below), one after the other: the i-th is a function of (seed, stream, index, i) alone.
+ *
+ * @param index below 2^53
+ */
+export function drawer(seed: number, stream: Stream, index: number): (below: number) => number {
+  const key = threefry2x32(seed, stream, index % 2 ** 32, Math.floor(index / 2 ** 32));
+  let count = 0;
+  return (below) => Math.floor(threefry2x32(...key, count++, 0)[0] / 2 ** 32 * below);
 }
 
 /** `count` numbers from N(0, std) by Box and Muller: a function of (seed, stream, sub) alone. */

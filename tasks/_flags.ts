@@ -33,7 +33,8 @@ export function parseFlags<O extends Options>(
     args: [...argv],
     options: Object.fromEntries(
       Object.entries(options).map(([name, { type }]) => {
-        return [flagOf(name).slice(2), { type: type === "boolean" ? "boolean" as const : "string" as const }];
+        const kind = type === "boolean" ? "boolean" as const : "string" as const;
+        return [flagOf(name).slice(2), { type: kind, ...(name === "help" ? { short: "h" } : {}) }];
       }),
     ),
     strict: false, // our own errors name the nearest flag
@@ -48,13 +49,11 @@ export function parseFlags<O extends Options>(
   for (const token of tokens) {
     if (token.kind === "positional") args.push(token.value);
     if (token.kind !== "option") continue;
-    const name = names.get(token.rawName);
+    const name = names.get(`--${token.name}`);
     if (name === undefined) {
-      throw new UserError(
-        `unknown flag ${token.rawName}, the nearest known one is ${
-          nearest(token.rawName, [...names.keys()])
-        }`,
-      );
+      const near = nearest(token.name, [...names.keys()], (flag) => flag.slice(2));
+      const hint = near === null ? "--help lists the known ones" : `the nearest known one is ${near}`;
+      throw new UserError(`Unknown flag ${token.rawName}, ${hint}`);
     }
     const { type } = options[name];
     if (type === "boolean") {
@@ -75,17 +74,17 @@ export function parseFlags<O extends Options>(
   return { flags: flags as Flags<O>, args };
 }
 
-/** One line for each option, aligned. */
-export function describeOptions(options: Options): string {
-  const rows = Object.entries(options).map(([name, { type, value, help }]) => {
-    const operand = type === "boolean" ? "" : " " + (value ?? (type === "number" ? "N" : "TEXT"));
-    return [flagOf(name) + operand, help];
-  });
-  const width = Math.max(...rows.map(([flag]) => flag.length));
-  return rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}\n`).join("");
+/** An option as help shows it: its flag with what the value is called, and what it is for. */
+export function describeOption(name: string, { type, value, help }: Option): readonly [string, string] {
+  if (name === "help") return ["-h, --help", help];
+  return [
+    type === "boolean" ? flagOf(name) : `${flagOf(name)} ${value ?? (type === "number" ? "N" : "TEXT")}`,
+    help,
+  ];
 }
 
-function flagOf(name: string): string {
+/** `topP` as `--top-p`. */
+export function flagOf(name: string): string {
   return "--" + name.replaceAll(/[A-Z]/g, (letter) => "-" + letter.toLowerCase());
 }
 

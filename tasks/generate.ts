@@ -1,7 +1,10 @@
 import { textChunks } from "../src/data/corpus.ts";
 import { UserError } from "../src/errors.ts";
+import { resolveTokenOptions } from "../src/eval/generate.ts";
 import { loadModel } from "../src/eval/model.ts";
 import { runVerb } from "./_cli.ts";
+import { flagOf } from "./_flags.ts";
+import { MODEL_OPERAND } from "./_operands.ts";
 
 const options = {
   prompt: { type: "string", help: "what to go on from (default: nothing, a text begins)" },
@@ -10,13 +13,13 @@ const options = {
   temperature: {
     type: "number",
     value: "T",
-    help: "below 1 more likely text, 0 the likeliest (default: 0.8)",
+    help: "below 1 likelier text, 0 always the likeliest token (default: 0.8)",
   },
-  topK: { type: "number", value: "K", help: "choose among the K likeliest tokens only" },
+  topK: { type: "number", value: "K", help: "choose among the K likeliest tokens only (default: all)" },
   topP: {
     type: "number",
     value: "P",
-    help: "choose among the likeliest tokens of probability P together only",
+    help: "choose among the likeliest tokens of probability P together only (default: 1)",
   },
   seed: { type: "number", help: "same seed, same text (default: 0)" },
   stop: { type: "strings", help: "end before this text; may be given several times" },
@@ -24,18 +27,26 @@ const options = {
 
 const verb = {
   name: "generate",
-  summary: "Writes text with a model: of a run, a checkpoint, or a folder with a GPT-2 of Hugging Face.",
-  usage: "RUN [--prompt TEXT]",
+  summary: "Writes text with a model.",
+  usage: "MODEL [--prompt TEXT]",
+  operands: MODEL_OPERAND,
   options,
-};
+  examples: [
+    ['runs/default --prompt "interface "', "goes on from a prompt"],
+    ["runs/default --temperature 0 --max-tokens 50", "the likeliest text"],
+    ["runs/default --prompt-file a.txt --stop ';'", "goes on from a file, up to the first semicolon"],
+  ],
+} as const;
 
-await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
+await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
   if (args.length !== 1) {
     throw new UserError(
       `Found ${args.join(" and ") || "no model"}, expected one model: runs/NAME or a folder`,
     );
   }
   const { prompt: given, promptFile, maxTokens, temperature, topK, topP, seed, stop } = flags;
+  const tokenOptions = { maxTokens, temperature, topK, topP, seed };
+  resolveTokenOptions(tokenOptions, flagOf); // before the model is loaded, and by the flags' names
   if (given !== undefined && promptFile !== undefined) {
     throw new UserError("Found both --prompt and --prompt-file, expected one of them");
   }
@@ -44,12 +55,11 @@ await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
     : (await Array.fromAsync(textChunks(promptFile))).join("");
 
   await using model = await loadModel(args[0], { onMessage: say });
-  const pieces = model.generate(prompt, { maxTokens, temperature, topK, topP, seed, stop, signal });
   let text = "";
-  for await (const piece of pieces) {
-    if (text === "") out.write(prompt);
+  for await (const piece of model.generate(prompt, { ...tokenOptions, stop, signal })) {
+    if (text === "") screen.write(prompt);
     text += piece;
-    out.write(piece);
+    screen.write(piece);
   }
   say("");
   emit({ model: model.folder, prompt, text });

@@ -1,132 +1,160 @@
 import { planRun } from "../src/api/plan.ts";
-import { trainRun } from "../src/api/train.ts";
-import { resolveConfig } from "../src/config/load.ts";
+import { countBaselines, countParameters } from "../src/api/summary.ts";
+import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
+import { readConfigFile, resolveConfig } from "../src/config/load.ts";
+import { PRESETS } from "../src/config/presets.ts";
+import type { RunConfig } from "../src/config/schema.ts";
 import { UserError } from "../src/errors.ts";
-import { ngramBitsPerByte } from "../src/data/ngramBaseline.ts";
-import { runVerb } from "./_cli.ts";
-import { formatBytes, formatCount, progressLine } from "./_progress.ts";
+import { type Call, runVerb } from "./_cli.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatEstimate,
+  formatFlop,
+  formatInteger,
+} from "./_format.ts";
+import { openProgress } from "./_progress.ts";
+import { quoteForShell } from "./_shell.ts";
 
 const options = {
   dryRun: { type: "boolean", help: "print parameters, memory and operations, and stop" },
-  runs: { type: "string", help: "the folder of all runs (default: runs)" },
+  runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
 } as const;
 
 const verb = {
   name: "train",
-  summary: "Trains a model, or goes on with a run that was stopped.",
-  usage: "[CONFIG.jsonc] [key=value...]",
+  summary:
+    "Trains a model, in runs/<name>. Ctrl-C saves the last step, and the same command goes on from there.",
+  usage: "[CONFIG.jsonc] [KEY=VALUE...]",
+  operands: {
+    "CONFIG.jsonc": "what differs from presets/default.jsonc, which has every key",
+    "KEY=VALUE": "one setting, over the file's: model.numLayers=6 data=./texts train.duration=1e6tokens",
+    "preset=NAME": `settings to start from: ${Object.keys(PRESETS).join(", ")}`,
+  },
   options,
-};
+  examples: [
+    ["", "a small GPT on TypeScript declarations"],
+    ["name=mine data=./texts", "on a text file or a folder of them"],
+    ["my.jsonc seed=7", "as a config file says, but for the seed"],
+    ["preset=gpt3-125m --dry-run", "what that would take"],
+  ],
+} as const;
 
-await runVerb(verb, async ({ flags, args, signal, out, say, emit }) => {
-  const overrides = args.filter((arg) => arg.includes("="));
-  const files = args.filter((arg) => !arg.includes("="));
+await runVerb(verb, async (call) => {
+  const overrides = call.args.filter((arg) => arg.includes("="));
+  const files = call.args.filter((arg) => !arg.includes("="));
   if (files.length > 1) {
     throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
   }
-  const config = resolveConfig({
-    file: files[0] === undefined ? undefined : await readConfig(files[0]),
-    overrides,
-  });
-
-  if (flags.dryRun) {
-    const plan = await planRun(config);
-    const { weights, gradients, moments, activations, total } = plan.bytes;
-    say(`Adapter       ${plan.adapter}`);
-    say(
-      `Corpus        ${plan.source}: ${plan.trainTokens} tokens to train on, ${plan.validationTokens} held out`,
-    );
-    say(`Parameters    ${plan.parameters}`);
-    say(`Weights       ${formatBytes(weights)}`);
-    say(`Gradients     ${formatBytes(gradients)}`);
-    say(`Moments       ${formatBytes(moments)}`);
-    say(`Activations   ${formatBytes(activations)} (micro-batch of ${plan.microBatchSize})`);
-    say(`Peak          ${formatBytes(total)}`);
-    say(`Operations    ${formatCount(plan.flopsPerStep)} FLOP a step, ${plan.totalSteps} steps`);
-    emit({ ...plan });
-    return;
-  }
-
-  const progress = progressLine(out);
-  const live = (what: string, done: number, total: number) => {
-    if (out.columns() !== null) out.write(`\r\x1b[K${done === total ? "" : `${what} ${done}/${total}`}`);
-  };
-  const folder = `${flags.runs ?? "runs"}/${config.name}`;
-  const result = await trainRun(config, {
-    folder,
-    signal,
-    finalPrompt: config.log.samplePrompt,
-    onReady: ({ dataset, report, totalSteps }) => {
-      const count = report.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-      const { deviceMs, recordMs, compileMs, placeMs } = report.startup;
-      say(
-        `${dataset.source}: ${formatCount(dataset.trainTokens)} tokens to train on, ${
-          formatCount(dataset.validationTokens)
-        } held out`,
-      );
-      for (const file of dataset.skippedFiles) say(`left out, as it is no text: ${file}`);
-      say(
-        `${formatCount(count)} parameters, ${
-          formatBytes(report.bytes.total)
-        } on ${report.adapter}, ${totalSteps} steps`,
-      );
-      if (report.isSoftware) say("this is a software driver: everything works, but slowly");
-      say(
-        `ready after ${((deviceMs + recordMs + compileMs + placeMs) / 1000).toFixed(1)} s (${
-          (compileMs / 1000).toFixed(1)
-        } s of it compiling)`,
-      );
-    },
-    onTune: (done, total) => live("measuring kernels", done, total),
-    onCompile: (done, total) => live("compiling kernels", done, total),
-    onProgress: (line) => {
-      progress.update({
-        ...line,
-        flopsPerSecond: line.gflops * 1e9,
-        remainingMs: line.etaSeconds * 1000,
-      });
-      emit({ ...line });
-    },
-    onValidation: (step, validation) => {
-      const { loss, bitsPerByte, standardError } = validation;
-      progress.say(
-        `step ${step}: held-out loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${
-          bitsPerByte.toFixed(3)
-        } bits/byte`,
-      );
-      emit({ step, validation });
-    },
-    onSample: (step, text) => progress.say(`step ${step} writes:\n${text}\n`),
-    onMessage: (text) => progress.say(text),
-  });
-  progress.end();
-  if (result.validation !== null) {
-    const { loss, bitsPerByte, standardError } = result.validation;
-    say(
-      `held out: loss ${loss.toFixed(4)} ± ${standardError.toFixed(4)}, ${bitsPerByte.toFixed(3)} bits/byte`,
-    );
-    const orders = [2, 3, 4];
-    const counts = ngramBitsPerByte(result.dataset.text("train"), result.dataset.text("validation"), orders);
-    say(
-      `for comparison, counts of byte sequences: ${
-        orders.map((order, i) => `order ${order} ${counts[i].toFixed(3)}`).join(", ")
-      }`,
-    );
-  }
-  if (result.sample !== null) say(`\n${result.sample}\n`);
-  const { steps, digest, interrupted, validation } = result;
-  say(interrupted ? `stopped after step ${steps}; the same command goes on from there` : `digest ${digest}`);
-  say(`the run lies in ${folder}: deno task generate ${folder} --prompt "${config.log.samplePrompt.trim()}"`);
-  emit({ steps, digest, interrupted, validation, folder });
+  const file = files[0] === undefined ? undefined : await readConfigFile(files[0]);
+  const config = resolveConfig({ file, overrides });
+  await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
 });
 
-async function readConfig(path: string): Promise<{ path: string; text: string }> {
+type TrainCall = Call<typeof options>;
+
+async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<void> {
+  const plan = await planRun(config);
+  const { weights, gradients, moments, activations, total } = plan.bytes;
+  say(`Adapter       ${plan.adapter}`);
+  say(`Corpus        ${plan.source}: ${describeTokens(plan)}`);
+  say(`Parameters    ${formatInteger(plan.parameters)}`);
+  say(`Weights       ${formatBytes(weights)}`);
+  say(`Gradients     ${formatBytes(gradients)}`);
+  say(`Moments       ${formatBytes(moments)}`);
+  say(`Activations   ${formatBytes(activations)} (micro-batch of ${plan.microBatchSize})`);
+  say(`Peak          ${formatBytes(total)}`);
+  say(`Operations    ${formatFlop(plan.flopsPerStep)} a step`);
+  say(`Steps         ${formatInteger(plan.totalSteps)}`);
+  emit({ ...plan });
+}
+
+async function train({ flags, signal, screen, say, emit }: TrainCall, config: RunConfig): Promise<void> {
+  const folder = `${flags.runs ?? "runs"}/${config.name}`;
+  const count = (what: string) => (done: number, total: number) => {
+    screen.show(done === total ? "" : `${what} ${done}/${total}`);
+  };
+  let totalSteps = Infinity;
+  const progress = openProgress(screen);
   try {
-    return { path, text: await Deno.readTextFile(path) };
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new UserError(`No config file ${path}: give a .jsonc file, or key=value settings`);
-    }
-    throw error;
+    const result = await trainRun(config, {
+      folder,
+      signal,
+      finalPrompt: config.log.samplePrompt,
+      onReady: (ready) => {
+        totalSteps = ready.totalSteps;
+        describeReady(ready).forEach(say);
+      },
+      onTune: count("measuring kernels"),
+      onCompile: count("compiling kernels"),
+      onProgress: (line) => {
+        progress.update(line);
+        emit({ ...line });
+      },
+      onValidation: (step, validation) => {
+        // at the last step the whole held-out part follows
+        if (step < totalSteps) say(`step ${formatInteger(step)}: held-out ${describeLoss(validation)}`);
+        emit({ step, validation });
+      },
+      onSample: (step, text) => say(`step ${formatInteger(step)} writes:\n${text}\n`),
+      onMessage: say,
+    });
+    progress.end();
+    describeResult(result, folder, config.log.samplePrompt).forEach(say);
+    const { steps, digest, interrupted, validation } = result;
+    emit({ steps, digest, interrupted, validation, folder });
+  } finally {
+    progress.end();
   }
+}
+
+function describeReady({ dataset, report, totalSteps }: Ready): string[] {
+  const { deviceMs, recordMs, compileMs, placeMs } = report.startup;
+  const parameters = formatCount(countParameters(report));
+  const memory = formatBytes(report.bytes.total);
+  const startup = formatDuration(deviceMs + recordMs + compileMs + placeMs);
+  return [
+    `${dataset.source}: ${describeTokens(dataset)}`,
+    ...dataset.skippedFiles.map((file) => `left out, as it is no text: ${file}`),
+    `${parameters} parameters, ${memory} on ${report.adapter}, ${formatInteger(totalSteps)} steps`,
+    ...(report.isSoftware ? ["this is a software driver: everything works, but slowly"] : []),
+    `ready after ${startup} (${formatDuration(compileMs)} of it compiling)`,
+  ];
+}
+
+function describeResult(result: TrainResult, folder: string, samplePrompt: string): string[] {
+  const { steps, digest, interrupted, validation, sample, dataset } = result;
+  if (interrupted) {
+    return [`stopped after step ${formatInteger(steps)}; the same command goes on from there (${folder})`];
+  }
+  const lines: string[] = [];
+  if (validation !== null) {
+    const counts = countBaselines(dataset).map(({ order, bitsPerByte }) => {
+      return `${bitsPerByte.toFixed(3)} (order ${order})`;
+    });
+    lines.push(`held out: ${describeLoss(validation)}`);
+    lines.push(`for comparison, counts of byte sequences: ${counts.join(", ")} bits/byte`);
+  }
+  if (sample !== null) lines.push(`\n${sample}\n`);
+  // any beginning of the sample can be written in the tokenizer's characters, the wanted prompt perhaps not
+  const prompt = sample === null || sample.startsWith(samplePrompt) ? samplePrompt : sample.slice(0, 10);
+  return [
+    ...lines,
+    `digest ${digest}`,
+    `the run lies in ${folder}: deno task generate ${quoteForShell(folder)} --prompt ${
+      quoteForShell(prompt)
+    }`,
+  ];
+}
+
+function describeTokens(data: { readonly trainTokens: number; readonly validationTokens: number }): string {
+  return `${formatInteger(data.trainTokens)} tokens to train on, ${
+    formatInteger(data.validationTokens)
+  } held out`;
+}
+
+function describeLoss(validation: NonNullable<TrainResult["validation"]>): string {
+  const { loss, standardError, bitsPerByte } = validation;
+  return `loss ${formatEstimate(loss, standardError)}, ${bitsPerByte.toFixed(3)} bits/byte`;
 }

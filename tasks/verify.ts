@@ -1,11 +1,12 @@
 import { UserError } from "../src/errors.ts";
 import { preferVulkan } from "../src/engine/environment.ts";
 import { type GpuOptions, openGpu } from "../src/gpu/device.ts";
-import { verifyFolder } from "../src/verify/caseFolder.ts";
+import { caseName, verifyFolder } from "../src/verify/caseFolder.ts";
 import type { Comparison } from "../src/verify/comparison.ts";
 import { describeDevice, verifyOps } from "../src/verify/device.ts";
 import { type Call, runVerb } from "./_cli.ts";
-import { formatBytes } from "./_progress.ts";
+import { plain } from "./_failure.ts";
+import { formatBytes, formatInteger } from "./_format.ts";
 
 /** Holds the smallest tensors that are always bound whole. */
 const SMALLEST_BINDING = 16384;
@@ -21,10 +22,16 @@ const options = {
 const verb = {
   name: "verify",
   summary:
-    "Checks the GPU and its driver: every op against the CPU. With folders: runs the reference cases in them.",
+    "Is this GPU and its driver right? Checks every op against the CPU or, with folders, reference cases.",
   usage: "[FOLDER...]",
+  operands: { FOLDER: "a reference case, of a model or a tokenizer: see tests/fixtures/README.md" },
   options,
-};
+  examples: [
+    ["", "every op, forward and backward, on this device"],
+    ["tests/fixtures/hf/gpt2", "logits, gradients and training steps beside PyTorch's"],
+    ["--json", "each quantity with its error and tolerance, for programs"],
+  ],
+} as const;
 
 await runVerb(verb, async (call) => {
   const { flags, args, say } = call;
@@ -53,7 +60,7 @@ interface Outcome {
 }
 
 async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<Outcome> {
-  const { say, emit, signal } = call;
+  const { screen, say, emit, signal } = call;
   const all: Comparison[] = [];
   let failures = 0;
   preferVulkan();
@@ -66,18 +73,20 @@ async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<O
     say(`driver   ${device.driver}`);
     say(`limits   bindings of ${formatBytes(maxBinding)}, buffers of ${formatBytes(maxBuffer)}`);
     say(
-      `         workgroups of ${workgroupSize}, ${
-        formatBytes(workgroupMemory)
-      } each, ${maxGroups} a dimension`,
+      `         workgroups of ${formatInteger(workgroupSize)}, ${formatBytes(workgroupMemory)} each, ` +
+        `${formatInteger(maxGroups)} a dimension`,
     );
     const onCase = ({ op, name }: { op: string; name: string }) => {
       signal.throwIfAborted();
-      showStatus(call, `${op} ${name}`);
+      screen.show(`${op} ${name}`);
     };
     for await (const { op, comparisons, notRun } of verifyOps(gpu, onCase)) {
-      showStatus(call, "");
+      screen.show("");
       for (const comparison of comparisons) emitComparison(call, comparison);
-      for (const message of notRun) reportNotRun(call, op, message);
+      for (const message of notRun) {
+        emitNotRun(call, op, message);
+        say(`NOT RUN  ${message}`);
+      }
       all.push(...comparisons);
       failures += notRun.length;
       if (comparisons.length === 0) continue;
@@ -96,12 +105,12 @@ async function verifyDevice(call: VerifyCall, gpuOptions: GpuOptions): Promise<O
 }
 
 async function verifyFolders(call: VerifyCall, gpuOptions: GpuOptions): Promise<Outcome> {
-  const { args, say, signal } = call;
+  const { args, screen, say, signal } = call;
   const comparisons: Comparison[] = [];
   let notRun = 0;
   for (const folder of args) {
     const onCompile = (done: number, total: number) => {
-      showStatus(call, done === total ? "" : `${folder}: compiling ${done}/${total}`);
+      screen.show(done === total ? "" : `${folder}: compiling ${done}/${total}`);
     };
     let name = "";
     try {
@@ -114,8 +123,10 @@ async function verifyFolders(call: VerifyCall, gpuOptions: GpuOptions): Promise<
       }
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
+      emitNotRun(call, caseName(folder), error.message);
       if (args.length === 1) throw error;
-      reportNotRun(call, folder, error.message);
+      screen.show("");
+      say(`NOT RUN  ${plain(error.message)}`);
       notRun++;
     }
   }
@@ -139,13 +150,6 @@ function emitComparison({ emit }: VerifyCall, comparison: Comparison): void {
   emit({ ...comparison, maxError: Math.min(comparison.maxError, Number.MAX_VALUE) });
 }
 
-function reportNotRun({ say, emit }: VerifyCall, name: string, error: string): void {
-  say(`NOT RUN  ${error}`);
-  emit({ case: name, error, ok: false });
-}
-
-/** A line that the next one replaces; on terminals only. */
-function showStatus({ out }: VerifyCall, text: string): void {
-  const columns = out.columns();
-  if (columns !== null) out.write(`\r\x1b[K${text.slice(0, columns - 1)}`);
+function emitNotRun({ emit }: VerifyCall, name: string, message: string): void {
+  emit({ case: name, ok: false, error: plain(message) });
 }

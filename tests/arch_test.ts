@@ -8,7 +8,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   random: [],
   config: ["errors"],
-  formats: ["errors"],
+  formats: ["config", "errors"],
   data: ["formats", "errors", "random"],
   gpu: ["errors"],
   ops: ["gpu", "errors", "random"],

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
-import { dropoutKeeps, normals, Stream, threefry2x32, uniform } from "../src/random.ts";
+import { drawer, dropoutKeeps, normals, Stream, threefry2x32, uniform } from "../src/random.ts";
 
 Deno.test("threefry2x32() gives Random123's known answers", () => {
   assertEquals(threefry2x32(0, 0, 0, 0), [0x6b200159, 0x99ba4efe]);
@@ -42,6 +42,22 @@ Deno.test("normals() differs by seed, stream and substream", () => {
   const first = draw(7, Stream.init, 2);
   for (const other of [draw(8, Stream.init, 2), draw(7, Stream.test, 2), draw(7, Stream.init, 3)]) {
     assertNotEquals(first, other);
+  }
+});
+
+Deno.test("drawer() draws every number below its bound about as often, a function of the key alone", () => {
+  const draws = (seed: number, index: number, stream: Stream = Stream.test) => {
+    const draw = drawer(seed, stream, index);
+    return Array.from({ length: 7000 }, () => draw(7));
+  };
+  const first = draws(1, 2);
+  for (let value = 0; value < 7; value++) {
+    const count = first.filter((drawn) => drawn === value).length;
+    assertAlmostEquals(count, 1000, 5 * Math.sqrt(7000 * 6 / 49));
+  }
+  assertEquals(draws(1, 2), first);
+  for (const other of [draws(2, 2), draws(1, 3), draws(1, 2 + 2 ** 32), draws(1, 2, Stream.objective)]) {
+    assertNotEquals(other, first);
   }
 });
 

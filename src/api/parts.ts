@@ -1,13 +1,15 @@
 /** What a run is made of, from its config. */
-import { deriveModel, deriveRun } from "../config/derive.ts";
+import { deriveRun } from "../config/derive.ts";
+import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { join } from "@std/path";
-import type { DatasetOptions } from "../data/dataset.ts";
+import type { Dataset, DatasetOptions } from "../data/dataset.ts";
+import { checkObjective } from "../data/objectives/check.ts";
 import { readTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import { readIfThere } from "../train/durable.ts";
 import { resolveModelFolder } from "../train/findCheckpoint.ts";
-import type { EngineSpec } from "../engine/programs.ts";
+import type { EngineSpec } from "../engine/spec.ts";
 
 /** @param folder the run's; null: nothing is kept @param text in place of `config.data` */
 export async function datasetOptions(
@@ -20,6 +22,9 @@ export async function datasetOptions(
     tokenizer: config.from === null ? config.tokenizer : await tokenizerOf(config.from) ?? config.tokenizer,
     bpeVocabSize: config.bpeVocabSize,
     seqLen: config.model.seqLen,
+    architecture: config.model.architecture,
+    objective: config.objective,
+    packing: config.packing,
     seed: config.seed,
     validationFraction: config.validation.fraction,
     folder,
@@ -32,8 +37,12 @@ async function tokenizerOf(from: string): Promise<Tokenizer | null> {
   return await readIfThere(path) === null ? null : await readTokenizer(path);
 }
 
-/** @param vocabSize the tokenizer's @throws UserError for sizes that don't fit together */
-export function engineSpec(config: RunConfig, vocabSize: number): EngineSpec {
+/** @throws UserError for sizes and options that don't fit together, or too small a vocabulary for the dataset */
+export function engineSpec(
+  config: RunConfig,
+  { tokenizer, vocabSize }: Pick<Dataset, "tokenizer" | "vocabSize">,
+): EngineSpec {
+  checkObjective(config.model, config.objective, config.packing, tokenizer);
   const { beta1, beta2, eps, weightDecay, clip } = config.optimizer;
   const model = deriveModel(config.model, vocabSize);
   return {

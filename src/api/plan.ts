@@ -1,4 +1,5 @@
-import { deriveRun, parameterCount } from "../config/derive.ts";
+import { deriveRun } from "../config/derive.ts";
+import { parameterCount } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { openDataset } from "../data/dataset.ts";
 import type { EngineReport } from "../engine/engine.ts";
@@ -43,7 +44,7 @@ export async function planRun(
   options: { readonly device?: GPUDevice; readonly text?: string } = {},
 ): Promise<Plan> {
   const dataset = await openDataset(await datasetOptions(config, null, options.text));
-  const spec = engineSpec(config, dataset.tokenizer.vocabSize);
+  const spec = engineSpec(config, dataset);
   const { maxBinding } = config.engine;
   const report = await planEngine(spec, { maxBinding, device: options.device });
   const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken } = report;

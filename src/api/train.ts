@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import type { Engine, EngineReport } from "../engine/engine.ts";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
-import type { EngineSpec } from "../engine/programs.ts";
+import type { EngineSpec } from "../engine/spec.ts";
 import { generateText } from "../eval/generate.ts";
 import { checkpointPath } from "../train/checkpoint.ts";
 import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
@@ -53,10 +53,12 @@ export interface TrainResult extends TrainingResult {
  * Trains a model, or goes on with the run that the folder holds.
  *
  * The signal drops the unfinished step, saves the last applied one if there is a folder, and ends; the result then has
- * `interrupted: true`. Several trainings in one process don't disturb one another.
+ * `interrupted: true`. Before the first step there is nothing to save: the signal's reason is thrown at once. Several
+ * trainings in one process don't disturb one another.
  *
- * @throws UserError for a mistake in settings, data or folder, or too little memory; RetryError if the GPU was lost:
- * the same call goes on from the last checkpoint
+ * @throws UserError for a mistake in settings, data or folder, or too little memory or disk: nothing was done, and a
+ * folder that was made is gone; RetryError if the GPU was lost: the same call goes on from the last checkpoint; the
+ * signal's reason if it comes before the first step
  *
  * @example
  * ```ts
@@ -79,8 +81,11 @@ export async function trainRun(
   text?: string,
 ): Promise<TrainResult> {
   using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
-  const dataset = await openDataset(await datasetOptions(config, folder?.path ?? null, text));
-  const spec = engineSpec(config, dataset.tokenizer.vocabSize);
+  const dataset = await openDataset({
+    ...await datasetOptions(config, folder?.path ?? null, text),
+    onMessage: options.onMessage,
+  });
+  const spec = engineSpec(config, dataset);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
@@ -126,7 +131,7 @@ async function filesOf(
 }
 
 function engineOptions(config: RunConfig, options: TrainOptions): LocalEngineOptions {
-  const { device, freeMemory, onTune, onCompile } = options;
+  const { device, freeMemory, onTune, onCompile, signal } = options;
   const { tune, maxBinding } = config.engine;
-  return { device, freeMemory, onTune, onCompile, tune, maxBinding };
+  return { device, freeMemory, onTune, onCompile, signal, tune, maxBinding };
 }

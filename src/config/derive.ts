@@ -2,15 +2,7 @@ import { UserError } from "../errors.ts";
 import type { Amount } from "./amount.ts";
 import { type BatchSequence, batchSequence, type GlobalBatch } from "./batches.ts";
 import { formatAmount } from "./format.ts";
-import type { ModelConfig, OptimizerConfig, RunConfig } from "./schema.ts";
-
-/** A model with every size decided. */
-export interface ModelSpec extends Omit<ModelConfig, "numKvHeads" | "ffnDim" | "vocabSize"> {
-  readonly numKvHeads: number;
-  readonly ffnDim: number;
-  readonly vocabSize: number;
-  readonly headDim: number;
-}
+import type { OptimizerConfig, RunConfig } from "./schema.ts";
 
 /** How far a run has come, or will have come after a step. */
 export interface Progress {
@@ -47,63 +39,7 @@ export interface RunSpec {
   stepsFor(amount: Amount): number;
 }
 
-const MAX_HEAD_DIM = 256;
 const MAX_DERIVED_MICRO_BATCH = 16;
-
-/**
- * Fills in the sizes that a config leaves open.
- *
- * @param vocabSize the tokenizer's
- * @throws UserError for sizes that don't fit together
- */
-export function deriveModel(model: ModelConfig, vocabSize: number): ModelSpec {
-  const { modelDim, numHeads } = model;
-  const numKvHeads = model.numKvHeads ?? numHeads;
-  if (modelDim % numHeads !== 0) {
-    throw new UserError(`model.modelDim is ${modelDim}, expected a multiple of model.numHeads (${numHeads})`);
-  }
-  if (numHeads % numKvHeads !== 0) {
-    throw new UserError(
-      `model.numHeads is ${numHeads}, expected a multiple of model.numKvHeads (${numKvHeads})`,
-    );
-  }
-  const headDim = modelDim / numHeads;
-  if (headDim > MAX_HEAD_DIM) {
-    const fewest = Math.ceil(modelDim / MAX_HEAD_DIM);
-    throw new UserError(
-      `model.modelDim / model.numHeads is ${headDim}, expected at most ${MAX_HEAD_DIM}: at least ${fewest} heads`,
-    );
-  }
-  if (model.vocabSize !== null && model.vocabSize < vocabSize) {
-    throw new UserError(
-      `model.vocabSize is ${model.vocabSize}, expected at least the tokenizer's ${vocabSize}`,
-    );
-  }
-  return {
-    ...model,
-    numKvHeads,
-    ffnDim: model.ffnDim ?? defaultFfnDim(model),
-    vocabSize: model.vocabSize ?? vocabSize,
-    headDim,
-  };
-}
-
-/** Does the MLP multiply two projections, so that its first layer has 2 ffnDim rows? */
-export function isGated(activation: ModelConfig["activation"]): boolean {
-  return activation === "swiglu" || activation === "geglu" || activation === "reglu";
-}
-
-/** The number of weights; a tied head counts once. */
-export function parameterCount(spec: ModelSpec): number {
-  const { modelDim: C, numHeads, numKvHeads, headDim, ffnDim: F, vocabSize: V } = spec;
-  const bias = spec.bias ? 1 : 0;
-  const linear = (outputs: number, inputs: number) => outputs * (inputs + bias);
-  const norm = C * (spec.norm === "layernorm" ? 1 + bias : 1);
-  const attention = linear((numHeads + 2 * numKvHeads) * headDim, C) + linear(C, numHeads * headDim);
-  const mlp = linear(isGated(spec.activation) ? 2 * F : F, C) + linear(C, F);
-  const embeddings = V * C + (spec.positions === "learned" ? spec.seqLen * C : 0);
-  return embeddings + spec.numLayers * (2 * norm + attention + mlp) + norm + (spec.tied ? 0 : V * C);
-}
 
 /**
  * Length, batches and schedule of a run. Every function answers in constant time, whatever the step.
@@ -151,11 +87,6 @@ export function workerShare(
     from: Math.floor(worker * batchSize / virtualWorkers),
     to: Math.floor((worker + 1) * batchSize / virtualWorkers),
   };
-}
-
-/** 4 modelDim; gated MLPs have three matrices for two, so two thirds of that, rounded down to a multiple of 8. */
-function defaultFfnDim({ modelDim, activation }: ModelConfig): number {
-  return isGated(activation) ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;
 }
 
 /** Decides where the decay starts and ends, in the unit of `optimizer.decay`, else of the duration. */

@@ -20,7 +20,9 @@ function explain(issue: Issue, settings: Settings, layers: readonly Layer[]): st
     return issue.keys.map((key) => {
       const where = whereSet([...path, key], layers);
       const dotted = [...path, key].join(".");
-      return `${where}: unknown key ${dotted}, the nearest known one is ${nearestKey(dotted)}`;
+      const near = nearestKey(dotted);
+      const hint = near === null ? "presets/default.jsonc has every key" : `the nearest known one is ${near}`;
+      return `${where}: unknown key ${dotted}, ${hint}`;
     });
   }
   const dotted = path.join(".");

@@ -18,13 +18,13 @@ export function schemaAt(path: readonly string[]): KeySchema | null {
   return schema;
 }
 
-/** The known key that is most like `key`, as a dotted path; the last part alone counts too (`numLayers`). */
-export function nearestKey(key: string): string {
-  return nearest(
-    key,
-    KNOWN_KEYS,
-    (a, b) => Math.min(editDistance(a, b), editDistance(leaf(a), leaf(b)) + 0.5),
-  );
+/**
+ * The known key that a dotted path is most likely a misspelling of; null: none is near. The last parts are compared, so
+ * that `numLayer` is enough; of keys whose last parts are equally near, the one whose whole path is nearest.
+ */
+export function nearestKey(key: string): string | null {
+  const sorted = KNOWN_KEYS.toSorted((a, b) => editDistance(key, a) - editDistance(key, b));
+  return nearest(leaf(key), sorted, leaf);
 }
 
 /** JSON's names of the types that a key takes. */

@@ -36,6 +36,23 @@ export function resolveConfig(source: ConfigSource, presets: Presets = PRESETS):
   throw new UserError(explainIssues(result.error.issues, settings, layers));
 }
 
+/**
+ * Reads a config file for `resolveConfig`.
+ *
+ * @throws UserError if there is no such file, or its name is not that of a config
+ */
+export async function readConfigFile(path: string): Promise<{ path: string; text: string }> {
+  if (!/^\.jsonc?$/.test(extname(path))) {
+    throw new UserError(`Found ${path}, expected a config (.jsonc) or key=value: data=${path} trains on it`);
+  }
+  try {
+    return { path, text: await Deno.readTextFile(path) };
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new UserError(`No config file ${path}: give one that exists, or key=value settings`);
+  }
+}
+
 function layersOf(source: ConfigSource, presets: Presets): Layer[] {
   const overrides = (source.overrides ?? []).map(parseOverride);
   const given: Layer[] = [];
@@ -65,9 +82,8 @@ function presetName({ where, settings }: Layer, presets: Presets): string {
   const name = settings.preset ?? "default";
   if (typeof name === "string" && Object.hasOwn(presets, name)) return name;
   const names = Object.keys(presets);
-  const hint = typeof name === "string"
-    ? `the nearest is ${nearest(name, names)}`
-    : `expected ${names.join(", ")}`;
+  const near = typeof name === "string" ? nearest(name, names) : null;
+  const hint = near === null ? `expected ${names.join(", ")}` : `the nearest is ${near}`;
   throw new UserError(`${where}: no preset is called ${JSON.stringify(name)}, ${hint}`);
 }
 

@@ -1,12 +1,21 @@
-/** The candidate with the smallest distance to `word`; the first of several. Throws if there is none. */
+/**
+ * The candidate that `word` is most likely a misspelling of; the first of several. null: none is near. Near are two
+ * edits (one in a word of up to three letters), in long words as many as a third of the letters.
+ *
+ * @param spelling the part of a candidate that is compared
+ */
 export function nearest(
   word: string,
   candidates: readonly string[],
-  distance: (a: string, b: string) => number = editDistance,
-): string {
-  if (candidates.length === 0) throw new Error("nearest() needs a candidate");
-  const distances = candidates.map((candidate) => distance(word, candidate));
-  return candidates[distances.indexOf(Math.min(...distances))];
+  spelling: (candidate: string) => string = (candidate) => candidate,
+): string | null {
+  let fewest = Math.max(word.length > 3 ? 2 : 1, Math.floor(word.length / 3)) + 1;
+  let best: string | null = null;
+  for (const candidate of candidates) {
+    const edits = editDistance(word, spelling(candidate));
+    if (edits < fewest) [fewest, best] = [edits, candidate];
+  }
+  return best;
 }
 
 /** Levenshtein's: how many characters to insert, delete or replace to get from `a` to `b`. */

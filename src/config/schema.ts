@@ -4,23 +4,53 @@ import { intervalAmount, trainingAmount } from "./amount.ts";
 const positiveInt = z.int().positive();
 const probability = z.number().min(0).lt(1);
 
-/** The architecture. `null` means: derived, see `derive.ts`. */
+/** The model. `null` means: derived, see `derive.ts`. */
 export const modelSchema = z.strictObject({
+  /**
+   * The shapes that Wang et al. (2022, arXiv 2204.05832) compare. A causal decoder: every token sees those before it.
+   * A non-causal one: the tokens of the prefix see one another both ways. Encoder and decoder: T5's.
+   */
+  architecture: z.enum(["causalDecoder", "nonCausalDecoder", "encoderDecoder"]),
+  /** Blocks of the decoder. */
   numLayers: positiveInt,
+  /** Blocks of the encoder, where there is one. null: numLayers. */
+  numEncoderLayers: positiveInt.nullable(),
   modelDim: positiveInt,
   numHeads: positiveInt,
   /** Fewer than numHeads: grouped-query attention. null: numHeads. */
   numKvHeads: positiveInt.nullable(),
-  /** null: 4 modelDim; for gated activations floor(8/3 modelDim / 8) * 8, which costs as many parameters. */
-  ffnDim: positiveInt.nullable(),
+  /** null: modelDim / numHeads. */
+  headDim: positiveInt.nullable(),
+  /** "equal-parameters": 4 modelDim; for gated activations floor(8/3 modelDim / 8) * 8, which costs as many parameters. */
+  ffnDim: z.union([positiveInt, z.literal("equal-parameters")]),
   /** Tokens in a row; rows of the learned position table. */
   seqLen: positiveInt,
   /** null: the tokenizer's. A larger one pads the table. */
   vocabSize: positiveInt.nullable(),
-  positions: z.enum(["none", "learned"]),
-  activation: z.enum(["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "reglu"]),
+  positions: z.enum(["none", "learned", "sinusoidal", "rotary", "rotaryInterleaved", "alibi", "t5"]),
+  rotaryBase: z.number().positive(),
+  /** Share of a head's dimensions that is rotated. */
+  rotaryFraction: z.number().positive().max(1),
+  t5NumBuckets: positiveInt,
+  /** Distance from which on all share a bucket. */
+  t5MaxDistance: positiveInt,
+  activation: z.enum(["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"]),
   norm: z.enum(["layernorm", "rmsnorm"]),
   normEps: z.number().positive(),
+  /** A LayerNorm right after the word embedding; a tied head uses the embedding as it is. */
+  embeddingNorm: z.boolean(),
+  /** An RMS norm of each query and key head. */
+  qkNorm: z.boolean(),
+  /** Attention and MLP read the same residual stream and are added together. */
+  parallelResidual: z.boolean(),
+  /** Self-attention of the decoder's layers; alternating: layers 0, 2, ... dense, 1, 3, ... banded. */
+  attention: z.enum(["dense", "banded", "alternating"]),
+  /** Keys that a query of a banded layer sees, its own included. */
+  window: positiveInt.nullable(),
+  /** Divide scores by sqrt(headDim); T5 doesn't. */
+  scaleScores: z.boolean(),
+  /** Multiply what the head reads by 1/sqrt(modelDim), as T5 does where the head is tied. */
+  scaleOutput: z.boolean(),
   /** Biases of linear layers and LayerNorms. */
   bias: z.boolean(),
   /** The head is the token embedding. */
@@ -31,10 +61,31 @@ export const modelSchema = z.strictObject({
   attentionDropout: probability,
   /** Coefficient of mean(logsumexp^2) in the loss. */
   zLoss: z.number().min(0),
-  /** Standard deviation of weights and embeddings at the start. */
-  initStd: z.number().positive(),
+  /** Standard deviation of weights and embeddings at the start. null: sqrt(1 / (3 modelDim)), BLOOM's rule. */
+  initStd: z.number().positive().nullable(),
   /** Output projections of attention and MLP start with initStd / sqrt(2 numLayers). */
   scaledResidualInit: z.boolean(),
+});
+
+/** What a model learns to predict. */
+export const objectiveSchema = z.strictObject({
+  /**
+   * causal: the next token, everywhere. prefix: the next token, after a prefix of random length. span: the tokens of
+   * masked spans (T5's span corruption).
+   */
+  kind: z.enum(["causal", "prefix", "span"]),
+  /** Share of tokens that are masked (span). */
+  noiseDensity: z.number().positive().lt(1),
+  /** Mean length of a masked span, in tokens. */
+  meanSpanLength: z.number().min(1),
+});
+
+/** Documents that share a row. */
+export const packingSchema = z.strictObject({
+  /** Tokens see their own document alone. */
+  separate: z.boolean(),
+  /** Positions start again with each document; needs `separate`. */
+  restartPositions: z.boolean(),
 });
 
 /** Batch, length and loop. */
@@ -53,6 +104,7 @@ export const trainSchema = z.strictObject({
 });
 
 export const optimizerSchema = z.strictObject({
+  kind: z.enum(["adamw", "adafactor"]),
   learningRate: z.number().positive(),
   minLearningRate: z.number().min(0),
   schedule: z.enum(["cosine", "linear", "constant", "inverseSqrt", "wsd"]),
@@ -82,6 +134,8 @@ export const runSchema = z.strictObject({
   /** Start from the newest weights of another run, a checkpoint or a Hugging Face GPT-2 folder, with a fresh optimizer. */
   from: z.string().min(1).nullable(),
   model: modelSchema,
+  objective: objectiveSchema,
+  packing: packingSchema,
   train: trainSchema,
   optimizer: optimizerSchema,
   validation: z.strictObject({
@@ -124,4 +178,6 @@ export const runSchema = z.strictObject({
 
 export type RunConfig = z.infer<typeof runSchema>;
 export type ModelConfig = z.infer<typeof modelSchema>;
+export type ObjectiveConfig = z.infer<typeof objectiveSchema>;
+export type PackingConfig = z.infer<typeof packingSchema>;
 export type OptimizerConfig = z.infer<typeof optimizerSchema>;

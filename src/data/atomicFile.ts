@@ -1,16 +1,20 @@
 import { dirname } from "@std/path";
 import { cannotWrite } from "../formats/file.ts";
 
-/** Writes a file so that its path holds the old content or the new, at any moment and after a power cut: never a part. */
+/** Writes a file and fsyncs it. @throws UserError if it can't be written */
+export async function writeSynced(path: string, content: Uint8Array | string): Promise<void> {
+  await writeAndSync(path, content).catch((error) => cannotWrite(path, error));
+}
+
+/**
+ * Writes a file so that its path holds the old content or the new, at any moment and after a power cut: never a part.
+ *
+ * @throws UserError if it can't be written
+ */
 export async function writeAtomically(path: string, content: Uint8Array | string): Promise<void> {
-  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   const temporary = `${path}.tmp`;
   try {
-    {
-      using file = await Deno.open(temporary, { write: true, create: true, truncate: true });
-      for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-      await file.sync();
-    }
+    await writeAndSync(temporary, content);
     await Deno.rename(temporary, path);
     await syncFolder(dirname(path));
   } catch (error) {
@@ -24,4 +28,11 @@ export async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using folder = await Deno.open(path);
   await folder.sync();
+}
+
+async function writeAndSync(path: string, content: Uint8Array | string): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  using file = await Deno.open(path, { write: true, create: true, truncate: true });
+  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+  await file.sync();
 }

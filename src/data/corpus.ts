@@ -5,6 +5,8 @@ import { messageOf } from "../formats/file.ts";
 /** A text to train on. */
 export interface Corpus {
   readonly text: string;
+  /** UTF-16 units at which each file's text starts, ascending. */
+  readonly fileStarts: readonly number[];
   /** Where it comes from, for people. */
   readonly source: string;
   /** Files of the folder that were left out because they are not text. */
@@ -31,26 +33,30 @@ export async function readCorpus(path: string): Promise<Corpus> {
       throw new UserError(`${path} is not text (it has NUL bytes or invalid UTF-8): expected UTF-8 text`);
     }
     if (text === "") throw new UserError(`${path} is empty: set data to a file or folder with text in it`);
-    return { text, source: path, skipped: [] };
+    return { text, fileStarts: [0], source: path, skipped: [] };
   }
 
   const texts: string[] = [];
+  const fileStarts: number[] = [];
   const skipped: string[] = [];
   let units = 0;
   const names = (await listFiles(path, "")).sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
   for (const name of names) {
-    const text = await readText(`${path}/${name}`);
-    if (text === null) skipped.push(name);
-    else if (text !== "") texts.push(text.endsWith("\n") ? text : `${text}\n`);
-    units += text?.length ?? 0;
-    if (units > MAX_BYTES - names.length) throw tooLarge(path);
+    const content = await readText(`${path}/${name}`);
+    if (content === null) skipped.push(name);
+    if (content === null || content === "") continue;
+    const text = content.endsWith("\n") ? content : `${content}\n`;
+    texts.push(text);
+    fileStarts.push(units);
+    units += text.length;
+    if (units > MAX_BYTES) throw tooLarge(path);
   }
   if (texts.length === 0) {
     throw new UserError(
       `Folder ${path} has no text: found ${names.length} files, ${skipped.length} of them binary`,
     );
   }
-  return { text: texts.join(""), source: path, skipped };
+  return { text: texts.join(""), fileStarts, source: path, skipped };
 }
 
 /** The output of `deno types`: about 720 KB of TypeScript declarations that every Deno carries. */
@@ -73,6 +79,7 @@ export async function embeddedCorpus(): Promise<Corpus> {
   }
   return {
     text: new TextDecoder().decode(stdout),
+    fileStarts: [0],
     source: `deno types, Deno ${Deno.version.deno}`,
     skipped: [],
   };

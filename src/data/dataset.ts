@@ -1,12 +1,18 @@
 import { UserError } from "../errors.ts";
-import type { Batch } from "./batch.ts";
+import { type Batch, IGNORE } from "./batch.ts";
 import { type Corpus, embeddedCorpus, readCorpus } from "./corpus.ts";
+import { encodeDocuments } from "./documents.ts";
+import { checkObjective } from "./objectives/check.ts";
+import { objectiveVocabSize } from "./objectives/vocabulary.ts";
+import { CAUSAL_ROWS, createRowFormat, type RowFormat, type RowOptions } from "./rows.ts";
 import { createSampler } from "./sampler.ts";
 import { trainBpe } from "./tokenizers/bpeTrainer.ts";
 import { bytesTokenizer } from "./tokenizers/bytes.ts";
 import { trainChars } from "./tokenizers/chars.ts";
 import { countBytes, type Tokenizer } from "./tokenizers/tokenizer.ts";
 import {
+  type About,
+  hashText,
   hashTokenizer,
   hashTokens,
   readTokenStore,
@@ -14,11 +20,13 @@ import {
   type TokenStore,
   writeTokenStore,
 } from "./tokenStore.ts";
-import { countWindows, emptyBatch, fillRow, windowBatch } from "./windows.ts";
+import { countWindows, type TokenArray, type TokenStream, windowAt, windowBatch } from "./windows.ts";
 
 /** A tokenized text, cut into a training part and a held-out part after it, as batches of rows. */
 export interface Dataset {
   readonly tokenizer: Tokenizer;
+  /** Ids in batches are below this: the tokenizer's, and those that the objective adds. */
+  readonly vocabSize: number;
   /** Where the text came from, for people. */
   readonly source: string;
   /** Files that were left out of the text because they are none; known at the first opening only. */
@@ -27,9 +35,9 @@ export interface Dataset {
   readonly hash: string;
   readonly trainTokens: number;
   readonly validationTokens: number;
-  /** UTF-8 bytes of the text behind the targets of the held-out part: of all its tokens but the first. */
+  /** UTF-8 bytes of the text behind the targets of the held-out rows. */
   readonly validationBytes: number;
-  /** UTF-8 bytes per target of the held-out part; of the training part if nothing is held out. */
+  /** UTF-8 bytes per target of the held-out rows; of the training part's if nothing is held out. */
   readonly bytesPerToken: number;
   /** Samples in an epoch. */
   readonly samplesPerEpoch: number;
@@ -37,13 +45,14 @@ export interface Dataset {
   batch(firstSample: number, rows: number): Batch;
   /** Rows of the held-out part; 0: nothing is held out. */
   readonly validationRows: number;
-  /** Consecutive rows (B, T) of the held-out part, the last one padded; every token but the first is a target exactly once. */
+  /** Consecutive rows (B, T) of the held-out part; their windows overlap by one token, and the last one may be short. */
   validationBatch(firstRow: number, rows: number): Batch;
   /** The UTF-8 text of a part, from its tokens. */
   text(part: "train" | "validation"): Uint8Array;
 }
 
-export interface DatasetOptions {
+/** `objective`, `architecture` and `packing` decide how text becomes rows; by default those of a causal decoder. */
+export interface DatasetOptions extends Partial<Pick<RowOptions, "architecture" | "objective" | "packing">> {
   /** A text file, a folder of text files, or a text itself. null: the TypeScript declarations that Deno carries. */
   readonly data: string | { readonly text: string } | null;
   /** A kind to make from the text, or a tokenizer that is there already. */
@@ -59,17 +68,19 @@ export interface DatasetOptions {
    * null: nothing is kept.
    */
   readonly folder: string | null;
+  /** One-line news for the user: the run keeps other tokens than `data` now has. Without it that is not looked at. */
+  readonly onMessage?: (text: string) => void;
 }
 
 /**
  * Reads, tokenizes and splits a text.
  *
  * The text is cut at a character boundary first, so that the held-out text is the same whatever the tokenizer; then
- * both parts are tokenized. A BPE is trained on the training part alone; the characters of `chars` are those of the
+ * both parts are tokenized, document by document (see `encodeDocuments`). A BPE is trained on the training part alone; the characters of `chars` are those of the
  * whole text, as a character that was never seen can't be scored.
  *
- * @throws UserError if the text can't be read, is too short for one row, or the folder's files are damaged or were
- * made with other options
+ * @throws UserError if the text can't be read, is too short for one row, if objective, architecture and packing don't
+ * fit together, or the folder's files are damaged or were made with other options
  *
  * @example
  * ```ts
@@ -82,9 +93,16 @@ export interface DatasetOptions {
  */
 export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const { folder } = options;
+  const { architecture, seqLen, objective, packing } = rowOptions(options);
+  checkObjective({ architecture, seqLen, vocabSize: null }, objective, packing, null);
   const kept = folder === null ? null : await readTokenStore(folder);
   if (kept !== null) {
     checkMatch(kept, options);
+    if (options.onMessage !== undefined && !await isUnchanged(options.data, kept.about)) {
+      options.onMessage(
+        `The corpus (${kept.about.source}) is not what the run began with: going on with the tokens that the run keeps`,
+      );
+    }
     return makeDataset(kept, options, []);
   }
   const corpus = await readSource(options.data);
@@ -94,33 +112,62 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   return dataset;
 }
 
+function rowOptions(options: DatasetOptions): RowOptions {
+  const { architecture, objective, packing } = { ...CAUSAL_ROWS, ...options };
+  return { architecture, objective, packing, seqLen: options.seqLen, seed: options.seed };
+}
+
 async function readSource(data: DatasetOptions["data"]): Promise<Corpus> {
   if (data === null) return await embeddedCorpus();
   if (typeof data === "string") return await readCorpus(data);
   if (data.text === "") throw new UserError("The text to train on is empty: give a longer one");
-  return { text: data.text, source: "text", skipped: [] };
+  return { text: data.text, fileStarts: [0], source: "text", skipped: [] };
+}
+
+/** Is the text still the one that was tokenized? */
+async function isUnchanged(data: DatasetOptions["data"], { textSha256 }: About): Promise<boolean> {
+  try {
+    return hashText((await readSource(data)).text) === textSha256;
+  } catch (error) {
+    if (error instanceof UserError) return false; // it can't be read any more
+    throw error;
+  }
 }
 
 function tokenize(corpus: Corpus, options: DatasetOptions): TokenStore {
   const [trainText, validationText] = splitText(corpus.text, options.validationFraction);
   const tokenizer = makeTokenizer(options, trainText, corpus.text);
-  const train = tokenizer.encode(trainText); // (trainTokens)
-  const validation = tokenizer.encode(validationText); // (validationTokens)
-  const tokens = tokenArray(train.length + validation.length, tokenizer.vocabSize);
-  tokens.set(train);
-  tokens.set(validation, train.length);
+  const { fileStarts } = corpus;
+  const train = encodeDocuments(tokenizer, trainText, fileStarts);
+  const heldStarts = fileStarts.map((start) => start - trainText.length);
+  const validation = encodeDocuments(tokenizer, validationText, heldStarts);
+  const [trainTokens, validationTokens] = [train, validation].map(totalLength);
+  const tokens = tokenArray(trainTokens + validationTokens, tokenizer.vocabSize); // (N)
+  const documents = new Uint32Array(train.length + validation.length); // (D)
+  let count = 0;
+  [...train, ...validation].forEach((ids, document) => {
+    documents[document] = count;
+    tokens.set(ids, count);
+    count += ids.length;
+  });
   return {
     tokenizer,
     tokens,
+    documents,
     hash: hashTokens(tokens),
     about: {
       source: corpus.source,
-      trainTokens: train.length,
-      validationTokens: validation.length,
+      textSha256: hashText(corpus.text),
+      trainTokens,
+      validationTokens,
       validationFraction: options.validationFraction,
       bpeVocabSize: options.tokenizer === "bpe" ? options.bpeVocabSize : null,
     },
   };
+}
+
+function totalLength(parts: readonly Int32Array[]): number {
+  return parts.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** The last `fraction` of the bytes, less the rest of a character that the cut would break, is the second part. */
@@ -147,48 +194,64 @@ function makeTokenizer(options: DatasetOptions, trainText: string, text: string)
 
 function makeDataset(store: TokenStore, options: DatasetOptions, skippedFiles: readonly string[]): Dataset {
   const { tokenizer, tokens, hash, about: { source, trainTokens, validationTokens } } = store;
-  const { seqLen } = options;
-  const train = tokens.subarray(0, trainTokens); // (trainTokens)
-  const validation = tokens.subarray(trainTokens); // (validationTokens)
+  const part = (from: number, to: number): TokenStream => ({
+    tokens: tokens.subarray(from, to),
+    documents: store.documents.filter((start) => start >= from && start < to).map((start) => start - from),
+  });
+  const train = part(0, trainTokens);
+  const validation = part(trainTokens, tokens.length);
   if (options.validationFraction > 0 && validationTokens < 2) {
     throw new UserError(
       `The held-out part has ${validationTokens} tokens, but needs 2: give more text, or set validation.fraction=0`,
     );
   }
-  const sampler = createSampler(trainTokens, seqLen, options.seed);
-  const validationRows = countWindows(validationTokens, seqLen);
-  const validationBytes = countBytes(tokenizer, validation.subarray(1));
+  const rows = rowOptions(options);
+  const format = createRowFormat(rows, tokenizer);
+  const { windowLength } = format;
+  const sampler = createSampler(trainTokens, windowLength, options.seed);
+  const validationRows = countWindows(validationTokens, windowLength);
+  const held = countScored(tokenizer, validation, format);
+  const scored = validationRows > 0 ? held : countScored(tokenizer, train, format);
   return {
     tokenizer,
+    vocabSize: objectiveVocabSize(tokenizer, rows),
     source,
     skippedFiles,
     hash,
     trainTokens,
     validationTokens,
-    validationBytes,
-    bytesPerToken: validationRows > 0
-      ? validationBytes / (validationTokens - 1)
-      : countBytes(tokenizer, train) / trainTokens,
+    validationBytes: held.bytes,
+    bytesPerToken: scored.bytes / scored.targets,
     samplesPerEpoch: sampler.windows,
     batch(firstSample, rows) {
-      const batch = emptyBatch(rows, seqLen);
-      for (let row = 0; row < rows; row++) {
-        fillRow(batch, row, train, sampler.start(firstSample + row), firstSample + row);
-      }
-      return batch;
+      const samples = Array.from({ length: rows }, (_, row) => firstSample + row);
+      return format.batch(
+        samples.map((sample) => windowAt(train, sampler.start(sample), windowLength, sample)),
+      );
     },
     validationRows,
     validationBatch(firstRow, rows) {
       if (firstRow + rows > validationRows) {
         throw new RangeError(`Rows ${firstRow} to ${firstRow + rows} of ${validationRows} held-out rows`);
       }
-      return windowBatch(validation, firstRow, rows, seqLen);
+      return windowBatch(validation, firstRow, rows, format);
     },
-    text: (part) => joinBytes(tokenizer, part === "train" ? train : validation),
+    text: (part) => joinBytes(tokenizer, (part === "train" ? train : validation).tokens),
   };
 }
 
-function joinBytes(tokenizer: Tokenizer, tokens: TokenStore["tokens"]): Uint8Array {
+/** The targets in all rows of a text, and the UTF-8 bytes behind them. */
+function countScored(tokenizer: Tokenizer, stream: TokenStream, format: RowFormat) {
+  let [targets, bytes] = [0, 0];
+  for (let row = 0; row < countWindows(stream.tokens.length, format.windowLength); row++) {
+    const scored = windowBatch(stream, row, 1, format).targets.filter((id) => id !== IGNORE);
+    targets += scored.length;
+    bytes += countBytes(tokenizer, scored);
+  }
+  return { targets, bytes };
+}
+
+function joinBytes(tokenizer: Tokenizer, tokens: TokenArray): Uint8Array {
   const out = new Uint8Array(countBytes(tokenizer, tokens));
   let at = 0;
   for (const id of tokens) {

@@ -5,38 +5,37 @@ import { Stream, threefry2x32 } from "../random.ts";
 export interface Sampler {
   /** Samples in an epoch, n. */
   readonly windows: number;
-  /** Index of the first token of sample s; its T+1 tokens overlap the next window's by one. */
+  /** Index of the first token of sample s; its W tokens overlap the next window's by one. */
   start(sample: number): number;
 }
 
 /**
- * Cuts N tokens into n windows of T+1, and goes through them in another order each epoch: sample s is window
+ * Cuts N tokens into n windows of W, and goes through them in another order each epoch: sample s is window
  * permutation(s mod n) of epoch floor(s / n). After epoch 0, which starts at token 0, the windows start at a phase in
- * [0, T) that is drawn for the epoch, so that a token is met at other positions; n is the number that fits any phase.
+ * [0, W - 1) that is drawn for the epoch, so that a token is met at other positions; n is the number that fits any phase.
  * Where N is too short for a phase (n would be 0), all epochs start at token 0.
  *
  * @param numTokens N
- * @param seqLen T
- * @throws UserError if N - 1 < T: not one window fits
+ * @param windowLength W, at least 2
+ * @throws UserError if N < W: not one window fits
  */
-export function createSampler(numTokens: number, seqLen: number, seed: number): Sampler {
-  if (numTokens - 1 < seqLen) {
-    const fits = numTokens > 1 ? `set model.seqLen to ${numTokens - 1} or less, or give` : "give";
+export function createSampler(numTokens: number, windowLength: number, seed: number): Sampler {
+  if (numTokens < windowLength) {
     throw new UserError(
-      `The training text has ${numTokens} tokens, but seqLen ${seqLen} needs ${
-        seqLen + 1
-      }: ${fits} more text`,
+      `The training text has ${numTokens} tokens, but a row takes ${windowLength}: ` +
+        "lower model.seqLen, or give more text",
     );
   }
-  const withPhase = Math.floor((numTokens - seqLen) / seqLen);
+  const stride = windowLength - 1;
+  const withPhase = Math.floor((numTokens - stride) / stride);
   const windows = Math.max(1, withPhase);
   return {
     windows,
     start(sample) {
       const epoch = Math.floor(sample / windows);
       const key = threefry2x32(seed, Stream.shuffle, epoch % 2 ** 32, Math.floor(epoch / 2 ** 32));
-      const phase = epoch === 0 || withPhase === 0 ? 0 : threefry2x32(...key, 0, PHASE)[0] % seqLen;
-      return phase + seqLen * permute(sample % windows, windows, key);
+      const phase = epoch === 0 || withPhase === 0 ? 0 : threefry2x32(...key, 0, PHASE)[0] % stride;
+      return phase + stride * permute(sample % windows, windows, key);
     },
   };
 }

@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { checked } from "../formats/checked.ts";
-import { messageOf } from "../formats/file.ts";
+import { cannotWrite, messageOf } from "../formats/file.ts";
 import { writeAtomically } from "./atomicFile.ts";
 import { loadTokenizer } from "./tokenizers/load.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
@@ -13,6 +13,8 @@ export interface TokenStore {
   readonly tokenizer: Tokenizer;
   /** (N) the training part, then the held-out part. */
   readonly tokens: Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+  /** (D) the token at which each document starts, strictly ascending; the held-out part starts one. */
+  readonly documents: Uint32Array<ArrayBuffer>;
   /** SHA-256 (hex) over the tokens as u32 little-endian. */
   readonly hash: string;
   readonly about: About;
@@ -22,6 +24,8 @@ export interface TokenStore {
 const aboutSchema = z.object({
   /** Where the text came from, for people. */
   source: z.string(),
+  /** SHA-256 (hex) of the text in UTF-8. */
+  textSha256: z.string(),
   trainTokens: z.int().min(0),
   validationTokens: z.int().min(0),
   validationFraction: z.number(),
@@ -31,6 +35,7 @@ const aboutSchema = z.object({
 const dataSchema = aboutSchema.extend({
   type: z.enum(["uint16", "uint32"]),
   sha256: z.string(),
+  documentsSha256: z.string(),
   tokenizerSha256: z.string(),
 });
 export type About = z.infer<typeof aboutSchema>;
@@ -50,9 +55,14 @@ export function hashTokens(tokens: TokenStore["tokens"]): string {
   return hash.digest("hex");
 }
 
+/** SHA-256 (hex) of a text in UTF-8. */
+export function hashText(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
+
 /** SHA-256 (hex) of a tokenizer's file. */
 export function hashTokenizer(tokenizer: Tokenizer): string {
-  return createHash("sha256").update(tokenizerFile(tokenizer)).digest("hex");
+  return hashText(tokenizerFile(tokenizer));
 }
 
 function tokenizerFile(tokenizer: Tokenizer): string {
@@ -63,23 +73,30 @@ function paths(folder: string) {
   return {
     tokenizer: join(folder, "tokenizer.json"),
     tokens: join(folder, "data", "tokens.bin"),
+    documents: join(folder, "data", "documents.bin"),
     data: join(folder, "data", "data.json"),
   };
 }
 
-/** Writes tokenizer.json, data/tokens.bin (raw little-endian) and, last, data/data.json, which makes them count. */
+/**
+ * Writes tokenizer.json, data/tokens.bin and data/documents.bin (raw little-endian) and, last, data/data.json, which
+ * makes them count.
+ */
 export async function writeTokenStore(folder: string, store: TokenStore): Promise<void> {
-  const { tokenizer, tokens, hash, about } = store;
+  const { tokenizer, tokens, documents, hash, about } = store;
   const data: z.infer<typeof dataSchema> = {
     ...about,
     type: tokens instanceof Uint16Array ? "uint16" : "uint32",
     sha256: hash,
+    documentsSha256: hashTokens(documents),
     tokenizerSha256: hashTokenizer(tokenizer),
   };
   const path = paths(folder);
-  await Deno.mkdir(join(folder, "data"), { recursive: true });
+  const made = join(folder, "data");
+  await Deno.mkdir(made, { recursive: true }).catch((error) => cannotWrite(made, error));
   await writeAtomically(path.tokenizer, tokenizerFile(tokenizer));
   await writeAtomically(path.tokens, new Uint8Array(tokens.buffer));
+  await writeAtomically(path.documents, new Uint8Array(documents.buffer));
   await writeAtomically(path.data, JSON.stringify(data, null, 2) + "\n");
 }
 
@@ -101,7 +118,12 @@ export async function readTokenStore(folder: string): Promise<TokenStore | null>
   const tokens = data.type === "uint16" ? new Uint16Array(buffer) : new Uint32Array(buffer);
   const hash = hashTokens(tokens);
   if (hash !== data.sha256) damaged(path.tokens, path.data);
-  return { tokenizer, tokens, hash, about: data };
+
+  const starts = await readFile(path.documents) ?? missing(path.documents);
+  if (starts.byteLength % 4 !== 0) damaged(path.documents, path.data);
+  const documents = new Uint32Array(starts.buffer);
+  if (hashTokens(documents) !== data.documentsSha256) damaged(path.documents, path.data);
+  return { tokenizer, tokens, documents, hash, about: data };
 }
 
 async function readFile(path: string): Promise<Uint8Array<ArrayBuffer> | null> {

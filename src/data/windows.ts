@@ -1,57 +1,84 @@
-import { type Batch, IGNORE } from "./batch.ts";
+import type { Batch } from "./batch.ts";
+import type { RowFormat } from "./rows.ts";
 import { type Tokenizer, wholeCharacters } from "./tokenizers/tokenizer.ts";
 
 export type TokenArray = Uint16Array | Uint32Array | Int32Array;
 
-/** An empty batch of B rows and T columns: input 0, no targets. */
-export function emptyBatch(rows: number, columns: number): Batch {
-  return {
-    rows,
-    columns,
-    inputs: new Int32Array(rows * columns), // (B, T)
-    targets: new Int32Array(rows * columns).fill(IGNORE), // (B, T)
-    sampleIds: new Uint32Array(rows), // (B)
-  };
+/** Tokens of a text, and where its documents start. */
+export interface TokenStream {
+  /** (N) */
+  readonly tokens: TokenArray;
+  /** (D) the token at which each document starts, strictly ascending. */
+  readonly documents: Uint32Array;
 }
 
-/** Fills a row with the window of up to T+1 tokens from `start`: inputs, and the same moved by one as targets. */
-export function fillRow(
-  batch: Batch,
-  row: number,
-  tokens: TokenArray,
-  start: number,
-  sampleId: number,
-): void {
-  const T = batch.columns;
-  const count = Math.min(T, tokens.length - 1 - start);
-  batch.inputs.set(tokens.subarray(start, start + count), row * T);
-  batch.targets.set(tokens.subarray(start + 1, start + 1 + count), row * T);
-  batch.sampleIds[row] = sampleId; // modulo 2^32
+/** A text of one document. */
+export function oneDocument(tokens: TokenArray): TokenStream {
+  return { tokens, documents: Uint32Array.of(0) };
 }
 
-/** Windows of T+1 tokens, overlapping by one, that make every token but the first a target exactly once. */
-export function countWindows(numTokens: number, seqLen: number): number {
-  return Math.max(0, Math.ceil((numTokens - 1) / seqLen));
+/** The part of a text that one row is made from. */
+export interface TextWindow {
+  /** (n) */
+  readonly tokens: TokenArray;
+  /** Indices into `tokens` at which another document starts, from 1 on, ascending. */
+  readonly documentStarts: readonly number[];
+  /** The row's number in the run's stream of samples. */
+  readonly sampleId: number;
 }
 
-/** Consecutive windows of a token stream, from window `first` on; the last one is padded. Sample ids count the windows. */
-export function windowBatch(tokens: TokenArray, first: number, rows: number, seqLen: number): Batch {
-  const batch = emptyBatch(rows, seqLen);
-  for (let row = 0; row < rows; row++) fillRow(batch, row, tokens, (first + row) * seqLen, first + row);
-  return batch;
+/** The window of up to `length` tokens from token `start` on. */
+export function windowAt(stream: TokenStream, start: number, length: number, sampleId: number): TextWindow {
+  const tokens = stream.tokens.subarray(start, start + length);
+  const documentStarts: number[] = [];
+  for (let i = firstAbove(stream.documents, start); i < stream.documents.length; i++) {
+    const column = stream.documents[i] - start;
+    if (column >= tokens.length) break;
+    documentStarts.push(column);
+  }
+  return { tokens, documentStarts, sampleId };
+}
+
+/** Index of the first of ascending values that is above `bound`. */
+function firstAbove(values: Uint32Array, bound: number): number {
+  let [low, high] = [0, values.length];
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (values[middle] > bound) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** Windows of W tokens, overlapping by one, that a text is cut into. */
+export function countWindows(numTokens: number, windowLength: number): number {
+  return Math.max(0, Math.ceil((numTokens - 1) / (windowLength - 1)));
+}
+
+/** Rows of consecutive windows of a text, from window `first` on; the last one may be short. Sample ids count the windows. */
+export function windowBatch(stream: TokenStream, first: number, rows: number, format: RowFormat): Batch {
+  return format.batch(consecutive(stream, first, rows, format.windowLength));
+}
+
+function consecutive(stream: TokenStream, first: number, count: number, length: number): TextWindow[] {
+  return Array.from(
+    { length: count },
+    (_, i) => windowAt(stream, (first + i) * (length - 1), length, first + i),
+  );
 }
 
 /**
- * The windows of a text of any length that comes in chunks, in batches of `rows` (the last one may have fewer), in
- * memory that does not depend on the text's length.
+ * The rows of a text of any length that comes in chunks, taken as one document, in batches of `rows` (the last one may
+ * have fewer), in memory that does not depend on the text's length.
  */
 export async function* textBatches(
   tokenizer: Tokenizer,
   chunks: AsyncIterable<string> | Iterable<string>,
-  seqLen: number,
+  format: RowFormat,
   rows: number,
 ): AsyncGenerator<Batch> {
-  const waiting = new Int32Array(rows * seqLen + 1); // tokens of the next batch
+  const { windowLength } = format;
+  const waiting = new Int32Array(rows * (windowLength - 1) + 1); // tokens of the next batch
   let count = 0;
   let first = 0; // window
   for await (const ids of encodeChunks(tokenizer, chunks)) {
@@ -61,18 +88,19 @@ export async function* textBatches(
       taken += part.length;
       count += part.length;
       if (count < waiting.length) break;
-      yield numbered(windowBatch(waiting, 0, rows, seqLen), first);
+      yield batchOf(waiting, rows);
       first += rows;
-      waiting[0] = waiting[count - 1]; // the last target is the next input
+      waiting[0] = waiting[count - 1]; // windows overlap by one token
       count = 1;
     }
   }
-  const rest = countWindows(count, seqLen);
-  if (rest > 0) yield numbered(windowBatch(waiting.subarray(0, count), 0, rest, seqLen), first);
-}
+  const rest = countWindows(count, windowLength);
+  if (rest > 0) yield batchOf(waiting.subarray(0, count), rest);
 
-function numbered(batch: Batch, first: number): Batch {
-  return { ...batch, sampleIds: batch.sampleIds.map((id) => first + id) };
+  function batchOf(tokens: Int32Array, count: number): Batch {
+    const windows = consecutive(oneDocument(tokens), 0, count, windowLength);
+    return format.batch(windows.map((window) => ({ ...window, sampleId: first + window.sampleId })));
+  }
 }
 
 /** UTF-16 units that are looked at together, and the most that are held when there is no boundary among them. */

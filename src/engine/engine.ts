@@ -12,7 +12,10 @@ export interface Engine {
 
   /** Copies a tensor of the state to the GPU. */
   write(kind: StateKind, name: string, values: Float32Array): Promise<void>;
-  /** Copies a tensor of the state, or a gradient, to the host. Waits for everything queued. */
+  /**
+   * Copies a tensor of the state, or a gradient, to the host. Waits for everything queued; reads that are asked for one
+   * right after the other, without awaiting each, share their waits.
+   */
   read(kind: StateKind | "gradient", name: string): Promise<Float32Array>;
 
   /** Sets the virtual worker's gradients and sums to 0. */
@@ -32,6 +35,8 @@ export interface Engine {
   evaluate(batch: Batch): Promise<LossSums>;
   /** Logits (rows * columns, V) of a batch of at most microBatchSize rows, without dropout. */
   logits(batch: Batch): Promise<Float32Array>;
+  /** What the encoder reads, at most report.columns tokens, for the calls of `next` that follow. Only where there is one. */
+  encode(tokens: Int32Array): Promise<void>;
   /**
    * Logits (V) of the token after `tokens`, which stand at positions `start` on; what was given for the positions before
    * is remembered.
@@ -78,7 +83,15 @@ export interface EngineReport {
   /** Tokens in a row. */
   readonly columns: number;
   readonly parameters: readonly ParameterInfo[];
-  readonly bytes: { weights: number; gradients: number; moments: number; activations: number; total: number };
+  readonly bytes: {
+    readonly weights: number;
+    readonly gradients: number;
+    readonly moments: number;
+    /** Activations, and the inputs, losses and uniforms beside them. */
+    readonly activations: number;
+    /** The most that the engine holds at any time of a training. */
+    readonly total: number;
+  };
   /** Of a whole forward and backward of one token. */
   readonly flopsPerToken: number;
   readonly startup: { deviceMs: number; compileMs: number; recordMs: number; placeMs: number };

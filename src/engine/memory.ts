@@ -7,13 +7,18 @@ import type { EngineReport } from "./engine.ts";
  *
  * @throws UserError if an engine on a software adapter needs more than `freeMemory` bytes
  */
-export function checkMemory(report: EngineReport, freeMemory: number): void {
-  const needed = report.bytes.total;
-  if (!report.isSoftware || needed <= freeMemory) return;
+export function checkMemory({ isSoftware, bytes }: EngineReport, freeMemory: number): void {
+  if (!isSoftware || bytes.total <= freeMemory) return;
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+  const state = bytes.total - bytes.activations;
+  const smaller = `choose a smaller model${
+    bytes.gradients > bytes.weights ? " or fewer scale.virtualWorkers" : ""
+  }`;
   throw new UserError(
-    `The model needs ${gib(needed)} of memory, but ${gib(freeMemory)} are free: lower train.microBatchSize ` +
-      "or the model's size, or set engine.recompute=true",
+    `The model needs ${gib(bytes.total)} of memory, but ${gib(freeMemory)} are free: ` +
+      (state < freeMemory
+        ? "lower train.microBatchSize or set engine.recompute=true"
+        : `parameters and optimizer alone take ${gib(state)}, ${smaller}`),
   );
 }
 

@@ -2,68 +2,19 @@
  * What an engine runs, recorded: a micro-batch's forward and backward, evaluation, the fixed tree, the update.
  * Nothing here touches a device, so that memory and operations are known before anything is allocated.
  */
-import type { ModelSpec } from "../config/derive.ts";
-import type { Placement } from "../gpu/place.ts";
-import { place } from "../gpu/place.ts";
-import { poolBytes, uniformBytes } from "../gpu/program.ts";
+import { place, type Placement } from "../gpu/place.ts";
 import { Arena, type EngineLimits, type Tensor } from "../gpu/tensor.ts";
-import { LIVE_BYTES } from "../gpu/kernel.ts";
-import type { ModelContext } from "../model/block.ts";
-import { blockSegment, decoder, headWeight } from "../model/decoder.ts";
-import { decays, modelParameters } from "../model/parameters.ts";
-import { addAll } from "../ops/add.ts";
+import type { ModelContext, SourceInputs, StackInputs } from "../model/context.ts";
+import { decays } from "../model/parameters.ts";
+import { blockSegment, headWeight, runEncoder, runStack } from "../model/stack.ts";
+import { addAll, addInto } from "../ops/add.ts";
 import { crossEntropy } from "../ops/crossEntropy.ts";
-import { type TokenInputs, tokenInputs } from "../ops/embedding.ts";
 import { Graph } from "../ops/graph.ts";
-import { linear } from "../ops/linear.ts";
-import { recordUpdate, RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
 import { lastRow } from "../ops/lastRow.ts";
-
-/** What an engine is made for. */
-export interface EngineSpec {
-  readonly model: ModelSpec;
-  /** Rows of the largest micro-batch, B. */
-  readonly microBatchSize: number;
-  /** Tokens in a row, T; at most model.seqLen where positions are learned. */
-  readonly columns: number;
-  /** null: the engine evaluates and generates, but does not train. */
-  readonly training: TrainingSpec | null;
-}
-
-export interface TrainingSpec {
-  readonly seed: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weightDecay: number;
-  readonly clip: number;
-  readonly virtualWorkers: number;
-  readonly recompute: boolean;
-}
-
-/** The tensors of an engine, by what they are for. */
-export interface EngineTensors {
-  readonly weights: Arena;
-  readonly inputs: Arena;
-  readonly tokens: TokenInputs;
-  readonly samples: Tensor; // (B) sample ids
-  readonly targets: Tensor; // (B*T)
-  readonly losses: Tensor; // (B*T, 2)
-  /** Gradients and sums of the running virtual worker; the first of the tree's. */
-  readonly partials: readonly Partial[];
-  readonly moments: readonly [Arena, Arena] | null;
-  readonly control: Tensor;
-  readonly ring: Tensor;
-  /** All arenas that are to be allocated. */
-  readonly arenas: readonly Arena[];
-}
-
-/** A partial sum over virtual workers. */
-export interface Partial {
-  readonly gradients: Arena;
-  /** (4) sum of losses, of lse^2, number of targets. */
-  readonly sums: Arena;
-}
+import { linear } from "../ops/linear.ts";
+import { recordUpdate } from "../ops/optimizer.ts";
+import { type EngineTensors, layOut, type Partial, sourceColumns, stackInputs } from "./layout.ts";
+import type { EngineSpec, TrainingSpec } from "./spec.ts";
 
 export interface EnginePrograms {
   readonly tensors: EngineTensors;
@@ -76,9 +27,9 @@ export interface EnginePrograms {
   readonly update: Placement | null;
 }
 
-/** Partial sums that wait in a tree over V virtual workers: a binary counter's digits. */
-export function treeLevels(virtualWorkers: number): number {
-  return virtualWorkers < 2 ? 0 : Math.floor(Math.log2(virtualWorkers - 1)) + 1;
+/** All that an engine loads at its start. */
+export function placementsOf({ train, evaluate, addLevel, update }: EnginePrograms): Placement[] {
+  return [evaluate, ...addLevel, train, update].filter((placement) => placement !== null);
 }
 
 /** @throws RangeError if a tensor's row does not fit a binding, or a tensor a buffer */
@@ -92,8 +43,8 @@ export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePr
   };
 
   const evaluation = new Graph(limits, { parameterGradients: null });
-  const context = modelContext(evaluation, spec, tensors.weights, null);
-  const hidden = decoder(context, tensors.tokens);
+  const context = modelContext(evaluation, spec, tensors, null);
+  const hidden = runModel(context, tensors);
   // A step that is under way keeps its sums.
   const rowLoss = { ...loss, sums: null };
   evaluation.segment(
@@ -110,72 +61,35 @@ export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePr
   };
 }
 
-function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
-  const { model, training, microBatchSize: B, columns: T } = spec;
-  const arena = (name: string) => new Arena(name, limits.maxBuffer);
-  const weights = arena("weights");
-  const parameters = modelParameters(model);
-  // Those with weight decay lie together, so that the optimizer needs few dispatches.
-  for (const wanted of [true, false]) {
-    for (const { name, shape } of parameters) if (decays(shape) === wanted) weights.add(name, shape);
-  }
-  const inputs = arena("inputs");
-  const tokens = tokenInputs(inputs, B * T);
-  const samples = inputs.add("samples", [B], "u32");
-  const targets = inputs.add("targets", [B * T], "i32");
-  const results = arena("losses");
-  const losses = results.add("losses", [B * T, 2]);
-  const levels = training === null ? 0 : treeLevels(training.virtualWorkers);
-  const partials = Array.from({ length: levels + 1 }, (_, level): Partial => {
-    const sums = arena(`sums ${level}`);
-    sums.add("sums", [4]);
-    return { gradients: training ? weights.like(`gradients ${level}`) : arena("no gradients"), sums };
-  });
-  const moments = training && [weights.like("moment1"), weights.like("moment2")] as const;
-  const controlArena = arena("control");
-  const control = controlArena.add("control", [4]);
-  const ringArena = arena("ring");
-  const ring = ringArena.add("ring", [RING_SLOTS, RING_FIELDS]);
-  return {
-    weights,
-    inputs,
-    tokens,
-    samples,
-    targets,
-    losses,
-    partials,
-    moments,
-    control,
-    ring,
-    arenas: [
-      weights,
-      inputs,
-      results,
-      ...partials.flatMap(({ gradients, sums }) => [gradients, sums]),
-      ...(moments ?? []),
-      controlArena,
-      ringArena,
-    ],
-  };
-}
-
 function modelContext(
   graph: Graph,
-  { model, microBatchSize, columns }: EngineSpec,
-  weights: Arena,
+  { model, microBatchSize }: EngineSpec,
+  { weights, tables }: EngineTensors,
   dropoutKeys: ModelContext["dropoutKeys"],
 ): ModelContext {
   const byName = new Map(weights.tensors.map((tensor) => [tensor.name, tensor]));
+  const tablesByName = new Map([...tables.keys()].map((tensor) => [tensor.name, tensor]));
+  const known = (map: ReadonlyMap<string, Tensor>, name: string) => {
+    const tensor = map.get(name);
+    if (tensor === undefined) throw new Error(`The model has no ${name}`);
+    return tensor;
+  };
   return {
     graph,
     spec: model,
-    parameter: (name) => weights.get(name),
+    parameter: (name) => known(byName, name),
     optional: (name) => byName.get(name) ?? null,
+    table: (name) => known(tablesByName, name),
     batch: microBatchSize,
-    columns,
     dropoutKeys,
-    caches: null,
   };
+}
+
+/** What the head reads: (B*T, C). */
+function runModel(context: ModelContext, { decoder, encoder, crossSpans }: EngineTensors): Tensor {
+  const source = encoder && crossSpans &&
+    { columns: encoder.columns, spans: crossSpans, keysAndValues: runEncoder(context, encoder) };
+  return runStack(context, decoder, source);
 }
 
 function recordTraining(
@@ -188,10 +102,12 @@ function recordTraining(
   const { weights, partials: [{ gradients }] } = tensors;
   const parameterGradients = new Map(weights.tensors.map((tensor, i) => [tensor, gradients.tensors[i]]));
   const graph = new Graph(limits, { parameterGradients });
-  const context = modelContext(graph, spec, weights, { seed: training.seed, samples: tensors.samples });
-  const hidden = decoder(context, tensors.tokens);
+  const context = modelContext(graph, spec, tensors, { seed: training.seed, samples: tensors.samples });
+  const hidden = runModel(context, tensors);
   graph.segment("head", () => crossEntropy(graph, hidden, headWeight(context), loss, spec.model.zLoss));
-  const blocks = Array.from({ length: spec.model.numLayers }, (_, layer) => blockSegment(layer));
+  const blocks = [tensors.decoder, tensors.encoder].flatMap((stack) =>
+    Array.from({ length: stack?.numLayers ?? 0 }, (_, layer) => blockSegment(stack!.name, layer))
+  );
   graph.backward(new Set(training.recompute ? blocks : []));
   return graph;
 }
@@ -227,8 +143,8 @@ export interface LogitsProgram {
 
 export function recordLogits(spec: EngineSpec, limits: EngineLimits, tensors: EngineTensors): LogitsProgram {
   const graph = new Graph(limits, { parameterGradients: null });
-  const context = modelContext(graph, spec, tensors.weights, null);
-  const hidden = decoder(context, tensors.tokens);
+  const context = modelContext(graph, spec, tensors, null);
+  const hidden = runModel(context, tensors);
   const arena = new Arena("logits", limits.maxBuffer);
   const logits = arena.add("logits", [spec.microBatchSize * spec.columns, spec.model.vocabSize]);
   graph.segment("head", () => linear(graph, hidden, headWeight(context), null, logits));
@@ -237,63 +153,77 @@ export function recordLogits(spec: EngineSpec, limits: EngineLimits, tensors: En
 
 /** A forward over the next tokens of one row, with a cache of keys and values of those before. */
 export interface NextProgram {
-  /** For up to PREFILL tokens at once, and for one. */
-  readonly placements: readonly [Placement, Placement];
+  /** For up to `prefill` tokens at once, for one, and for the source where there is an encoder. */
+  readonly placements: readonly [Placement, Placement, ...Placement[]];
   readonly arenas: readonly Arena[];
-  readonly tokens: TokenInputs;
+  readonly prefill: number;
+  readonly decoder: StackInputs;
+  readonly encoder: StackInputs | null;
+  readonly crossSpans: Tensor | null; // (prefill, 2)
   /** (1, V) of the last of the tokens. */
   readonly logits: Tensor;
 }
 
-/** Tokens of a prompt that go through the model at once. */
-export const PREFILL = 64;
+/** Tokens of a prompt that go through the model at once, unless all of them must. */
+const PREFILL = 64;
 
-/** @param cacheRows positions that the cache has room for */
-export function recordNext(
-  spec: EngineSpec,
-  cacheRows: number,
-  limits: EngineLimits,
-  tensors: EngineTensors,
-): NextProgram {
-  const { numLayers, numKvHeads, headDim, vocabSize } = spec.model;
+/** The cache has room for spec.columns positions. */
+export function recordNext(spec: EngineSpec, limits: EngineLimits, tensors: EngineTensors): NextProgram {
+  const { numLayers, numEncoderLayers, numKvHeads, headDim, vocabSize, architecture } = spec.model;
   const arena = (name: string) => new Arena(name, limits.maxBuffer);
   const [cacheArena, inputs, outputs] = [arena("cache"), arena("next tokens"), arena("next logits")];
-  const shape = [1, cacheRows, 2 * numKvHeads * headDim];
-  const caches = Array.from({ length: numLayers }, (_, layer) => cacheArena.add(`cache ${layer}`, shape));
-  const tokens = tokenInputs(inputs, PREFILL);
+  // The tokens of a prefix see one another, so that they go through every layer together.
+  const prefill = architecture === "nonCausalDecoder" ? spec.columns : Math.min(PREFILL, spec.columns);
+  const S = sourceColumns(spec);
+  const perLayer = (name: string, shape: readonly number[]) =>
+    Array.from({ length: numLayers }, (_, layer) => cacheArena.add(`${name} ${layer}`, shape));
+  const caches = perLayer("cache", [spec.columns, 2 * numKvHeads * headDim]);
+  const keysAndValues = S > 0 ? perLayer("source", [S, 2 * numKvHeads * headDim]) : [];
+  const decoder = { ...stackInputs(inputs, "", numLayers, 1, prefill), caches };
+  const encoder = S > 0 ? stackInputs(inputs, "encoder.", numEncoderLayers, 1, S) : null;
+  const crossSpans = S > 0 ? inputs.add("cross spans", [prefill, 2], "u32") : null;
   const logits = outputs.add("logits", [1, vocabSize]);
-  const record = (columns: number) => {
+
+  const begin = () => {
     const graph = new Graph(limits, { parameterGradients: null });
-    const one = { ...spec, microBatchSize: 1, columns };
-    const context = { ...modelContext(graph, one, tensors.weights, null), caches };
-    const hidden = decoder(context, { ...tokens, ids: tokens.ids.part(columns) });
+    return { graph, context: modelContext(graph, { ...spec, microBatchSize: 1 }, tensors, null) };
+  };
+  const record = (columns: number) => {
+    const { graph, context } = begin();
+    const source: SourceInputs | null = crossSpans &&
+      { columns: S, spans: crossSpans.part(columns), keysAndValues };
+    const hidden = runStack(context, firstColumns(decoder, columns), source);
     graph.segment("head", () => linear(graph, lastRow(graph, hidden), headWeight(context), null, logits));
     return place(graph);
   };
-  return { placements: [record(PREFILL), record(1)], arenas: [cacheArena, inputs, outputs], tokens, logits };
-}
-
-/** Bytes that an engine takes, by what they are for. */
-export function countBytes({ tensors, train, evaluate, addLevel, update }: EnginePrograms) {
-  const placements = [train, evaluate, ...addLevel, update].filter((placement) => placement !== null);
-  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const weights = tensors.weights.bytes;
-  const gradients = sum(tensors.partials.map(({ gradients }) => gradients.bytes));
-  const moments = sum((tensors.moments ?? []).map(({ bytes }) => bytes));
-  const all = sum(tensors.arenas.map(({ bytes }) => bytes));
-  const other = LIVE_BYTES + sum(placements.map(uniformBytes));
-  const activations = sum(poolBytes(placements));
+  const recordSource = (encoder: StackInputs) => {
+    const { graph, context } = begin();
+    const made = runEncoder(context, encoder);
+    graph.inStack(
+      1,
+      () => keysAndValues.forEach((tensor, layer) => addInto(graph, { tensor, accumulate: 0 }, made[layer])),
+    );
+    return place(graph);
+  };
   return {
-    weights,
-    gradients,
-    moments,
-    /** Pooled activations, and the inputs, losses and uniforms beside them. */
-    activations: activations + other + all - weights - gradients - moments,
-    total: all + activations + other,
+    placements: [record(prefill), record(1), ...(encoder ? [recordSource(encoder)] : [])],
+    arenas: [cacheArena, inputs, outputs],
+    prefill,
+    decoder,
+    encoder,
+    crossSpans,
+    logits,
   };
 }
 
-/** Floating-point operations of a placement, at the recorded size. */
-export function countFlops({ segments }: Placement): number {
-  return segments.reduce((sum, { dispatches }) => dispatches.reduce((s, { flops }) => s + flops, sum), 0);
+/** The inputs of a single row, of which only the first columns are in use. */
+function firstColumns(stack: StackInputs, columns: number): StackInputs {
+  const { tokens, places, spans } = stack;
+  return {
+    ...stack,
+    columns,
+    tokens: { ...tokens, ids: tokens.ids.part(columns) },
+    places: { ...places, ids: places.ids.part(columns) },
+    spans: spans.part(columns),
+  };
 }

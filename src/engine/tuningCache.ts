@@ -5,9 +5,13 @@
 import { dirname, join } from "@std/path";
 import { z } from "zod";
 
+/** Questions, and the variants that were measured to be best. */
+type Answers = readonly (readonly [question: string, variant: string])[];
+
 export interface TuningCache {
-  read(): readonly (readonly [string, string])[];
-  write(answers: readonly (readonly [string, string])[]): void;
+  read(): Answers;
+  /** Adds answers to those that are there by now: other processes tune at the same time. */
+  merge(answers: Answers): void;
 }
 
 const answersSchema = z.array(z.tuple([z.string(), z.string()]));
@@ -15,26 +19,27 @@ const answersSchema = z.array(z.tuple([z.string(), z.string()]));
 /** @param adapterKey names the adapter and its driver */
 export function openTuningCache(adapterKey: string): TuningCache {
   const path = cachePath(adapterKey);
-  return {
-    read() {
-      try {
-        return path === null ? [] : answersSchema.parse(JSON.parse(Deno.readTextFileSync(path)));
-      } catch {
-        return []; // none yet, or not ours: measured anew
-      }
-    },
-    write(answers) {
-      if (path === null) return;
-      try {
-        Deno.mkdirSync(dirname(path), { recursive: true });
-        const temporary = `${path}.${Deno.pid}`;
-        Deno.writeTextFileSync(temporary, JSON.stringify(answers));
-        Deno.renameSync(temporary, path); // several processes may tune at the same time
-      } catch {
-        // a cache that can't be written costs time, nothing else
-      }
-    },
-  };
+  function read(): Answers {
+    try {
+      return path === null ? [] : answersSchema.parse(JSON.parse(Deno.readTextFileSync(path)));
+    } catch {
+      return []; // none yet, or not ours: measured anew
+    }
+  }
+  function merge(answers: Answers): void {
+    if (path === null) return;
+    try {
+      Deno.mkdirSync(dirname(path), { recursive: true });
+      using lock = Deno.openSync(`${path}.lock`, { write: true, create: true });
+      lock.lockSync(true); // until it is closed
+      const temporary = `${path}.new`;
+      Deno.writeTextFileSync(temporary, JSON.stringify([...new Map([...read(), ...answers])]));
+      Deno.renameSync(temporary, path); // readers don't lock
+    } catch {
+      // a cache that can't be written costs time, nothing else
+    }
+  }
+  return { read, merge };
 }
 
 /** null: there is no such folder, or no permission for it. It is not asked for: a library leaves the terminal alone. */

@@ -1,6 +1,6 @@
 /// <reference no-default-lib="true" />
 /// <reference lib="deno.worker" />
-/** The Worker's side of `workerEngine.ts`: answers one request after the other. */
+/** The Worker's side of `workerEngine.ts`. The engine itself sees to the order of the calls. */
 import { RetryError, UserError } from "../errors.ts";
 import type { Engine } from "./engine.ts";
 import { openLocalEngine } from "./localEngine.ts";
@@ -8,25 +8,28 @@ import type { Failure, Request, Response } from "./workerEngine.ts";
 
 declare const self: DedicatedWorkerGlobalScope;
 
-let engine: Engine | null = null;
-let queue: Promise<void> = Promise.resolve();
+let engine: Promise<Engine> | null = null;
+const opening = new AbortController();
 
 function reply(response: Response, transfer: Transferable[] = []): void {
   self.postMessage(response, transfer);
 }
 
-async function answer(request: Request): Promise<unknown> {
+async function answer(request: Exclude<Request, { abort: true }>): Promise<unknown> {
   if ("open" in request) {
-    engine = await openLocalEngine(request.open, {
+    engine = openLocalEngine(request.open, {
       ...request.options,
-      onTune: (done, total) => reply({ progress: "tune", done, total }),
-      onCompile: (done, total) => reply({ progress: "compile", done, total }),
+      signal: opening.signal,
+      onTune: (done, total) => reply({ progress: "onTune", done, total }),
+      onCompile: (done, total) => reply({ progress: "onCompile", done, total }),
+      onWeights: (done, total) => reply({ progress: "onWeights", done, total }),
     });
-    return engine.report;
+    return (await engine).report;
   }
   if (engine === null) throw new Error("The engine is not open");
-  const method = engine[request.method] as (...args: unknown[]) => Promise<unknown>;
-  return await method.apply(engine, [...request.args]);
+  const opened = await engine;
+  const method = opened[request.method] as (...args: unknown[]) => Promise<unknown>;
+  return await method.apply(opened, [...request.args]);
 }
 
 function failureOf(error: unknown): Failure {
@@ -36,16 +39,16 @@ function failureOf(error: unknown): Failure {
   return { kind: "Error", message: String(error) };
 }
 
-self.onmessage = ({ data: request }: MessageEvent<Request>) => {
-  queue = queue.then(async () => {
-    try {
-      const result = await answer(request);
-      const transfer = result instanceof Float32Array && result.buffer instanceof ArrayBuffer
-        ? [result.buffer]
-        : [];
-      reply({ id: request.id, result }, transfer);
-    } catch (error) {
-      reply({ id: request.id, failure: failureOf(error) });
-    }
-  });
+self.onmessage = async ({ data: request }: MessageEvent<Request>) => {
+  if ("abort" in request) return opening.abort();
+  const { id } = request;
+  try {
+    const result = await answer(request);
+    const transfer = result instanceof Float32Array && result.buffer instanceof ArrayBuffer
+      ? [result.buffer]
+      : [];
+    reply({ id, result }, transfer);
+  } catch (error) {
+    reply({ id, failure: failureOf(error) });
+  }
 };

@@ -4,16 +4,21 @@
 import { RetryError, UserError } from "../errors.ts";
 import type { Engine } from "./engine.ts";
 import type { LocalEngineOptions } from "./localEngine.ts";
-import type { EngineSpec } from "./programs.ts";
+import type { EngineSpec } from "./spec.ts";
 
 /** The methods that are passed on. */
 export type EngineMethod = Exclude<keyof Engine, "report">;
 
-export type Request = { readonly id: number } & (Opening | Call);
+export type Request = ({ readonly id: number } & (Opening | Call)) | Abort;
 
 interface Opening {
   readonly open: EngineSpec;
   readonly options: Pick<WorkerEngineOptions, "maxBinding" | "freeMemory" | "tune">;
+}
+
+/** Ends the opening. */
+interface Abort {
+  readonly abort: true;
 }
 
 interface Call {
@@ -31,7 +36,10 @@ export interface Failure {
 export type Response =
   | { readonly id: number; readonly result: unknown }
   | { readonly id: number; readonly failure: Failure }
-  | { readonly progress: "compile" | "tune"; readonly done: number; readonly total: number };
+  | { readonly progress: Progress; readonly done: number; readonly total: number };
+
+/** The callbacks that cross the thread. */
+type Progress = "onTune" | "onCompile" | "onWeights";
 
 export type WorkerEngineOptions = Omit<LocalEngineOptions, "device">;
 
@@ -43,8 +51,10 @@ function thrown({ kind, message, stack }: Failure): Error {
   return error;
 }
 
-/** @throws UserError if there is no adapter or too little memory */
+/** @throws UserError if there is no adapter or too little memory; the reason of `options.signal` */
 export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOptions = {}): Promise<Engine> {
+  const { maxBinding, freeMemory, tune, signal } = options;
+  signal?.throwIfAborted();
   const worker = new Worker(new URL("./worker.ts", import.meta.url), {
     type: "module",
     name: "bloomery gpu",
@@ -63,8 +73,7 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
 
   worker.onmessage = ({ data }: MessageEvent<Response>) => {
     if ("progress" in data) {
-      const listener = data.progress === "compile" ? options.onCompile : options.onTune;
-      return listener?.(data.done, data.total);
+      return options[data.progress]?.(data.done, data.total);
     }
     const call = waiting.get(data.id);
     waiting.delete(data.id);
@@ -79,8 +88,9 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
   };
 
   const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
+  const abort = () => worker.postMessage({ abort: true } satisfies Request);
+  signal?.addEventListener("abort", abort);
   try {
-    const { maxBinding, freeMemory, tune } = options;
     const report = await send({ open: spec, options: { maxBinding, freeMemory, tune } });
     const close = call("close");
     return {
@@ -95,6 +105,7 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
       clearHalt: call("clearHalt"),
       evaluate: call("evaluate"),
       logits: call("logits"),
+      encode: call("encode"),
       next: call("next"),
       idle: call("idle"),
       close: async () => {
@@ -107,6 +118,9 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     } as Engine;
   } catch (error) {
     worker.terminate();
+    signal?.throwIfAborted(); // with the caller's reason, which may not cross the thread
     throw error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
   }
 }

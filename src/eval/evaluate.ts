@@ -1,7 +1,8 @@
 import { type Batch, IGNORE } from "../data/batch.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { countBytes, type Tokenizer } from "../data/tokenizers/tokenizer.ts";
-import { countWindows, textBatches, windowBatch } from "../data/windows.ts";
+import { causalRows, type RowFormat } from "../data/rows.ts";
+import { countWindows, oneDocument, textBatches, windowBatch } from "../data/windows.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
 import { Ratio } from "../train/ratio.ts";
@@ -20,7 +21,7 @@ export interface Evaluation {
   /** Bits for each UTF-8 byte of what was predicted; null without a tokenizer. */
   readonly bitsPerByte: number | null;
   readonly bitsPerByteStandardError: number | null;
-  /** Tokens that were predicted: all but the text's first. */
+  /** Tokens that were predicted: in causal rows all but the text's first. */
   readonly tokens: number;
   /** UTF-8 bytes of these tokens; null without a tokenizer. */
   readonly bytes: number | null;
@@ -29,6 +30,8 @@ export interface Evaluation {
 }
 
 export interface ScoringOptions {
+  /** How a text becomes rows; by default those of a causal decoder. */
+  readonly format?: RowFormat;
   /** Is told after each batch what has come out so far. */
   readonly onProgress?: (soFar: Evaluation) => void;
   /** Ends the work: the promise is rejected with the signal's reason. */
@@ -91,8 +94,9 @@ function targetsOf({ targets, columns }: Batch, row: number): Int32Array {
 }
 
 /**
- * Scores a text, in memory that does not depend on its length. It is cut into rows of the engine's context length, as
- * in training: a row's first token has no context before it, and every token but the text's first is predicted once.
+ * Scores a text, in memory that does not depend on its length. It is cut into rows as in training. Causal ones are as
+ * long as the engine's context: a row's first token has no context before it, and every token but the text's first is
+ * predicted once.
  *
  * @param chunks the text in pieces of any size
  * @throws UserError if the text has fewer than two tokens, or the tokenizer can't encode it
@@ -101,13 +105,14 @@ export async function evaluateText(
   engine: Engine,
   tokenizer: Tokenizer,
   chunks: AsyncIterable<string> | Iterable<string>,
-  options?: ScoringOptions,
+  options: ScoringOptions = {},
 ): Promise<Evaluation> {
   const { columns, microBatchSize } = engine.report;
+  const { format = causalRows(columns) } = options;
   return await evaluateBatches(
     engine,
     tokenizer,
-    textBatches(tokenizer, chunks, columns, microBatchSize),
+    textBatches(tokenizer, chunks, format, microBatchSize),
     options,
   );
 }
@@ -117,14 +122,16 @@ export async function evaluateTokens(
   engine: Engine,
   tokenizer: Tokenizer | null,
   tokens: Int32Array,
-  options?: ScoringOptions,
+  options: ScoringOptions = {},
 ): Promise<Evaluation> {
   const { columns, microBatchSize } = engine.report;
-  const rows = countWindows(tokens.length, columns);
+  const { format = causalRows(columns) } = options;
+  const rows = countWindows(tokens.length, format.windowLength);
+  const stream = oneDocument(tokens);
   const batches = batchesOf(
     rows,
     microBatchSize,
-    (first, count) => windowBatch(tokens, first, count, columns),
+    (first, count) => windowBatch(stream, first, count, format),
   );
   return await evaluateBatches(engine, tokenizer, batches, options);
 }

@@ -1,9 +1,8 @@
 import { z } from "zod";
-import type { ModelSpec } from "../config/derive.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
-import { checked } from "../formats/checked.ts";
 import { Stream, uniform } from "../random.ts";
 import { sampleToken, type Sampling } from "./sample.ts";
 import { stopFilter } from "./stop.ts";
@@ -23,13 +22,35 @@ export interface GenerateOptions extends TokenOptions {
   readonly stop?: readonly string[];
 }
 
+const number = (expected: string, isRight: (value: number) => boolean) =>
+  z.custom<number>((value) => typeof value === "number" && isRight(value), `expected ${expected}`);
+const integer = (expected: string, from: number, to = Number.MAX_SAFE_INTEGER) =>
+  number(`a whole number ${expected}`, (value) => Number.isInteger(value) && value >= from && value <= to);
+
 const optionsSchema = z.object({
-  maxTokens: z.int().min(0).default(256),
-  temperature: z.number().min(0).default(0.8),
-  topK: z.int().positive().nullable().default(null),
-  topP: z.number().positive().max(1).default(1),
-  seed: z.int().min(0).max(0xffffffff).default(0),
+  maxTokens: integer("from 0", 0).default(256),
+  temperature: number("a number from 0", (value) => value >= 0 && value < Infinity).default(0.8),
+  topK: integer("above 0", 1).nullable().default(null),
+  topP: number("a number above 0 and at most 1", (value) => value > 0 && value <= 1).default(1),
+  seed: integer("from 0 to 4294967295", 0, 0xffffffff).default(0),
 });
+
+/**
+ * The options with their defaults.
+ *
+ * @param nameOf what an error calls an option: a command line has other names for them
+ * @throws UserError for one that is out of range
+ */
+export function resolveTokenOptions(
+  options: TokenOptions,
+  nameOf: (option: string) => string = (option) => option,
+): z.output<typeof optionsSchema> {
+  const { success, data, error } = optionsSchema.safeParse(options);
+  if (success) return data;
+  const { path: [option], message } = error.issues[0];
+  const value = Object.entries(options).find(([name]) => name === option)?.[1];
+  throw new UserError(`${nameOf(String(option))} is ${value}, ${message}`);
+}
 
 /**
  * Generates token ids after those of a prompt, with a cache of keys and values.
@@ -51,7 +72,7 @@ export async function* generateTokens(
   options: TokenOptions = {},
   vocabSize: number = tableSize,
 ): AsyncGenerator<number> {
-  const { maxTokens, seed, ...sampling } = checked(optionsSchema, options, "");
+  const { maxTokens, seed, ...sampling } = resolveTokenOptions(options);
   requireTokens(prompt, vocabSize);
   const self = {};
   let context = Array.from(prompt).slice(-seqLen);

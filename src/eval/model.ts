@@ -1,7 +1,9 @@
 import { dirname, join, resolve } from "@std/path";
-import type { ModelSpec } from "../config/derive.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { resolveConfig } from "../config/load.ts";
+import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
+import { CAUSAL_ROWS, createRowFormat, type RowFormat } from "../data/rows.ts";
 import { parseTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { EngineReport } from "../engine/engine.ts";
@@ -35,7 +37,7 @@ export interface LoadOptions extends Pick<LocalEngineOptions, "device" | "maxBin
 }
 
 /** What is scored; without any of it the part of its run's data that the model was not trained on. */
-export interface EvaluateOptions extends ScoringOptions {
+export interface EvaluateOptions extends Omit<ScoringOptions, "format"> {
   /** A text, or the pieces of one of any length. */
   readonly text?: string | AsyncIterable<string> | Iterable<string>;
   /** Token ids, in place of a text. */
@@ -118,11 +120,13 @@ export async function loadModel(from: ModelSource, options: LoadOptions = {}): P
     async evaluate({ text, tokens, ...options } = {}) {
       if (tokens !== undefined) {
         requireTokens(tokens, spec.vocabSize);
-        return await evaluateTokens(engine, tokenizer, tokens, options);
+        const format = await textFormat(source, spec, tokenizer);
+        return await evaluateTokens(engine, tokenizer, tokens, { ...options, format });
       }
       if (text === undefined) return await evaluateDataset(engine, await datasetOf(source), options);
       const chunks = typeof text === "string" ? [text] : text;
-      return await evaluateText(engine, needTokenizer(), chunks, options);
+      const format = await textFormat(source, spec, needTokenizer());
+      return await evaluateText(engine, needTokenizer(), chunks, { ...options, format });
     },
     close: () => engine.close(),
     [Symbol.asyncDispose]: () => engine.close(),
@@ -142,26 +146,50 @@ async function tokenizerOf(source: ModelSource, { vocabSize }: ModelSpec): Promi
   );
 }
 
+/** How a text becomes rows: by the objective of the run that the model belongs to, or causally. */
+async function textFormat(
+  source: ModelSource,
+  { architecture, seqLen }: ModelSpec,
+  tokenizer: Tokenizer | null,
+): Promise<RowFormat> {
+  const run = typeof source === "string" ? await runOf(source) : null;
+  const { objective, seed } = run?.config ?? { ...CAUSAL_ROWS, seed: 0 };
+  const { packing } = CAUSAL_ROWS; // a text is one document
+  return createRowFormat({ architecture, objective, packing, seqLen, seed }, tokenizer ?? T5_TOKENS);
+}
+
+/** What stands for a vocabulary that is not known: T5's decoder starts with token 0. */
+const T5_TOKENS = { vocabSize: 1, endOfText: 0 };
+
+/** The run whose folder a checkpoint lies in; null: none. */
+async function runOf(checkpoint: string): Promise<{ folder: string; config: RunConfig } | null> {
+  const folder = dirname(dirname(resolve(checkpoint)));
+  if (checkpointsOf(folder) !== dirname(resolve(checkpoint))) return null;
+  const path = join(folder, "config.jsonc");
+  const text = await readIfThere(path);
+  return text === null ? null : { folder, config: resolveConfig({ file: { path, text } }) };
+}
+
 /** The data of the run that a checkpoint belongs to, as it was tokenized for training. */
 async function datasetOf(source: ModelSource): Promise<Dataset> {
   if (typeof source !== "string") {
     throw new UserError("The model's files came without data, so nothing is held out: give a text");
   }
-  const folder = source;
-  const run = dirname(dirname(resolve(folder)));
-  const path = join(run, "config.jsonc");
-  const text = checkpointsOf(run) === dirname(resolve(folder)) ? await readIfThere(path) : null;
-  if (text === null) {
+  const run = await runOf(source);
+  if (run === null) {
     throw new UserError(
-      `${quote(folder)} is no checkpoint in a run's folder, so nothing is held out: give a text`,
+      `${quote(source)} is no checkpoint in a run's folder, so nothing is held out: give a text`,
     );
   }
-  if (await readIfThere(join(run, "data", "data.json")) === null) {
-    throw new UserError(`${quote(run)} no longer has its tokens (data/data.json): give a text`);
+  const { folder, config } = run;
+  if (await readIfThere(join(folder, "data", "data.json")) === null) {
+    throw new UserError(`${quote(folder)} no longer has its tokens (data/data.json): give a text`);
   }
-  const { data, tokenizer, bpeVocabSize, model: { seqLen }, seed, validation } = resolveConfig({
-    file: { path, text },
+  const { data, tokenizer, bpeVocabSize, model, objective, packing, seed, validation } = config;
+  return await openDataset({
+    ...{ data, tokenizer, bpeVocabSize, objective, packing, seed, folder },
+    architecture: model.architecture,
+    seqLen: model.seqLen,
+    validationFraction: validation.fraction,
   });
-  const validationFraction = validation.fraction;
-  return await openDataset({ data, tokenizer, bpeVocabSize, seqLen, seed, validationFraction, folder: run });
 }

@@ -23,8 +23,13 @@ export interface Gpu {
   readonly pipelines: Pipelines;
   /** @throws RetryError after the device was lost, Error after an uncaptured validation error. */
   check(): void;
-  /** Runs `create` and waits for its error scopes. @throws UserError if memory ran out, Error if it was invalid. */
-  scoped<T>(what: string, create: () => T): Promise<T>;
+  /**
+   * Runs `create` and waits for its error scopes.
+   *
+   * @param advice what the user can do if there is too little memory
+   * @throws UserError if memory ran out, Error if it was invalid
+   */
+  scoped<T>(what: string, advice: string, create: () => T): Promise<T>;
   close(): void;
 }
 
@@ -98,7 +103,7 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
     if (!(event instanceof GPUUncapturedErrorEvent)) return;
     event.preventDefault();
     failure ??= event.error instanceof GPUOutOfMemoryError
-      ? new UserError(outOfMemory("the step"))
+      ? outOfMemory("the step", "lower train.microBatchSize or set engine.recompute=true")
       : new Error(`The GPU refused a command: ${event.error.message}`);
   };
   device.addEventListener("uncapturederror", onError);
@@ -126,13 +131,13 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
     check() {
       if (failure !== null) throw failure;
     },
-    async scoped(what, create) {
+    async scoped(what, advice, create) {
       device.pushErrorScope("out-of-memory");
       device.pushErrorScope("validation");
       const made = create();
       const invalid = await device.popErrorScope();
       const full = await device.popErrorScope();
-      if (full !== null) throw new UserError(outOfMemory(what));
+      if (full !== null) throw outOfMemory(what, advice);
       if (invalid !== null) throw new Error(`${what}: ${invalid.message}`);
       return made;
     },
@@ -144,6 +149,8 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
   };
 }
 
-function outOfMemory(what: string): string {
-  return `The GPU has too little memory for ${what}: lower train.microBatchSize or the model's size, or set engine.recompute=true; --dry-run shows what a run takes`;
+function outOfMemory(what: string, advice: string): UserError {
+  return new UserError(
+    `The GPU has too little memory for ${what}: ${advice}; --dry-run shows what a run takes`,
+  );
 }

@@ -41,13 +41,17 @@ export const LIVE_FIELDS = [
   ["learningRate", "f32"],
   ["correction1", "f32"], // 1 / (1 - beta1^t)
   ["correction2", "f32"], // 1 / (1 - beta2^t)
-  ["padding", "f32"],
+  ["source", "u32"], // S, columns of the encoder's rows
+  ["distinctPlaces", "u32"], // number of distinct places among the inputs
 ] as const;
 
 export type LiveName = (typeof LIVE_FIELDS)[number][0];
 /** The values of a submit; what is left out is 0. */
 export type Live = Partial<Record<LiveName, number>>;
 export const LIVE_BYTES = LIVE_FIELDS.length * 4;
+/** Rows of a decoder and those of an encoder each have theirs, this far apart. */
+export const LIVE_STRIDE = 256;
+export const STACKS = 2;
 
 /** Binding numbers: 0 the step's inputs, 1 the dispatch's uniforms, then the tensors. */
 export const FIRST_TENSOR_BINDING = 2;

@@ -2,7 +2,7 @@
  * Gives pooled tensors their buffers: two tensors whose lives don't overlap may share one.
  */
 import type { Dispatch, Recorder, Segment } from "./recorder.ts";
-import { alignUp, type Slice, type Tensor } from "./tensor.ts";
+import { ALIGNMENT, alignUp, type Slice, type Tensor } from "./tensor.ts";
 
 /** A stretch of dispatches during which a tensor holds a value that is still needed. */
 interface Life {
@@ -118,4 +118,33 @@ function assign(lives: readonly Life[]) {
     assigned.set(life, index);
   }
   return { bufferBytes: buffers.map(({ bytes }) => bytes), assigned };
+}
+
+/**
+ * Bytes of the pooled buffers of programs that run one after the other and so share them: the k-th is as large as the
+ * largest k-th buffer of any of them.
+ *
+ * @throws RangeError if one is larger than a buffer may be
+ */
+export function poolBytes(placements: readonly Placement[], maxBuffer: number): number[] {
+  const most = Math.max(...placements.map(({ bufferBytes }) => bufferBytes.length));
+  const sizes = Array.from(
+    { length: most },
+    (_, k) => Math.max(...placements.map(({ bufferBytes }) => bufferBytes[k] ?? 0)),
+  );
+  const largest = Math.max(0, ...sizes);
+  if (largest > maxBuffer) {
+    throw new RangeError(
+      `The activations take ${largest} bytes in one buffer, more than this adapter allows (${maxBuffer})`,
+    );
+  }
+  return sizes;
+}
+
+/** Bytes of the uniforms of one dispatch. */
+export const UNIFORM_STRIDE = ALIGNMENT;
+
+/** Bytes of a program's uniforms. */
+export function uniformBytes({ segments }: Placement): number {
+  return Math.max(segments.reduce((sum, { dispatches }) => sum + dispatches.length, 0), 1) * UNIFORM_STRIDE;
 }

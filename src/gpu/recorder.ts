@@ -16,7 +16,11 @@ export interface Dispatch {
   readonly groups: GroupCount;
   /** Floating-point operations at the recorded size; for reports and for cutting submits. */
   readonly flops: number;
+  /** Which of the step's inputs it sees: those of the first stack of rows (a decoder's), or of the second (an encoder's). */
+  readonly stack: Stack;
 }
+
+export type Stack = 0 | 1;
 
 export interface Segment {
   readonly name: string;
@@ -36,6 +40,8 @@ export class Recorder {
   /** Indices of dispatches from which on a tensor is written anew: what it held before is not needed any more. */
   readonly rewrites = new Map<Tensor, number[]>();
   #count = 0;
+  /** Of the dispatches to come. */
+  protected stack: Stack = 0;
 
   constructor(readonly limits: EngineLimits) {}
 
@@ -48,6 +54,15 @@ export class Recorder {
   segment<T>(name: string, body: () => T): T {
     this.segments.push({ name, dispatches: [] });
     return body();
+  }
+
+  /** Everything recorded inside `body` works on the rows of a stack. */
+  inStack<T>(stack: Stack, body: () => T): T {
+    const before = this.stack;
+    this.stack = stack;
+    const result = body();
+    this.stack = before;
+    return result;
   }
 
   dispatch(kernel: Kernel, { tensors, uniforms = {}, groups, flops = 0 }: DispatchOptions): void {
@@ -65,7 +80,7 @@ export class Recorder {
         throw new Error(`${kernel.key}: declares no ${name}`);
       }
     }
-    this.#append({ kernel, slices, uniforms: values, groups, flops });
+    this.#append({ kernel, slices, uniforms: values, groups, flops, stack: this.stack });
   }
 
   /** Records a segment's dispatches once more: recomputation. What they write starts a new life. */

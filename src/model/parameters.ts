@@ -1,4 +1,4 @@
-import { isGated, type ModelSpec } from "../config/derive.ts";
+import { isGated, type ModelSpec } from "../config/deriveModel.ts";
 import { positionKinds } from "./positions.ts";
 
 /** A parameter's name and shape; matrices are (out, in). */
@@ -7,32 +7,66 @@ export interface Parameter {
   readonly shape: readonly number[];
 }
 
+/** The blocks of one stack; its parameters' names begin with its own. */
+export type StackName = "" | "encoder.";
+
 /** Letters in shape comments: V vocabSize, C modelDim, F ffnDim, NH numHeads, NK numKvHeads, HS headDim. */
 export function modelParameters(spec: ModelSpec): Parameter[] {
-  const { numLayers, modelDim: C, vocabSize: V, ffnDim: F, numHeads: NH, numKvHeads: NK, headDim: HS } = spec;
-  const linear = (name: string, out: number, input: number): Parameter[] => [
-    { name: `${name}.weight`, shape: [out, input] },
-    ...(spec.bias ? [{ name: `${name}.bias`, shape: [out] }] : []),
-  ];
-  const norm = (name: string): Parameter[] => [
-    { name: `${name}.weight`, shape: [C] },
-    ...(spec.bias && spec.norm === "layernorm" ? [{ name: `${name}.bias`, shape: [C] }] : []),
-  ];
-  const blocks = Array.from({ length: numLayers }, (_, i) => [
-    ...norm(`blocks.${i}.norm1`),
-    ...linear(`blocks.${i}.attn.qkv`, (NH + 2 * NK) * HS, C), // query heads, key heads, value heads
-    ...linear(`blocks.${i}.attn.out`, C, NH * HS),
-    ...norm(`blocks.${i}.norm2`),
-    ...linear(`blocks.${i}.mlp.up`, isGated(spec.activation) ? 2 * F : F, C),
-    ...linear(`blocks.${i}.mlp.down`, C, F),
-  ]);
+  const { modelDim: C, vocabSize: V } = spec;
   return [
     { name: "tok_emb", shape: [V, C] },
-    ...positionKinds[spec.positions].parameters(spec),
-    ...blocks.flat(),
-    ...norm("final_norm"),
+    ...(spec.embeddingNorm ? norm({ ...spec, norm: "layernorm" }, "emb_norm") : []),
+    ...(spec.numEncoderLayers > 0 ? stack(spec, "encoder.", spec.numEncoderLayers) : []),
+    ...stack(spec, "", spec.numLayers),
     ...(spec.tied ? [] : [{ name: "head.weight", shape: [V, C] }]),
   ];
+}
+
+function stack(spec: ModelSpec, name: StackName, numLayers: number): Parameter[] {
+  const { modelDim: C, ffnDim: F, numHeads: NH, numKvHeads: NK, headDim: HS } = spec;
+  const hasCross = name === "" && spec.numEncoderLayers > 0;
+  const blocks = Array.from({ length: numLayers }, (_, i) => {
+    const block = `${name}blocks.${i}`;
+    return [
+      ...norm(spec, `${block}.norm1`),
+      ...linear(spec, `${block}.attn.qkv`, (NH + 2 * NK) * HS, C), // query heads, key heads, value heads
+      ...headNorms(spec, `${block}.attn`),
+      ...linear(spec, `${block}.attn.out`, C, NH * HS),
+      ...(hasCross
+        ? [
+          ...norm(spec, `${block}.norm_cross`),
+          ...linear(spec, `${block}.cross.q`, NH * HS, C),
+          ...linear(spec, `${block}.cross.kv`, 2 * NK * HS, C), // key heads, value heads
+          ...headNorms(spec, `${block}.cross`),
+          ...linear(spec, `${block}.cross.out`, C, NH * HS),
+        ]
+        : []),
+      ...norm(spec, `${block}.norm2`),
+      ...linear(spec, `${block}.mlp.up`, isGated(spec.activation) ? 2 * F : F, C),
+      ...linear(spec, `${block}.mlp.down`, C, F),
+    ];
+  });
+  return [
+    ...positionKinds[spec.positions].parameters(spec, name),
+    ...blocks.flat(),
+    ...norm(spec, `${name}final_norm`),
+  ];
+}
+
+function linear({ bias }: ModelSpec, name: string, out: number, input: number): Parameter[] {
+  return [
+    { name: `${name}.weight`, shape: [out, input] },
+    ...(bias ? [{ name: `${name}.bias`, shape: [out] }] : []),
+  ];
+}
+
+function norm({ bias, norm, modelDim: C }: ModelSpec, name: string): Parameter[] {
+  const hasBias = bias && norm === "layernorm";
+  return [{ name: `${name}.weight`, shape: [C] }, ...(hasBias ? [{ name: `${name}.bias`, shape: [C] }] : [])];
+}
+
+function headNorms({ qkNorm, headDim: HS }: ModelSpec, name: string): Parameter[] {
+  return qkNorm ? ["q_norm", "k_norm"].map((part) => ({ name: `${name}.${part}.weight`, shape: [HS] })) : [];
 }
 
 /** Weight decay applies to parameters with two dimensions: not to biases and norms. */

@@ -1,27 +1,105 @@
 /** How a model knows where a token stands: a kind is an entry of this table. */
-import type { ModelSpec } from "../config/derive.ts";
+import { type ModelSpec, rotaryDim } from "../config/deriveModel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Graph } from "../ops/graph.ts";
-import { positions } from "../ops/positions.ts";
-import type { Parameter } from "./parameters.ts";
+import { add } from "../ops/add.ts";
+import type { AttentionBias } from "../ops/attention.ts";
+import { distanceBias } from "../ops/distanceBias.ts";
+import { embedding } from "../ops/embedding.ts";
+import { rotary } from "../ops/rotary.ts";
+import { alibiSlopes, distanceBuckets, rotaryTable, sinusoidTable } from "../ops/tables.ts";
+import type { ModelContext, StackInputs, Table } from "./context.ts";
+import type { Parameter, StackName } from "./parameters.ts";
 
 interface PositionKind {
-  parameters(spec: ModelSpec): Parameter[];
+  parameters(spec: ModelSpec, stack: StackName): Parameter[];
   /** The longest row; null: any. */
   maxColumns(spec: ModelSpec): number | null;
+  /** @param length places that rows have */
+  tables(spec: ModelSpec, stack: StackName, length: number): Table[];
   /** x (B*T, C), the embedded tokens -> (B*T, C). */
-  embed(graph: Graph, x: Tensor, parameter: (name: string) => Tensor): Tensor;
+  embed(context: ModelContext, stack: StackInputs, x: Tensor): Tensor;
+  /** qkv (B*T, (NH + 2 NK) HS) -> the same, queries and keys turned. */
+  rotate(context: ModelContext, stack: StackInputs, qkv: Tensor): Tensor;
+  /** What is added to the scores of self-attention, in all layers of a stack. */
+  bias(context: ModelContext, stack: StackInputs): AttentionBias | null;
 }
 
+const none: PositionKind = {
+  parameters: () => [],
+  maxColumns: () => null,
+  tables: () => [],
+  embed: (_context, _stack, x) => x,
+  rotate: (_context, _stack, qkv) => qkv,
+  bias: () => null,
+};
+
+const rotaryKind: PositionKind = {
+  ...none,
+  tables: (spec, stack, length) => [{
+    name: `${stack}rotary`, // (length, rotated dimensions)
+    shape: [length, rotaryDim(spec, spec.headDim)],
+    dtype: "f32",
+    values: () => rotaryTable(length, rotaryDim(spec, spec.headDim), spec.rotaryBase),
+  }],
+  rotate: ({ graph, spec, table }, { name, places }, qkv) =>
+    rotary(graph, qkv, places.ids, table(`${name}rotary`), {
+      numHeads: spec.numHeads + spec.numKvHeads,
+      headDim: spec.headDim,
+      rotaryDim: rotaryDim(spec, spec.headDim),
+      interleaved: spec.positions === "rotaryInterleaved",
+    }),
+};
+
 export const positionKinds: Readonly<Record<ModelSpec["positions"], PositionKind>> = {
-  none: {
-    parameters: () => [],
-    maxColumns: () => null,
-    embed: (_graph, x) => x,
-  },
+  none,
   learned: {
-    parameters: ({ seqLen, modelDim }) => [{ name: "pos_emb", shape: [seqLen, modelDim] }],
+    ...none,
+    parameters: ({ seqLen, modelDim }, stack) => [{ name: `${stack}pos_emb`, shape: [seqLen, modelDim] }],
     maxColumns: ({ seqLen }) => seqLen,
-    embed: (graph, x, parameter) => positions(graph, x, parameter("pos_emb")),
+    embed: ({ graph, parameter }, { name, places }, x) =>
+      add(graph, x, embedding(graph, places, parameter(`${name}pos_emb`))),
+  },
+  sinusoidal: {
+    ...none,
+    tables: ({ modelDim }, stack, length) => [{
+      name: `${stack}sinusoids`, // (length, C)
+      shape: [length, modelDim],
+      dtype: "f32",
+      values: () => sinusoidTable(length, modelDim),
+    }],
+    embed: ({ graph, table }, { name, places }, x) =>
+      add(graph, x, embedding(graph, places, table(`${name}sinusoids`))),
+  },
+  rotary: rotaryKind,
+  rotaryInterleaved: rotaryKind,
+  alibi: {
+    ...none,
+    tables: ({ numHeads }, stack) => [
+      { name: `${stack}slopes`, shape: [numHeads], dtype: "f32", values: () => alibiSlopes(numHeads) },
+    ],
+    bias: ({ table }, { name }) => ({ kind: "alibi", slopes: table(`${name}slopes`) }),
+  },
+  t5: {
+    ...none,
+    parameters: ({ t5NumBuckets, numHeads }, stack) => [
+      { name: `${stack}rel_bias`, shape: [t5NumBuckets, numHeads] },
+    ],
+    tables: ({ t5NumBuckets: numBuckets, t5MaxDistance: maxDistance }, stack) => [{
+      name: `${stack}buckets`,
+      shape: [2 * maxDistance + 1],
+      dtype: "u32",
+      values: () => distanceBuckets({ numBuckets, maxDistance, bidirectional: stack === "encoder." }),
+    }],
+    bias: ({ graph, parameter, table }, { name }) =>
+      distanceBias(graph, parameter(`${name}rel_bias`), table(`${name}buckets`)),
   },
 };
+
+/** The constants of a model whose rows have up to `length` tokens. */
+export function positionTables(spec: ModelSpec, length: number): Table[] {
+  const { tables } = positionKinds[spec.positions];
+  return [
+    ...(spec.numEncoderLayers > 0 ? tables(spec, "encoder.", length) : []),
+    ...tables(spec, "", length),
+  ];
+}

@@ -13,6 +13,7 @@ const KINDS = {
   silu: { kind: "silu", gated: false },
   swiglu: { kind: "silu", gated: true }, // Shazeer 2020; the gate is the second half, as in Megatron
   geglu: { kind: "geluErf", gated: true },
+  gegluTanh: { kind: "gelu", gated: true }, // T5 1.1
   reglu: { kind: "relu", gated: true },
 } as const;
 

@@ -1,5 +1,6 @@
 import appendText from "../../shaders/cache_append.wgsl" with { type: "text" };
 import deltaText from "../../shaders/attention_delta.wgsl" with { type: "text" };
+import gradientText from "../../shaders/attention_bias_gradient.wgsl" with { type: "text" };
 import lanesText from "../../shaders/attention_product_lanes.wgsl" with { type: "text" };
 import operandsText from "../../shaders/attention_operands.wgsl" with { type: "text" };
 import productText from "../../shaders/attention_product.wgsl" with { type: "text" };
@@ -7,9 +8,12 @@ import sharedText from "../../shaders/attention.wgsl" with { type: "text" };
 import softmaxText from "../../shaders/attention_softmax.wgsl" with { type: "text" };
 import turnText from "../../shaders/attention_turn.wgsl" with { type: "text" };
 import type { Live } from "../gpu/kernel.ts";
-import { ALIGNMENT, type Slice, type Tensor } from "../gpu/tensor.ts";
+import type { Slice, Tensor } from "../gpu/tensor.ts";
+import { type AttentionWindow, BLOCK, cut, firstKey, keyRowsInUse } from "./attentionWindows.ts";
+import { sumColumns } from "./columns.ts";
+import type { DistanceBias } from "./distanceBias.ts";
 import { type DropoutKey, dropoutUniforms } from "./dropout.ts";
-import type { Graph } from "./graph.ts";
+import type { GradientTarget, Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
 const shared = [
@@ -19,12 +23,22 @@ const shared = [
 const productSource = shader("attention_product.wgsl", productText, shared);
 const lanesSource = shader("attention_product_lanes.wgsl", lanesText, shared);
 const softmaxSource = shader("attention_softmax.wgsl", softmaxText, shared);
-const turnSource = shader("attention_turn.wgsl", turnText, shared);
+const gradientSource = shader("attention_bias_gradient.wgsl", gradientText, shared);
+const turnSource = shader("attention_turn.wgsl", turnText);
 const deltaSource = shader("attention_delta.wgsl", deltaText);
 const appendSource = shader("cache_append.wgsl", appendText);
 
-/** Queries whose products with their keys exist at the same time: part of the canonical order. */
-const BLOCK = 64;
+/** Heads side by side in the rows of a tensor, from column `offset` on. */
+export interface Heads {
+  readonly tensor: Tensor;
+  readonly offset: number;
+}
+
+/** What is added to the scores. */
+export type AttentionBias =
+  /** ALiBi: -slopes[head] * (i - j). */
+  | { readonly kind: "alibi"; readonly slopes: Tensor } // (NH)
+  | DistanceBias;
 
 export interface AttentionOptions {
   readonly batch: number; // B
@@ -32,48 +46,67 @@ export interface AttentionOptions {
   readonly numHeads: number; // NH
   readonly numKvHeads: number; // NK
   readonly headDim: number; // HS
+  /** Whose keys: the tokens' own, the encoder's, or those of a cache; and how many there are to a sample, S. */
+  readonly keys: { readonly of: "own" | "source" | "cache"; readonly rows: number };
+  /** (B*T, 2) the keys that each query sees, from and to (exclusive), neither falling along a row; at least one key. */
+  readonly spans: Tensor;
+  /** No query sees a key behind itself: half of the tiles need not be looked at. */
+  readonly causal: boolean;
+  /** A query sees only the last `window` of its keys, itself included. null: all. */
+  readonly window?: number | null;
+  /** Of the products; 1/sqrt(HS) where it is left out. */
+  readonly scale?: number;
+  readonly bias?: AttentionBias | null;
   /** Dropout of the attention weights; needs a key where it is not 0. */
   readonly rate?: number;
   readonly key?: DropoutKey;
-  /** Keys and values of earlier calls: (B, S, 2 NK HS). Only without a backward. */
-  readonly cache?: Tensor;
 }
 
 type Product = "scores" | "values" | "dscores" | "dquery" | "dkey" | "dvalue";
 
-/** Samples and key heads that one series of dispatches covers. */
-interface Window {
-  readonly sample0: number;
-  readonly samples: number;
-  readonly kvHead0: number;
-  readonly kvHeads: number;
+/** Rows of heads, as a kernel finds them in the slice that is bound. */
+interface Operand {
+  readonly slice: Slice;
+  readonly width: number;
+  readonly offset: number;
 }
 
 /**
- * Causal attention, grouped keys and values where numKvHeads < numHeads. Queries go block by block, so that a (T, T)
- * matrix never exists; what is masked out is not computed, tile by tile.
+ * Attention; grouped keys and values where numKvHeads < numHeads. Queries go block by block, so that a (T, S) matrix
+ * never exists; what no query of a tile sees is not computed. Without a backward where the keys are a cache's.
  *
- * @param qkv (B*T, (NH + 2 NK) * HS): query heads, key heads, value heads
+ * @param query (B*T, ..) NH heads of HS
+ * @param key (B*S, ..) NK heads of HS
+ * @param value (B*S, ..) NK heads of HS
  * @returns (B*T, NH*HS)
- * @throws RangeError if one sample's tokens do not fit a binding
+ * @throws RangeError if one sample's rows do not fit a binding
  */
-export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions): Tensor {
-  const { batch, columns, numHeads: NH, numKvHeads: NK, headDim: HS, rate = 0, key, cache } = options;
+export function attention(
+  graph: Graph,
+  query: Heads,
+  key: Heads,
+  value: Heads,
+  options: AttentionOptions,
+): Tensor {
+  const { batch, columns, numHeads: NH, numKvHeads: NK, headDim: HS, spans, causal, bias = null } = options;
+  const { of: KEYS, rows: S } = options.keys;
+  const { window: band = null, scale = 1 / Math.sqrt(HS) } = options;
   const GROUP = NH / NK;
-  const W = width(qkv);
-  const cacheRows = cache?.shape[1] ?? 0;
-  const keys = cache ? cacheRows : columns;
-  const pitch = Math.ceil(keys / 4) * 4;
-  const out = graph.tensor(qkv.name.replace("qkv", "attention"), [batch * columns, NH * HS]); // (B*T, NH*HS)
+  const out = graph.tensor(query.tensor.name.replace(/qkv|q$/, "attention"), [batch * columns, NH * HS]); // (B*T, NH*HS)
   const lse = graph.tensor(`${out.name} lse`, [batch * columns, NH]); // (B*T, NH)
-  const windows = cut(graph, options, W, pitch, cacheRows);
-  const scratchRows = Math.max(...windows.map((w) => w.samples * w.kvHeads * GROUP)) * BLOCK;
-  const shape = { NH, NK, HS };
+  const blocks = Array.from({ length: Math.ceil(columns / BLOCK) }, (_, block) => block);
+  const turnedPitch = Math.ceil(S / 4) * 4;
+  const { windows, pitch } = cut(graph.limits, options, [query, key, value].map(({ tensor }) => tensor));
+  const scratchRows = Math.max(...windows.map((w) => w.samples * w.kv_heads * GROUP)) * BLOCK;
   const rowLanes = graph.limits.isSoftware ? 8 : 32;
-  const drop = key !== undefined && rate > 0 ? dropoutArguments(rate, key) : null;
-  const samplesInUse = ({ sample0, samples }: Window, live: Live) => {
+  const drop = options.key !== undefined && options.rate ? dropoutArguments(options.rate, options.key) : null;
+  const constants = { KEYS, CAUSAL: causal };
+  // Otherwise the queries' gradients are the first that are written to the same tensor.
+  const isSeparate = key.tensor !== query.tensor || value.tensor !== query.tensor;
+
+  const samplesInUse = ({ sample0, samples }: AttentionWindow, live: Live) => {
     const inUse = Math.min(samples, Math.max((live.batch ?? 0) - sample0, 0));
-    if (inUse > 0 && sample0 > 0 && live.columns !== columns) {
+    if (inUse > 0 && sample0 > 0 && (live.columns !== columns || keyRowsInUse(options, live) !== S)) {
       throw new Error(
         `Attention in windows of samples needs rows of ${columns} tokens, found ${live.columns}`,
       );
@@ -82,27 +115,39 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
   };
   const rowsInUse = (block: number, live: Live) =>
     Math.min(BLOCK, Math.max((live.columns ?? 0) - block * BLOCK, 0));
-  const tokens = (tensor: Tensor, { sample0, samples }: Window) =>
+  const keysInUse = (block: number, live: Live) => {
+    const end = causal
+      ? (live.start ?? 0) + block * BLOCK + rowsInUse(block, live)
+      : keyRowsInUse(options, live);
+    return end - firstKey(options, block);
+  };
+  const queryRows = (tensor: Tensor, { sample0, samples }: AttentionWindow) =>
     tensor.rows(sample0 * columns, (sample0 + samples) * columns);
-  const uniforms = (window: Window, block: number) => ({
-    sample0: window.sample0,
-    samples: window.samples,
-    kv_head0: window.kvHead0,
-    kv_heads: window.kvHeads,
+  const keyRows = (tensor: Tensor, { sample0, samples }: AttentionWindow) => {
+    const perSample = tensor.shape[0] / batch;
+    return tensor.rows(sample0 * perSample, (sample0 + samples) * perSample);
+  };
+  const uniforms = (window: AttentionWindow, block: number) => ({
+    ...window,
     block,
+    first_key: firstKey(options, block),
     pitch,
-    width: W,
-    ...shape,
+    cache_rows: KEYS === "cache" ? S : 0,
+    window: band ?? 0,
+    NH,
+    NK,
+    HS,
   });
 
-  /** Keys (part 0) or values (1) as (B, NK, HS, pitch). */
-  function turned(part: 0 | 1): Tensor {
-    const out = graph.tensor(part === 0 ? "turned keys" : "turned values", [batch, NK * HS * pitch]);
-    for (const window of windows.filter(({ kvHead0 }) => kvHead0 === 0)) {
-      graph.dispatch(turnSource.kernel({ PART: part, LANES: rowLanes }), {
-        tensors: { qkv: tokens(qkv, window), out: out.rows(window.sample0, window.sample0 + window.samples) },
-        uniforms: uniforms(window, 0),
-        groups: (live) => samplesInUse(window, live) * NK * Math.ceil((live.columns ?? 0) / rowLanes),
+  /** Keys or values as (B, NK, HS, pitch). */
+  function turned(name: string, { tensor, offset }: Heads): Tensor {
+    const out = graph.tensor(`turned ${name}`, [batch, NK * HS * turnedPitch]);
+    for (const window of windows.filter(({ kv_head0 }) => kv_head0 === 0)) {
+      const { sample0, samples } = window;
+      graph.dispatch(turnSource.kernel({ KEYS, LANES: rowLanes }), {
+        tensors: { rows: keyRows(tensor, window), out: out.rows(sample0, sample0 + samples) },
+        uniforms: { sample0, samples, pitch: turnedPitch, NK, HS, width: width(tensor), offset },
+        groups: (live) => samplesInUse(window, live) * NK * Math.ceil(keyRowsInUse(options, live) / rowLanes),
       });
     }
     return out;
@@ -110,91 +155,141 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
 
   function product(
     name: Product,
-    window: Window,
+    window: AttentionWindow,
     block: number,
-    tensors: { left?: Slice; scratch?: Slice; right: Slice; out: Slice },
+    operands: { left?: Operand; scratch?: Slice; right: Operand; out: Operand },
     accumulate = 0,
   ): void {
     const wide = name === "scores" || name === "dscores";
     const tall = name === "dkey" || name === "dvalue";
-    const isTurned = wide && cache === undefined;
-    const constants = { PRODUCT: name, TURNED: isTurned, CACHE: cache !== undefined, ACC: accumulate };
+    const isTurned = wide && KEYS !== "cache";
     const { limits } = graph;
-    const spread = limits.isSoftware && limits.subgroupSize >= 8 && HS % 4 === 0 && cache === undefined;
+    const spread = limits.isSoftware && limits.subgroupSize >= 8 && HS % 4 === 0 && KEYS !== "cache";
     const TN = wide || HS > 32 ? 2 : 1;
     const tiling = limits.isSoftware ? { TM: 8, TN, LANES: 8, BANDS: 1 } : { TM: 4, TN, LANES: 8, BANDS: 8 };
     const R = columns >= 32 ? 32 : 8; // rows of a workgroup
+    const FIRST = tall && block === 0 && accumulate === 0 && isSeparate;
+    const kind = { ...constants, PRODUCT: name, TURNED: isTurned, ACC: accumulate, FIRST };
     const kernel = spread
-      ? lanesSource.kernel({ ...constants, R, LV: true, VB: true, VO: true })
+      ? lanesSource.kernel({ ...kind, R, LV: true, VB: true, VO: true })
       : productSource.kernel({
-        ...constants,
+        ...kind,
         ...tiling,
         LV: false,
-        VB: isTurned || (!wide && HS % 4 === 0),
+        VB: isTurned || (!wide && HS % 4 === 0 && operands.right.width % 4 === 0),
         VO: wide,
       });
     const [tileRows, tileColumns] = spread ? [R, 32] : [tiling.TM * tiling.BANDS, tiling.LANES * TN * 4];
-    const queries = Math.min(BLOCK, columns - block * BLOCK);
-    const seen = queries * (block * BLOCK + (queries + 1) / 2); // pairs that are not masked out
+    const { left, scratch, right, out } = operands;
     graph.dispatch(kernel, {
-      tensors,
-      uniforms: { ...uniforms(window, block), cache_rows: cacheRows },
+      tensors: {
+        spans: queryRows(spans, window),
+        ...(left ? { left: left.slice } : {}),
+        ...(scratch ? { scratch } : {}),
+        right: right.slice,
+        out: out.slice,
+      },
+      uniforms: {
+        ...uniforms(window, block),
+        left_width: left?.width ?? 0,
+        left_offset: left?.offset ?? 0,
+        right_width: right.width,
+        right_offset: right.offset,
+        right_pitch: turnedPitch,
+        out_width: out.width,
+        out_offset: out.offset,
+        // The first key whose gradient no earlier block has written.
+        fresh_from: causal ? block * BLOCK - firstKey(options, block) : block === 0 ? 0 : 0xffffffff,
+      },
       groups: (live) => {
         const rows = rowsInUse(block, live);
         if (rows === 0) return 0;
-        const keysInUse = (live.start ?? 0) + block * BLOCK + rows;
-        const across = Math.ceil((wide ? keysInUse : HS) / tileColumns);
-        const down = Math.ceil((tall ? keysInUse : rows) / tileRows);
-        return samplesInUse(window, live) * window.kvHeads * (tall ? 1 : GROUP) * across * down;
+        const keys = keysInUse(block, live);
+        const across = Math.ceil((wide ? keys : HS) / tileColumns);
+        const down = Math.ceil((tall ? keys : rows) / tileRows);
+        return samplesInUse(window, live) * window.kv_heads * (tall ? 1 : GROUP) * across * down;
       },
-      flops: 2 * HS * seen * window.samples * window.kvHeads * GROUP,
+      flops: 2 * HS * pairsSeen(options, block) * window.samples * window.kv_heads * GROUP,
     });
   }
 
   function softmax(
-    window: Window,
+    window: AttentionWindow,
     block: number,
     step: "forward" | "backward",
     tensors: Record<string, Slice>,
   ): void {
-    graph.dispatch(softmaxSource.kernel({ STEP: step, DROP: drop !== null, LANES: rowLanes }), {
-      tensors: { ...tensors, ...drop?.tensors },
-      uniforms: { ...uniforms(window, block), scale: 1 / Math.sqrt(HS), ...drop?.uniforms },
+    const kernel = softmaxSource.kernel({
+      ...constants,
+      STEP: step,
+      DROP: drop !== null,
+      BIAS: bias?.kind ?? "none",
+      LANES: rowLanes,
+    });
+    graph.dispatch(kernel, {
+      tensors: {
+        spans: queryRows(spans, window),
+        ...tensors,
+        ...drop?.tensors,
+        ...(bias?.kind === "alibi" ? { slopes: bias.slopes } : {}),
+        ...(bias?.kind === "table" ? { distances: bias.distances } : {}),
+      },
+      uniforms: {
+        ...uniforms(window, block),
+        scale,
+        ...drop?.uniforms,
+        ...(bias?.kind === "table" ? { reach: bias.reach } : {}),
+      },
       groups: (live) =>
-        Math.ceil(samplesInUse(window, live) * window.kvHeads * GROUP * rowsInUse(block, live) / rowLanes),
-      flops: 8 * BLOCK * keys * window.samples * window.kvHeads * GROUP,
+        Math.ceil(samplesInUse(window, live) * window.kv_heads * GROUP * rowsInUse(block, live) / rowLanes),
+      flops: 8 * pairsSeen(options, block) * window.samples * window.kv_heads * GROUP,
     });
   }
 
-  const blocks = Array.from({ length: Math.ceil(columns / BLOCK) }, (_, block) => block);
   const scratch = (name: string) => graph.tensor(name, [scratchRows, pitch]); // (pairs * 64, pitch)
-  const part = (tensor: Tensor, window: Window) =>
-    tensor.rows(0, window.samples * window.kvHeads * GROUP * BLOCK);
-  const bySample = (tensor: Tensor, { sample0, samples }: Window) => tensor.rows(sample0, sample0 + samples);
+  const part = (tensor: Tensor, window: AttentionWindow) =>
+    tensor.rows(0, window.samples * window.kv_heads * GROUP * BLOCK);
+  const inScratch = (slice: Slice): Operand => ({ slice, width: pitch, offset: 0 });
+  const asQueries = ({ tensor, offset }: Heads, window: AttentionWindow): Operand => {
+    return { slice: queryRows(tensor, window), width: width(tensor), offset };
+  };
+  const asKeys = ({ tensor, offset }: Heads, window: AttentionWindow): Operand => {
+    return { slice: keyRows(tensor, window), width: width(tensor), offset };
+  };
+  const outHeads = { tensor: out, offset: 0 };
 
-  if (cache !== undefined) append(graph, qkv, cache, NH * HS);
-  const turnedKeys = cache === undefined ? turned(0) : null;
+  const turnedKeys = KEYS === "cache" ? null : turned("keys", key);
   const scores = scratch("scores");
   for (const window of windows) {
-    const held = cache ? bySample(cache, window) : tokens(qkv, window);
+    const scoresHere = part(scores, window);
     for (const block of blocks) {
       product("scores", window, block, {
-        left: tokens(qkv, window),
-        right: turnedKeys ? bySample(turnedKeys, window) : held,
-        out: part(scores, window),
+        left: asQueries(query, window),
+        right: asKeys(turnedKeys ? { tensor: turnedKeys, offset: 0 } : key, window),
+        out: inScratch(scoresHere),
       });
-      softmax(window, block, "forward", { scores: part(scores, window), lse: tokens(lse, window) });
+      softmax(window, block, "forward", { scores: scoresHere, lse: queryRows(lse, window) });
       product("values", window, block, {
-        scratch: part(scores, window),
-        right: held,
-        out: tokens(out, window),
+        scratch: scoresHere,
+        right: asKeys(value, window),
+        out: asQueries(outHeads, window),
       });
     }
   }
 
   graph.onBackward(out, (dout) => {
-    const target = graph.target(qkv);
-    if (target === null) return;
+    const targets = new Map<Tensor, GradientTarget | null>();
+    for (const { tensor } of [query, key, value]) {
+      if (!targets.has(tensor)) targets.set(tensor, graph.target(tensor));
+    }
+    const gradientOf = ({ tensor, offset }: Heads) => {
+      const target = targets.get(tensor) ?? null;
+      return target && { heads: { tensor: target.tensor, offset }, accumulate: target.accumulate };
+    };
+    const [dquery, dkey, dvalue] = [gradientOf(query), gradientOf(key), gradientOf(value)];
+    const biasGradient = bias?.kind === "table" ? graph.target(bias.table) : null;
+    if (!dquery && !dkey && !dvalue && !biasGradient) return;
+
     const delta = graph.tensor(`${out.name} delta`, [batch * columns, NH]); // (B*T, NH)
     forRows(graph, batch * columns, { widths: [NH * HS], live: true }, ({ from, to, uniforms, groups }) => {
       graph.dispatch(deltaSource.kernel({ LIVE: true }), {
@@ -204,72 +299,93 @@ export function attention(graph: Graph, qkv: Tensor, options: AttentionOptions):
         flops: 2 * (to - from) * NH * HS,
       });
     });
-    const keysAgain = turned(0);
-    const turnedValues = turned(1);
+    const keysAgain = { tensor: turned("keys", key), offset: 0 };
+    const turnedValues = { tensor: turned("values", value), offset: 0 };
     const weights = scratch("weights");
     const dweights = scratch("grad weights");
+    const numBuckets = bias?.kind === "table" ? bias.table.shape[0] : 0;
+    const biasRows = biasGradient &&
+      graph.tensor(`${out.name} grad bias`, [batch * columns, numBuckets * NH]);
     for (const window of windows) {
       const [p, dp] = [part(weights, window), part(dweights, window)];
-      const given = {
-        qkv: tokens(qkv, window),
-        dout: tokens(dout, window),
-        dqkv: tokens(target.tensor, window),
-      };
+      const doutHere = asQueries({ tensor: dout, offset: 0 }, window);
       for (const block of blocks) {
-        product("scores", window, block, { left: given.qkv, right: bySample(keysAgain, window), out: p });
+        product("scores", window, block, {
+          left: asQueries(query, window),
+          right: asKeys(keysAgain, window),
+          out: inScratch(p),
+        });
         product("dscores", window, block, {
-          left: given.dout,
-          right: bySample(turnedValues, window),
-          out: dp,
+          left: doutHere,
+          right: asKeys(turnedValues, window),
+          out: inScratch(dp),
         });
         softmax(window, block, "backward", {
           scores: p,
           dscores: dp,
-          lse: tokens(lse, window),
-          delta: tokens(delta, window),
+          lse: queryRows(lse, window),
+          delta: queryRows(delta, window),
         });
-        const accumulate = target.accumulate;
-        product("dquery", window, block, { scratch: dp, right: given.qkv, out: given.dqkv }, accumulate);
-        product("dkey", window, block, { scratch: dp, right: given.qkv, out: given.dqkv }, accumulate);
-        product("dvalue", window, block, { scratch: p, right: given.dout, out: given.dqkv }, accumulate);
+        if (bias?.kind === "table" && biasRows) {
+          graph.dispatch(gradientSource.kernel({ ...constants, LANES: rowLanes }), {
+            tensors: {
+              spans: queryRows(spans, window),
+              buckets: bias.buckets,
+              dscores: dp,
+              out: queryRows(biasRows, window),
+            },
+            uniforms: { ...uniforms(window, block), reach: bias.reach, num_buckets: numBuckets, scale },
+            groups: (live) =>
+              Math.ceil(
+                samplesInUse(window, live) * window.kv_heads * GROUP * rowsInUse(block, live) / rowLanes,
+              ),
+          });
+        }
+        if (dquery) {
+          const right = asKeys(key, window);
+          product(
+            "dquery",
+            window,
+            block,
+            { scratch: dp, right, out: asQueries(dquery.heads, window) },
+            dquery.accumulate,
+          );
+        }
+        if (dkey) {
+          const right = asQueries(query, window);
+          product(
+            "dkey",
+            window,
+            block,
+            { scratch: dp, right, out: asKeys(dkey.heads, window) },
+            dkey.accumulate,
+          );
+        }
+        if (dvalue) {
+          product(
+            "dvalue",
+            window,
+            block,
+            { scratch: p, right: doutHere, out: asKeys(dvalue.heads, window) },
+            dvalue.accumulate,
+          );
+        }
       }
     }
+    if (biasRows) sumColumns(graph, biasRows, biasGradient);
   });
   return out;
 }
 
-/** Windows so that qkv, the cache and the scratch each fit a binding: samples first, then key heads. */
-function cut(graph: Graph, options: AttentionOptions, W: number, pitch: number, cacheRows: number): Window[] {
-  const { batch, columns, numHeads: NH, numKvHeads: NK, headDim: HS } = options;
-  const room = (graph.limits.maxBinding - ALIGNMENT) / 4;
-  const perSample = Math.max(columns * W, cacheRows * 2 * NK * HS, NK * HS * pitch);
-  if (perSample > room) {
-    throw new RangeError(
-      `One sample's ${columns} tokens of attention take ${perSample * 4} bytes, more than a binding holds (${
-        Math.floor(room) * 4
-      })`,
-    );
-  }
-  const perKvHead = (NH / NK) * BLOCK * pitch; // elements of the scratch
-  const kvHeads = Math.min(NK, Math.floor(room / perKvHead));
-  if (kvHeads < 1) {
-    throw new RangeError(
-      `The scores of ${BLOCK} queries take ${perKvHead * 4} bytes, more than a binding holds`,
-    );
-  }
-  const samples = kvHeads < NK ? 1 : Math.min(batch, Math.floor(room / Math.max(perSample, perKvHead * NK)));
-  const windows: Window[] = [];
-  for (let sample0 = 0; sample0 < batch; sample0 += samples) {
-    for (let kvHead0 = 0; kvHead0 < NK; kvHead0 += kvHeads) {
-      windows.push({
-        sample0,
-        samples: Math.min(samples, batch - sample0),
-        kvHead0,
-        kvHeads: Math.min(kvHeads, NK - kvHead0),
-      });
-    }
-  }
-  return windows;
+/** Pairs of a query of a block and a key that it may see, for reports. */
+function pairsSeen(options: AttentionOptions, block: number): number {
+  const { columns, keys, causal, window } = options;
+  const from = block * BLOCK;
+  const queries = Math.min(BLOCK, columns - from);
+  if (!causal) return queries * keys.rows;
+  let pairs = 0;
+  for (let i = from; i < from + queries; i++) pairs += Math.min(i + 1, window ?? Infinity);
+  return pairs;
 }
 
 function dropoutArguments(rate: number, key: DropoutKey) {
@@ -277,12 +393,18 @@ function dropoutArguments(rate: number, key: DropoutKey) {
   return { tensors: { ids: key.samples.whole() }, uniforms: { ...uniforms, drop_scale: scale } };
 }
 
-/** Stores the keys and values of this call's tokens behind those of earlier calls. */
-function append(graph: Graph, qkv: Tensor, cache: Tensor, offset: number): void {
-  const [, cacheRows, kvWidth] = cache.shape;
+/**
+ * Stores the keys and values of this call's tokens, which lie side by side, behind those of earlier calls.
+ *
+ * @param cache (B*S, 2 NK HS)
+ * @param cacheRows S
+ */
+export function appendToCache(graph: Graph, keysAndValues: Heads, cache: Tensor, cacheRows: number): void {
+  const kvWidth = width(cache);
+  const { tensor, offset } = keysAndValues;
   graph.dispatch(appendSource.kernel(), {
-    tensors: { qkv, cache },
-    uniforms: { width: width(qkv), offset, kv_width: kvWidth, cache_rows: cacheRows },
+    tensors: { qkv: tensor, cache },
+    uniforms: { width: width(tensor), offset, kv_width: kvWidth, cache_rows: cacheRows },
     groups: (live) => Math.ceil((live.rows ?? 0) * kvWidth / 64),
   });
 }

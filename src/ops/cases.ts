@@ -8,10 +8,12 @@ import { attentionCases } from "./cases/attention.ts";
 import { crossEntropyCases } from "./cases/crossEntropy.ts";
 import { dropoutCases } from "./cases/dropout.ts";
 import { embeddingCases } from "./cases/embedding.ts";
+import { headNormCases } from "./cases/headNorm.ts";
 import { linearCases } from "./cases/linear.ts";
 import { layerNormCases, rmsNormCases } from "./cases/norms.ts";
 import { adamwCases, gradNormCases } from "./cases/optimizer.ts";
-import { positionsCases } from "./cases/positions.ts";
+import { scaleCases } from "./cases/scale.ts";
+import { rotaryCases } from "./cases/rotary.ts";
 import type { OpCase, OpName, OpTensor } from "./cases/types.ts";
 import { activation } from "./reference/activation.ts";
 import { adamw } from "./reference/adamw.ts";
@@ -21,10 +23,12 @@ import { crossEntropy } from "./reference/crossEntropy.ts";
 import { dropout } from "./reference/dropout.ts";
 import { embedding } from "./reference/embedding.ts";
 import { gradNorm } from "./reference/gradNorm.ts";
+import { headNorm } from "./reference/headNorm.ts";
 import { layerNorm } from "./reference/layerNorm.ts";
 import { linear } from "./reference/linear.ts";
-import { positions } from "./reference/positions.ts";
+import { scale } from "./reference/scale.ts";
 import { rmsNorm } from "./reference/rmsNorm.ts";
+import { rotary } from "./reference/rotary.ts";
 import type { Inputs, OpReference } from "./reference/types.ts";
 
 export type { OpCase, OpName, OpTensor } from "./cases/types.ts";
@@ -33,10 +37,12 @@ export type { Inputs, OpReference } from "./reference/types.ts";
 /** What each op computes, and its gradient, on the CPU in f64. */
 export const references: Record<OpName, OpReference> = {
   embedding,
-  positions,
+  scale,
+  rotary,
   linear,
   layerNorm,
   rmsNorm,
+  headNorm,
   activation,
   add,
   dropout,
@@ -48,10 +54,12 @@ export const references: Record<OpName, OpReference> = {
 
 export const opCases: readonly OpCase[] = [
   ...embeddingCases,
-  ...positionsCases,
+  ...scaleCases,
+  ...rotaryCases,
   ...linearCases,
   ...layerNormCases,
   ...rmsNormCases,
+  ...headNormCases,
   ...activationCases,
   ...addCases,
   ...dropoutCases,

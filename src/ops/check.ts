@@ -7,17 +7,20 @@ import { place } from "../gpu/place.ts";
 import { type HostArray, Runtime } from "../gpu/program.ts";
 import { Arena, type Tensor } from "../gpu/tensor.ts";
 import { type Activation, activation } from "./activation.ts";
-import { add, addInto } from "./add.ts";
-import { attention } from "./attention.ts";
+import { add, addAll, addInto } from "./add.ts";
+import { attention, type AttentionBias } from "./attention.ts";
 import { type OpCase, type OpTensor, referenceInputs, references } from "./cases.ts";
 import { crossEntropy } from "./crossEntropy.ts";
+import { distanceBias } from "./distanceBias.ts";
 import { dropout, type DropoutKey } from "./dropout.ts";
 import { embedding, sortTokens, tokenInputs } from "./embedding.ts";
 import { Graph } from "./graph.ts";
+import { headNorm } from "./headNorm.ts";
 import { linear } from "./linear.ts";
 import { norm } from "./norm.ts";
 import { recordUpdate, RING_FIELDS, RING_SLOTS } from "./optimizer.ts";
-import { positions } from "./positions.ts";
+import { scale } from "./scale.ts";
+import { rotary } from "./rotary.ts";
 
 export interface Comparison {
   readonly case: string;
@@ -92,17 +95,25 @@ async function runOp(
   const byName = new Map(given.map((tensor) => [tensor.name, tensor]));
 
   // Activations come as rows of tokens: (B, T, C) is (B*T, C).
-  const first = byName.get("x") ?? byName.get("qkv") ?? byName.get("a") ?? byName.get("ids")!;
+  const first = byName.get("x") ?? byName.get("qkv") ?? byName.get("q") ?? byName.get("a") ??
+    byName.get("ids")!;
   const shape = first.shape;
   const isBatch = shape.length === 3;
   const [batch, columns] = isBatch ? shape : [1, shape[0]];
-  const live: Live = { rows: batch * columns, batch, columns, step: Number(opCase.options.step ?? 0) };
-  const isActivation = (name: string) => ["x", "qkv", "a", "b"].includes(name);
+  const source = byName.get("kv")?.shape[1];
+  const live: Live = {
+    rows: batch * columns,
+    batch,
+    columns,
+    source,
+    step: Number(opCase.options.step ?? 0),
+  };
+  const isActivation = (name: string) => ["x", "qkv", "q", "kv", "a", "b"].includes(name);
 
   const parameters = new Map<Tensor, Tensor>();
   const tensors = new Map<string, Tensor>();
   for (const { name, shape, kind, grad } of given) {
-    const rows = isActivation(name) && isBatch ? [batch * columns, shape[2]] : shape;
+    const rows = shape.length === 3 ? [shape[0] * shape[1], shape[2]] : shape;
     const tensor = arena.add(name, rows, kind === "float" ? "f32" : name === "targets" ? "i32" : "u32");
     tensors.set(name, tensor);
     if (grad && !isActivation(name)) parameters.set(tensor, gradientArena.add(name, rows));
@@ -136,7 +147,7 @@ async function runOp(
       wantedGradients.set(name, gradient);
     } else {
       const copy = results.add(`grad ${name}`, gradient.shape);
-      addInto(graph, { tensor: copy, accumulate: 0 }, gradient);
+      addAll(graph, copy, gradient);
       wantedGradients.set(name, copy);
     }
   }
@@ -186,8 +197,15 @@ function recordForward(
   switch (op) {
     case "embedding":
       return embedding(graph, tokens!, get("table"));
-    case "positions":
-      return positions(graph, get("x"), get("table"));
+    case "scale":
+      return scale(graph, get("x"), Number(options.factor));
+    case "rotary":
+      return rotary(graph, get("x"), get("places"), get("table"), {
+        numHeads: Number(options.numHeads),
+        headDim: Number(options.headDim),
+        rotaryDim: get("table").shape[1],
+        interleaved: options.interleaved === true,
+      });
     case "linear":
       return linear(graph, get("x"), get("weight"), tensors.get("bias") ?? null);
     case "layerNorm":
@@ -201,21 +219,59 @@ function recordForward(
       );
     case "rmsNorm":
       return norm(graph, "rmsnorm", get("x"), get("weight"), null, Number(options.eps));
+    case "headNorm": {
+      const keyWeight = tensors.get("keyWeight");
+      const runs = [{ numHeads: Number(options.numHeads), weight: get("weight") }];
+      if (keyWeight) runs.push({ numHeads: Number(options.numKeyHeads), weight: keyWeight });
+      return headNorm(graph, get("x"), runs, Number(options.eps));
+    }
     case "activation":
       return activation(graph, get("x"), options.kind as Activation);
     case "add":
       return add(graph, get("a"), get("b"));
     case "dropout":
       return dropout(graph, get("x"), rate, key!);
-    case "attention": {
-      const numHeads = Number(options.numHeads);
-      const numKvHeads = Number(options.numKvHeads);
-      const headDim = Number(options.headDim);
-      return attention(graph, get("qkv"), { batch, columns, numHeads, numKvHeads, headDim, rate, key });
-    }
+    case "attention":
+      return recordAttention(graph, options, tensors, { batch, columns, rate, key });
     default:
       throw new Error(`${op} has no output of its own`);
   }
+}
+
+function recordAttention(
+  graph: Graph,
+  options: OpCase["options"],
+  tensors: ReadonlyMap<string, Tensor>,
+  { batch, columns, ...dropping }: { batch: number; columns: number; rate: number; key?: DropoutKey },
+): Tensor {
+  const [numHeads, numKvHeads, headDim] = ["numHeads", "numKvHeads", "headDim"].map((name) => {
+    return Number(options[name]);
+  });
+  const get = (name: string) => tensors.get(name)!;
+  const isCross = tensors.has("kv");
+  const heads = (name: string, offset: number) => ({ tensor: get(name), offset: offset * headDim });
+  const [key, value] = isCross
+    ? [heads("kv", 0), heads("kv", numKvHeads)]
+    : [heads("qkv", numHeads), heads("qkv", numHeads + numKvHeads)];
+  const bias: AttentionBias | null = tensors.has("slopes")
+    ? { kind: "alibi", slopes: get("slopes") }
+    : tensors.has("table")
+    ? distanceBias(graph, get("table"), get("buckets"))
+    : null;
+  return attention(graph, heads(isCross ? "q" : "qkv", 0), key, value, {
+    batch,
+    columns,
+    numHeads,
+    numKvHeads,
+    headDim,
+    keys: isCross ? { of: "source", rows: get("kv").shape[0] / batch } : { of: "own", rows: columns },
+    spans: get("spans"),
+    causal: Boolean(options.causal),
+    window: Number(options.window) || null,
+    scale: Number(options.scale),
+    bias,
+    ...dropping,
+  });
 }
 
 /** gradNorm and adamw: one update of a single parameter. */

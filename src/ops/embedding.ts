@@ -7,17 +7,24 @@ import { forRows, shader, width } from "./rowwise.ts";
 const forwardSource = shader("embedding.wgsl", embeddingText);
 const backwardSource = shader("embedding_backward.wgsl", backwardText);
 
-/** Token ids, and the same sorted by id for the backward: inputs of a step. */
+/** Token ids, and the same sorted by id for the backward: inputs of a step. Places of tokens come in the same way. */
 export interface TokenInputs {
+  /** What says how many distinct ids there are. */
+  readonly distinct: "distinct" | "distinctPlaces";
   readonly ids: Tensor; // (M)
-  readonly distinctIds: Tensor; // (M), the first `live.distinct` are in use
+  readonly distinctIds: Tensor; // (M), the first of them are in use
   readonly starts: Tensor; // (M + 1)
   readonly order: Tensor; // (M)
 }
 
 /** Adds the inputs of at most `tokens` tokens to an arena. */
-export function tokenInputs(arena: Arena, tokens: number): TokenInputs {
+export function tokenInputs(
+  arena: Arena,
+  tokens: number,
+  distinct: TokenInputs["distinct"] = "distinct",
+): TokenInputs {
   return {
+    distinct,
     ids: arena.add("ids", [tokens], "u32"),
     distinctIds: arena.add("distinct ids", [tokens], "u32"),
     starts: arena.add("starts", [tokens + 1], "u32"),
@@ -76,24 +83,43 @@ export function embedding(graph: Graph, tokens: TokenInputs, table: Tensor): Ten
   graph.onBackward(y, (dy) => {
     const target = graph.target(table);
     if (target === null) return;
-    const kernel = backwardSource.kernel({ LIVE: true });
+    const kernel = backwardSource.kernel({ LIVE: true, DISTINCT: tokens.distinct });
     const across = Math.ceil(C / 64);
+    // Whole groups of 256 bytes, so that the one start more of a window fits its binding, too.
+    const listWindows = rowWindows(M, graph.limits, [1], 64);
     forRows(graph, M, options, ({ from, to, uniforms }) => {
       for (const part of tableWindows) {
-        graph.dispatch(kernel, {
-          tensors: {
-            ids: tokens.distinctIds,
-            starts: tokens.starts,
-            order: tokens.order,
-            dy: dy.rows(from, to),
-            dtable: target.tensor.rows(part.from, part.to),
-          },
-          uniforms: { ...uniforms, width: C, vocab0: part.from, vocab: part.to - part.from },
-          groups: (live) => (live.distinct ?? 0) * across,
-          flops: (to - from) * C,
-        });
+        for (const ids of listWindows) {
+          for (const order of listWindows) {
+            graph.dispatch(kernel, {
+              tensors: {
+                ids: tokens.distinctIds.rows(ids.from, ids.to),
+                starts: tokens.starts.rows(ids.from, ids.to + 1),
+                order: tokens.order.rows(order.from, order.to),
+                dy: dy.rows(from, to),
+                dtable: target.tensor.rows(part.from, part.to),
+              },
+              uniforms: {
+                ...uniforms,
+                width: C,
+                vocab0: part.from,
+                vocab: part.to - part.from,
+                distinct0: ids.from,
+                distinct: ids.to - ids.from,
+                order0: order.from,
+                orders: order.to - order.from,
+              },
+              groups: (live) => clamp((live[tokens.distinct] ?? 0) - ids.from, 0, ids.to - ids.from) * across,
+              flops: (to - from) * C / (tableWindows.length * listWindows.length ** 2),
+            });
+          }
+        }
       }
     });
   });
   return y;
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(Math.max(value, least), most);
 }

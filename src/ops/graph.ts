@@ -5,12 +5,13 @@
  * Gradients of activations: the first writer sets (`=`), later ones add (`+=`); which of the two is a constant of the
  * kernel. Gradients of parameters are always added to the cleared gradient arena.
  */
-import { Recorder, type Segment } from "../gpu/recorder.ts";
+import { Recorder, type Segment, type Stack } from "../gpu/recorder.ts";
 import type { EngineLimits, Tensor } from "../gpu/tensor.ts";
 import { addInto } from "./add.ts";
 
 interface TapeEntry {
   readonly segment: Segment;
+  readonly stack: Stack;
   readonly output: Tensor;
   readonly backward: (outputGradient: Tensor) => void;
 }
@@ -54,7 +55,7 @@ export class Graph extends Recorder {
   onBackward(output: Tensor, backward: (outputGradient: Tensor) => void): void {
     if (!this.training) return;
     this.#differentiable.add(output);
-    this.#tape.push({ segment: this.segments.at(-1)!, output, backward });
+    this.#tape.push({ segment: this.segments.at(-1)!, stack: this.stack, output, backward });
   }
 
   /** Where to write the gradient of an op's input; null: nobody wants it. */
@@ -109,7 +110,7 @@ export class Graph extends Recorder {
    */
   backward(recomputed: ReadonlySet<string> = new Set()): void {
     let current: Segment | null = null;
-    for (const { segment, output, backward } of this.#tape.toReversed()) {
+    for (const { segment, stack, output, backward } of this.#tape.toReversed()) {
       const gradient = this.#gradients.get(output);
       if (gradient === undefined) continue; // nothing that counts came of it
       if (segment !== current) {
@@ -118,7 +119,7 @@ export class Graph extends Recorder {
         });
         current = segment;
       }
-      backward(gradient);
+      this.inStack(stack, () => backward(gradient));
       this.#waiting.get(gradient)?.delete(output);
     }
   }

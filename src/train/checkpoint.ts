@@ -1,19 +1,18 @@
-import { syncFolder } from "../data/atomicFile.ts";
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
+import { syncFolder, writeSynced } from "../data/atomicFile.ts";
 import { UserError } from "../errors.ts";
 import { checked } from "../formats/checked.ts";
-import { quote } from "../formats/file.ts";
+import { cannotWrite, quote } from "../formats/file.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { digester, sortedByName } from "./digest.ts";
-import { freeBytes, TEMPORARY, writeSynced } from "./durable.ts";
+import { freeBytes, TEMPORARY } from "./durable.ts";
 import { type Manifest, writeManifest } from "./manifest.ts";
 import { METADATA } from "./modelFiles.ts";
 import { stateSchema, type TrainState } from "./state.ts";
 
-/** What a checkpoint is made of. */
+/** What a checkpoint is made of, beside the state. */
 export interface CheckpointContents {
-  readonly state: TrainState;
   /** Of model.safetensors and optimizer.safetensors: each is read when it is written. */
   readonly model: readonly TensorToWrite[];
   readonly optimizer: readonly TensorToWrite[];
@@ -44,20 +43,18 @@ export async function listCheckpoints(folder: string): Promise<number[]> {
 /**
  * Saves a checkpoint: all of it, or nothing. It is written under a temporary name, fsynced, then renamed.
  *
- * @param free bytes that the folder's file system has left
- * @throws UserError if the disk is too full; the checkpoints before are intact
+ * @throws UserError if the disk is full; the checkpoints before are intact
  */
 export async function saveCheckpoint(
   folder: string,
+  state: TrainState,
   contents: CheckpointContents,
-  free: (folder: string) => number = freeBytes,
 ): Promise<Manifest> {
-  requireSpace(folder, contents, free(folder));
-  const path = checkpointPath(folder, contents.state.step);
-  const temporary = join(folder, `${TEMPORARY}step-${contents.state.step}`);
-  await Deno.mkdir(temporary);
+  const path = checkpointPath(folder, state.step);
+  const temporary = join(folder, `${TEMPORARY}step-${state.step}`);
+  await Deno.mkdir(temporary).catch((error) => cannotWrite(temporary, error));
   try {
-    const manifest = await writeFiles(temporary, contents);
+    const manifest = await writeFiles(temporary, state, contents);
     await syncFolder(temporary);
     await Deno.rename(temporary, path);
     await syncFolder(folder);
@@ -68,7 +65,11 @@ export async function saveCheckpoint(
   }
 }
 
-async function writeFiles(folder: string, contents: CheckpointContents): Promise<Manifest> {
+async function writeFiles(
+  folder: string,
+  state: TrainState,
+  contents: CheckpointContents,
+): Promise<Manifest> {
   const digest = digester();
   const files: Manifest["files"] = {};
   for (const [kind, tensors] of [["model", contents.model], ["optimizer", contents.optimizer]] as const) {
@@ -81,7 +82,7 @@ async function writeFiles(folder: string, contents: CheckpointContents): Promise
     files[name] = { bytes: (await Deno.stat(join(folder, name))).size, sha256: written.file };
   }
   const texts = {
-    "state.json": JSON.stringify(contents.state, null, 2),
+    "state.json": JSON.stringify(state, null, 2),
     "config.json": contents.config,
     "tokenizer.json": contents.tokenizer,
   };
@@ -90,7 +91,7 @@ async function writeFiles(folder: string, contents: CheckpointContents): Promise
     const bytes = new TextEncoder().encode(text);
     files[name] = { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
-  const manifest = { step: contents.state.step, digest: digest.hex(), files };
+  const manifest = { step: state.step, digest: digest.hex(), files };
   await writeManifest(folder, manifest);
   return manifest;
 }
@@ -98,18 +99,27 @@ async function writeFiles(folder: string, contents: CheckpointContents): Promise
 /** Headers, texts and file system blocks. */
 const SLACK_BYTES = 1 << 20;
 
-function requireSpace(folder: string, contents: CheckpointContents, free: number): void {
+/**
+ * Holds what a checkpoint takes against what the folder's file system has left.
+ *
+ * @param free bytes that a folder's file system has left
+ * @throws UserError if the checkpoint does not fit
+ */
+export function requireSpace(
+  folder: string,
+  contents: CheckpointContents,
+  free: (folder: string) => number = freeBytes,
+): void {
   const elements = [...contents.model, ...contents.optimizer]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
-  const needed = 4 * elements + contents.tokenizer.length + SLACK_BYTES;
-  if (free >= needed) return;
+  const needed = 4 * elements + new TextEncoder().encode(contents.tokenizer).length + SLACK_BYTES;
+  const found = free(folder);
+  if (found >= needed) return;
   const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   throw new UserError(
-    `The disk is too full for the checkpoint of step ${contents.state.step}: ${quote(folder)} has ` +
-      `${megabytes(free)} free, expected at least ${
-        megabytes(needed)
-      }; free some space and start the run again: ` +
-      "it goes on from its last checkpoint",
+    `The disk is too full for a checkpoint: ${quote(folder)} has ${megabytes(found)} free, ` +
+      `expected at least ${megabytes(needed)}; free some space and start the run again, ` +
+      "it goes on from what is saved",
   );
 }
 

@@ -1,22 +1,9 @@
-/** Files that survive a crash: contents reach the disk before their names do. */
+/** What a run needs to know of the disk below its folder. */
 import { statfsSync } from "node:fs";
 import { join } from "@std/path";
-import { cannotWrite } from "../formats/file.ts";
 
 /** What a file or folder is called until it is whole. */
 export const TEMPORARY = ".tmp-";
-
-/** Writes a small file and fsyncs it. @throws UserError if it can't be written. */
-export async function writeSynced(path: string, text: string): Promise<void> {
-  try {
-    using file = await Deno.open(path, { write: true, create: true, truncate: true });
-    const bytes = new TextEncoder().encode(text);
-    for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-    await file.sync();
-  } catch (error) {
-    cannotWrite(path, error);
-  }
-}
 
 /** Removes what a killed process left half-written in a folder. */
 export async function removeTemporary(folder: string): Promise<void> {

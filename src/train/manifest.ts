@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "@std/path";
 import { z } from "zod";
+import { writeSynced } from "../data/atomicFile.ts";
 import { UserError } from "../errors.ts";
 import { messageOf } from "../formats/file.ts";
-import { writeSynced } from "./durable.ts";
 
 const NAME = "manifest.json";
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

@@ -6,6 +6,9 @@ import { readIfThere } from "./durable.ts";
 import type { TrainState } from "./state.ts";
 import type { Validation } from "./validate.ts";
 
+/** What the file of steps and validations is called. */
+export const METRICS = "metrics.jsonl";
+
 /** A step, as it is shown and kept. */
 export interface StepLine {
   readonly step: number;
@@ -43,7 +46,7 @@ export interface MetricsLog extends Disposable {
  * @throws UserError, also from its functions, if they can't be written
  */
 export function openMetricsLog(folder: string, tensorboard: boolean): MetricsLog {
-  const metrics = join(folder, "metrics.jsonl");
+  const metrics = join(folder, METRICS);
   const samples = join(folder, "samples.jsonl");
   const eventPath = join(folder, "events.out.tfevents.0.bloomery");
   let events: EventFile | null = null; // opened after a torn end has been cut off

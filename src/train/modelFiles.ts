@@ -1,52 +1,24 @@
-/**
- * The names and the layout of weights in a model folder: Hugging Face's GPT-2 where the architecture is one, so that
- * transformers loads a checkpoint as it is; our own names and a config.json of our own elsewhere.
- */
+/** The files of a model folder: a checkpoint's, or a model's of Hugging Face. */
 import { join } from "@std/path";
-import { z } from "zod";
-import type { ModelSpec } from "../config/derive.ts";
-import { modelSchema } from "../config/schema.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
-import { checked } from "../formats/checked.ts";
 import { messageOf, quote } from "../formats/file.ts";
-import {
-  type Gpt2Architecture,
-  gpt2Tensors,
-  readGpt2Config,
-  readGpt2Weights,
-  transpose,
-  writeGpt2Config,
-} from "../formats/hf/gpt2.ts";
+import { type NamedValues, readWeights } from "../formats/hf/read.ts";
+import { formatHfConfig, tensorsToWrite } from "../formats/hf/write.ts";
 import {
   encodeSafetensors,
   openModelFolder,
   parseSafetensors,
+  type TensorSource,
   type TensorToWrite,
 } from "../formats/safetensors.ts";
 import { sortedByName } from "./digest.ts";
-
-const MODEL_TYPE = "bloomery";
+import { formatFor, formatOf, readModelConfig } from "./modelFormat.ts";
 
 /** Of safetensors files; transformers asks for it. */
 export const METADATA = { format: "pt" };
-
-const specSchema = modelSchema.extend({
-  model_type: z.literal(MODEL_TYPE),
-  numKvHeads: z.int().positive(),
-  ffnDim: z.int().positive(),
-  vocabSize: z.int().positive(),
-  headDim: z.int().positive(),
-});
-
-/** A parameter in our names and layout. */
-export interface NamedValues {
-  readonly name: string;
-  readonly shape: readonly number[];
-  /** Row-major. */
-  readonly values: Float32Array;
-}
 
 /** A model folder's files in memory, as a checkpoint has them. */
 export interface ModelFiles {
@@ -95,33 +67,14 @@ export async function readModelFiles(folder: string): Promise<Required<ModelFile
   return { "config.json": config, "model.safetensors": weights, "tokenizer.json": tokenizer };
 }
 
-/** The text of a model folder's config.json. */
+/** The text of a checkpoint's config.json. @param endOfText the token at which generation stops */
 export function formatModelConfig(spec: ModelSpec, endOfText: number | null): string {
-  const gpt2 = asGpt2(spec);
-  const config = gpt2 === null ? { model_type: MODEL_TYPE, ...spec } : writeGpt2Config(gpt2, endOfText);
-  return JSON.stringify(config, null, 2);
+  return formatHfConfig(formatFor(spec), spec, { bos_token_id: endOfText, eos_token_id: endOfText }, "F32");
 }
 
 /** The weights of an engine, as model.safetensors holds them; each is read when its turn comes. */
 export function modelTensors(engine: Engine, spec: ModelSpec): TensorToWrite[] {
-  const gpt2 = asGpt2(spec);
-  if (gpt2 === null) {
-    return engine.report.parameters.map(({ name, shape }) => ({
-      name,
-      shape,
-      dtype: "F32",
-      values: () => engine.read("weights", name),
-    }));
-  }
-  return gpt2Tensors(gpt2).map(({ name, hfName, shape, transpose: turned }) => ({
-    name: hfName,
-    shape: turned ? shape.toReversed() : shape,
-    dtype: "F32",
-    async values() {
-      const values = await engine.read("weights", name);
-      return turned ? transpose(values, shape[0], shape[1]) : values;
-    },
-  }));
+  return tensorsToWrite(formatFor(spec).tensors(spec), (name) => engine.read("weights", name));
 }
 
 /** AdamW's moments, as optimizer.safetensors holds them: `<name>.moment1` and `<name>.moment2` in our layout. */
@@ -136,16 +89,35 @@ export function optimizerTensors(engine: Engine): TensorToWrite[] {
   );
 }
 
+/** The content of a model folder's config.json. @throws UserError if there is none */
+export function readConfigJson(source: ModelSource): unknown {
+  const path = modelPath(source, "config.json");
+  try {
+    return JSON.parse(typeof source === "string" ? Deno.readTextFileSync(path) : source["config.json"]);
+  } catch (error) {
+    throw new UserError(
+      `Cannot read ${quote(path)}: ${messageOf(error)}; name a run, a checkpoint or a folder with a model`,
+    );
+  }
+}
+
+/** The weights of a model folder, as they lie there. @throws UserError if a file is missing or damaged */
+export function openModelWeights(source: ModelSource): TensorSource {
+  return typeof source === "string"
+    ? openModelFolder(source)
+    : parseSafetensors(source["model.safetensors"], sourceName(source));
+}
+
 /**
- * The architecture of a model folder: a checkpoint, or a GPT-2 of Hugging Face.
+ * The architecture of a model folder: a checkpoint, or a model of Hugging Face.
  *
  * @throws UserError if there is no config.json, or none that is understood
  */
 export function readModelSpec(source: ModelSource): ModelSpec {
-  const json = readConfig(source);
-  if (!isOurs(json)) return fromGpt2(readGpt2Config(json));
-  const { model_type: _, ...spec } = checked(specSchema, json, modelPath(source, "config.json"));
-  return spec;
+  return readModelConfig(readConfigJson(source), (tensor) => {
+    using weights = openModelWeights(source);
+    return weights.tensors.has(tensor);
+  });
 }
 
 /**
@@ -154,63 +126,8 @@ export function readModelSpec(source: ModelSource): ModelSpec {
  * @throws UserError if a file is missing or damaged, or a tensor is not what config.json asks for
  */
 export function* readModelWeights(source: ModelSource): Generator<NamedValues> {
-  const json = readConfig(source);
-  using stored = typeof source === "string"
-    ? openModelFolder(source)
-    : parseSafetensors(source["model.safetensors"], sourceName(source));
-  if (!isOurs(json)) return yield* readGpt2Weights(stored, readGpt2Config(json));
-  for (const [name, { shape }] of stored.tensors) yield { name, shape, values: stored.read(name) };
-}
-
-/** The architecture as a GPT-2, or null if it is none. */
-function asGpt2(spec: ModelSpec): Gpt2Architecture | null {
-  const { activation } = spec;
-  const gated = activation === "swiglu" || activation === "geglu" || activation === "reglu";
-  if (gated || spec.positions !== "learned" || spec.norm !== "layernorm" || !spec.bias) return null;
-  if (spec.numKvHeads !== spec.numHeads) return null;
-  const { numLayers, modelDim, numHeads, ffnDim, seqLen, vocabSize, normEps, tied, initStd } = spec;
-  const dropout = { embedding: spec.dropout, attention: spec.attentionDropout, residual: spec.dropout };
-  return {
-    numLayers,
-    modelDim,
-    numHeads,
-    ffnDim,
-    seqLen,
-    vocabSize,
-    activation,
-    normEps,
-    tied,
-    dropout,
-    initStd,
-  };
-}
-
-function fromGpt2({ dropout, ...gpt2 }: Gpt2Architecture): ModelSpec {
-  return {
-    ...gpt2,
-    numKvHeads: gpt2.numHeads,
-    headDim: gpt2.modelDim / gpt2.numHeads,
-    positions: "learned",
-    norm: "layernorm",
-    bias: true,
-    dropout: dropout.residual,
-    attentionDropout: dropout.attention,
-    zLoss: 0,
-    scaledResidualInit: true,
-  };
-}
-
-function readConfig(source: ModelSource): unknown {
-  const path = modelPath(source, "config.json");
-  try {
-    return JSON.parse(typeof source === "string" ? Deno.readTextFileSync(path) : source["config.json"]);
-  } catch (error) {
-    throw new UserError(
-      `Cannot read ${quote(path)}: ${messageOf(error)}; name a run, a checkpoint or a folder with a GPT-2`,
-    );
-  }
-}
-
-function isOurs(json: unknown): boolean {
-  return typeof json === "object" && json !== null && "model_type" in json && json.model_type === MODEL_TYPE;
+  const json = readConfigJson(source);
+  using weights = openModelWeights(source);
+  const spec = readModelConfig(json, (tensor) => weights.tensors.has(tensor));
+  yield* readWeights(weights, formatOf(json), spec);
 }

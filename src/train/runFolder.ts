@@ -1,15 +1,20 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { differences, formatConfig } from "../config/format.ts";
 import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { quote } from "../formats/file.ts";
+import { cannotWrite, quote } from "../formats/file.ts";
 import { syncFolder, writeAtomically } from "../data/atomicFile.ts";
 import { readIfThere, removeTemporary } from "./durable.ts";
 import { checkpointsOf } from "./findCheckpoint.ts";
+import { METRICS } from "./metricsLog.ts";
 
-/** A run's folder, held by this process alone until it is disposed of. */
+/**
+ * A run's folder, held by this process alone until it is disposed of. A folder that was made and in which no step was
+ * done is removed then: a run that can't start leaves nothing behind.
+ */
 export interface RunFolder extends Disposable {
   readonly path: string;
   /** The folder of its checkpoints. */
@@ -24,7 +29,8 @@ const FREE_KEYS =
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
  * removed.
  *
- * @throws UserError if another process has it, or if it belongs to another config: which keys differ
+ * @throws UserError if it can't be made, if another process has it, or if it belongs to another config: which keys
+ * differ
  *
  * @example
  * ```ts
@@ -33,17 +39,35 @@ const FREE_KEYS =
  */
 export async function openRunFolder(path: string, config: RunConfig): Promise<RunFolder> {
   const checkpoints = checkpointsOf(path);
-  await Deno.mkdir(checkpoints, { recursive: true });
+  const isNew = await Deno.lstat(path).then(() => false, () => true);
+  await Deno.mkdir(checkpoints, { recursive: true }).catch((error) => cannotWrite(path, error));
   const lock = await takeLock(path);
+  const close = () => {
+    if (isNew && isUntouched(path)) removeQuietly(path);
+    lock.close();
+  };
   try {
     await removeTemporary(checkpoints);
     await matchConfig(path, config);
     await syncFolder(path);
   } catch (error) {
-    lock.close();
+    close();
     throw error;
   }
-  return { path, checkpoints, [Symbol.dispose]: () => lock.close() };
+  return { path, checkpoints, [Symbol.dispose]: close };
+}
+
+/** Was no step done in a run's folder? The first one is logged. */
+function isUntouched(folder: string): boolean {
+  return isEmpty(checkpointsOf(folder)) && !existsSync(join(folder, METRICS));
+}
+
+function removeQuietly(folder: string): void {
+  try {
+    Deno.removeSync(folder, { recursive: true });
+  } catch {
+    // the error that ended the run is the one to tell
+  }
 }
 
 /** SHA-256 of all keys that may not change. */
@@ -54,14 +78,16 @@ export function configDigest(config: RunConfig): string {
 
 /** The operating system's lock on the file `lock`: it ends with the process, however that ends. */
 async function takeLock(folder: string): Promise<Deno.FsFile> {
-  const file = await Deno.open(join(folder, "lock"), { read: true, write: true, create: true });
+  const path = join(folder, "lock");
+  const fail = (error: unknown) => cannotWrite(path, error);
+  const file = await Deno.open(path, { read: true, write: true, create: true }).catch(fail);
   if (await file.tryLock(true)) {
     await file.truncate();
-    await file.write(new TextEncoder().encode(`${Deno.pid}\n`));
+    await file.write(new TextEncoder().encode(`${Deno.pid}\n`)).catch(fail);
     return file;
   }
   file.close();
-  const holder = (await readIfThere(join(folder, "lock")))?.trim();
+  const holder = (await readIfThere(path))?.trim();
   throw new UserError(
     `${quote(folder)} is in use by process ${holder}, expected one at a time; wait for it or stop it`,
   );

@@ -1,19 +1,16 @@
-import { join } from "@std/path";
 import library from "../../deno.json" with { type: "json" };
-import { deriveModel, type ModelSpec, type RunSpec } from "../config/derive.ts";
+import type { RunSpec } from "../config/derive.ts";
+import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { readTokenizer } from "../data/tokenizers/load.ts";
-import { hashTokenizer } from "../data/tokenStore.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
-import { initialValues } from "../model/init.ts";
-import { listCheckpoints, saveCheckpoint } from "./checkpoint.ts";
+import { type CheckpointContents, listCheckpoints, requireSpace, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
-import { readIfThere } from "./durable.ts";
 import type { Engine } from "../engine/engine.ts";
 import { isDue } from "./interval.ts";
-import { newestIntact, removeCheckpoints, resolveModelFolder, setAside } from "./findCheckpoint.ts";
+import { newestIntact, removeCheckpoints, setAside } from "./findCheckpoint.ts";
+import { writeFirstWeights } from "./firstWeights.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
 import { configDigest, type RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
@@ -38,8 +35,10 @@ export interface Store {
   readonly savedStep: number;
   /** Puts the newest intact checkpoint on the engine; null if there is none. */
   resume(): Promise<TrainState | null>;
-  /** Puts the values on the engine that a run starts with. */
-  initialize(): Promise<TrainState>;
+  /** Puts the values on the engine that a run starts with. @throws the signal's reason if it comes first */
+  initialize(signal?: AbortSignal): Promise<TrainState>;
+  /** @throws UserError if the folder's file system has no space for a checkpoint */
+  checkSpace(): void;
   /**
    * Goes back to the last checkpoint of `checkpoint.every`, or the first: not to one that an interrupt or a validation
    * made, since a run must go the same way whether it was interrupted or not.
@@ -54,13 +53,19 @@ export interface Store {
 /** A store in a run's folder, or one that keeps nothing. */
 export function openStore(options: StoreOptions): Store {
   const { config, run, engine, dataset, folder, onMessage } = options;
-  const spec = deriveModel(config.model, dataset.tokenizer.vocabSize);
+  const spec = deriveModel(config.model, dataset.vocabSize);
   const identity = {
     configDigest: configDigest(config),
     dataHash: dataset.hash,
     numericMode: config.engine.numericMode,
     adapter: engine.report.adapter,
     version: library.version,
+  };
+  const contents: CheckpointContents = {
+    model: modelTensors(engine, spec),
+    optimizer: optimizerTensors(engine),
+    config: formatModelConfig(spec, dataset.tokenizer.endOfText),
+    tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;
 
@@ -124,9 +129,8 @@ export function openStore(options: StoreOptions): Store {
       return state;
     },
 
-    async initialize() {
-      if (config.from === null) await writeInitialValues(engine, config);
-      else await startFrom(config.from, engine, spec, dataset, onMessage);
+    async initialize(signal) {
+      await writeFirstWeights({ config, engine, spec, dataset, onMessage, signal });
       return {
         step: 0,
         samples: 0,
@@ -139,22 +143,21 @@ export function openStore(options: StoreOptions): Store {
       };
     },
 
+    checkSpace() {
+      if (folder !== null) requireSpace(folder.checkpoints, contents, options.freeBytes);
+    },
+
     async save(state) {
       if (folder === null || saved?.step === state.step) return;
-      const { digest } = await saveCheckpoint(folder.checkpoints, {
-        state,
-        model: modelTensors(engine, spec),
-        optimizer: optimizerTensors(engine),
-        config: formatModelConfig(spec, dataset.tokenizer.endOfText),
-        tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
-      }, options.freeBytes);
+      requireSpace(folder.checkpoints, contents, options.freeBytes);
+      const { digest } = await saveCheckpoint(folder.checkpoints, state, contents);
       saved = { step: state.step, digest };
       await prune(folder, state);
     },
 
     async digest(state) {
       if (saved?.step === state.step) return saved.digest;
-      return await digestOf(modelTensors(engine, spec), optimizerTensors(engine));
+      return await digestOf(contents.model, contents.optimizer);
     },
   };
 }
@@ -176,35 +179,4 @@ function checkIdentity(
         "set it back, or choose another name for the run (name=...)",
     );
   }
-}
-
-async function writeInitialValues(engine: Engine, { seed, model }: RunConfig): Promise<void> {
-  const { initStd, scaledResidualInit, numLayers } = model;
-  for (const parameter of engine.report.parameters) {
-    const values = initialValues(parameter, { seed, initStd, scaledResidualInit, numLayers });
-    await engine.write("weights", parameter.name, values);
-  }
-}
-
-/** Fine-tuning: another model's weights. Its tokens must mean the same. */
-async function startFrom(
-  from: string,
-  engine: Engine,
-  spec: ModelSpec,
-  dataset: Dataset,
-  onMessage: (text: string) => void,
-): Promise<void> {
-  const folder = await resolveModelFolder(from, onMessage);
-  const tokenizer = join(folder, "tokenizer.json");
-  if (
-    await readIfThere(tokenizer) !== null &&
-    hashTokenizer(await readTokenizer(tokenizer)) !== hashTokenizer(dataset.tokenizer)
-  ) {
-    throw new UserError(
-      `${quote(tokenizer)} is not the tokenizer of the run's data, expected the same as the weights'; ` +
-        "set tokenizer to what the weights were trained with",
-    );
-  }
-  await loadWeights(engine, folder, spec);
-  onMessage(`The weights are those of ${quote(folder)}, the optimizer is fresh`);
 }

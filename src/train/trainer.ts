@@ -21,7 +21,7 @@ export interface TrainingOptions {
   readonly dataset: Dataset;
   /** Where the run is kept, and goes on from if it was stopped. null: nothing is kept. */
   readonly folder: RunFolder | null;
-  /** Drops the unfinished step, saves the last applied one, and ends. */
+  /** Drops the unfinished step, saves the last applied one, and ends; before the first step, throws its reason. */
   readonly signal?: AbortSignal;
   /** Writes a text sample with the engine's weights, every `log.sampleEvery`. */
   readonly sampleText?: () => Promise<string>;
@@ -31,7 +31,7 @@ export interface TrainingOptions {
   readonly onSample?: (step: number, text: string) => void;
   /** One-line news for the user: resumed, skipped, rolled back. */
   readonly onMessage?: (text: string) => void;
-  /** Bytes that a folder's file system has left; asked before every checkpoint. */
+  /** Bytes that a folder's file system has left; asked before the first step and every checkpoint. */
   readonly freeBytes?: (folder: string) => number;
 }
 
@@ -55,7 +55,7 @@ export interface TrainingResult {
  * at any step and goes on ends with the same digest as one that never stopped.
  *
  * @throws UserError if a step is not finite (policy `stop`), the disk is full, or the folder's run is another one; the
- * checkpoints that were saved are intact
+ * checkpoints that were saved are intact; the signal's reason if it comes before the first step
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const { config, folder } = options;
@@ -104,9 +104,7 @@ class Trainer {
     await this.#store.save(state);
     const finished = state.step >= this.#run.totalSteps;
     const validation = finished ? await validate(engine, dataset, Infinity, signal) : null;
-    if (validation !== null) {
-      this.#log?.validation(state.step, validation, true);
-    }
+    if (validation !== null) this.#log?.validation(state.step, validation, true);
     return {
       steps: state.step,
       digest: await this.#store.digest(state),
@@ -118,10 +116,12 @@ class Trainer {
   }
 
   async #start(): Promise<TrainState> {
-    const { config: { train }, folder, onMessage } = this.#options;
+    const { config: { train }, folder, onMessage, signal } = this.#options;
     const resumed = await this.#store.resume();
     if (resumed !== null) onMessage?.(`Going on from step ${resumed.step} of ${this.#run.totalSteps}`);
-    const state = resumed ?? await this.#store.initialize();
+    const state = resumed ?? await this.#store.initialize(signal);
+    signal?.throwIfAborted(); // nothing has come to pass that would have to be saved
+    if (state.step < this.#run.totalSteps) this.#store.checkSpace();
     await this.#log?.cutBack(state);
     if (train.nonFinite === "rollback") {
       if (folder === null) {

@@ -1,4 +1,4 @@
-import { type Batch, countTargets } from "../data/batch.ts";
+import { countTargets, stackBatches } from "../data/batch.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Engine } from "../engine/engine.ts";
 import { Ratio } from "./ratio.ts";
@@ -36,7 +36,7 @@ export async function validate(
     const parts = rows.slice(from, from + engine.report.microBatchSize).map((row) =>
       dataset.validationBatch(row, 1)
     );
-    losses.push(...(await engine.evaluate(stack(parts))).rowLoss);
+    losses.push(...(await engine.evaluate(stackBatches(parts))).rowLoss);
     targets.push(...parts.map(countTargets));
   }
   return summarize(losses, targets, dataset.bytesPerToken);
@@ -63,29 +63,4 @@ export function summarize(
     perplexity: Math.exp(loss),
     rows,
   };
-}
-
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
-
-/** Batches of the same length, one below the other. */
-function stack(parts: readonly Batch[]): Batch {
-  const rows = sum(parts.map((part) => part.rows));
-  const columns = parts[0].columns;
-  const batch: Batch = {
-    rows,
-    columns,
-    inputs: new Int32Array(rows * columns), // (B, T)
-    targets: new Int32Array(rows * columns), // (B, T)
-    sampleIds: new Uint32Array(rows), // (B)
-  };
-  let row = 0;
-  for (const part of parts) {
-    batch.inputs.set(part.inputs, row * columns);
-    batch.targets.set(part.targets, row * columns);
-    batch.sampleIds.set(part.sampleIds, row);
-    row += part.rows;
-  }
-  return batch;
 }

@@ -1,37 +1,55 @@
 import { join } from "@std/path";
-import type { ModelSpec } from "../config/derive.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
+import type { NamedValues } from "../formats/hf/read.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import type { Engine, StateKind } from "../engine/engine.ts";
-import {
-  type ModelSource,
-  type NamedValues,
-  readModelSpec,
-  readModelWeights,
-  sourceName,
-} from "./modelFiles.ts";
-
-/** Settings that change what a model computes but no shape. */
-const MEANING = ["numHeads", "positions", "activation", "norm", "normEps", "bias", "tied"] as const;
+import { type ModelSource, readModelSpec, readModelWeights, sourceName } from "./modelFiles.ts";
 
 /**
  * Puts the weights of a model folder on the engine, one tensor at a time.
  *
- * @param source a checkpoint, or a GPT-2 of Hugging Face
- * @throws UserError if the folder holds another model: which setting or tensor differs
+ * @param source a checkpoint, or a model of Hugging Face
+ * @throws UserError if the folder holds another model: which settings or tensor differ
  */
 export async function loadWeights(engine: Engine, source: ModelSource, spec: ModelSpec): Promise<void> {
+  requireSameModel(source, spec);
+  await writeAll(engine, "weights", readModelWeights(source), sourceName(source));
+}
+
+/**
+ * Holds a model folder against the model that is to go on with its weights, without reading them. What says nothing of
+ * them may differ: the objective and its masks, dropout, the z-loss, initial values, and the length of rows where
+ * positions are not learned.
+ *
+ * @throws UserError that names every setting that differs
+ */
+export function requireSameModel(source: ModelSource, spec: ModelSpec): void {
   const found = readModelSpec(source);
-  const name = sourceName(source);
-  for (const key of MEANING) {
-    if (found[key] === spec[key]) continue;
-    throw new UserError(
-      `${quote(name)} holds a model with ${key} ${found[key]}, but model.${key} is ${spec[key]}; ` +
-        `set model.${key}=${found[key]}`,
-    );
-  }
-  await writeAll(engine, "weights", readModelWeights(source), name);
+  const different = meaningOf(spec).filter((key) => found[key] !== spec[key]);
+  if (different.length === 0) return;
+  const list = different.map((key) => `model.${key} is ${quote(spec[key])}, expected ${quote(found[key])}`);
+  throw new UserError(
+    `The weights of ${quote(sourceName(source))} are another model's: ${list.join("; ")}; ` +
+      "leave such settings out, and they are taken from there",
+  );
+}
+
+/** The settings that shape a model's weights or decide what they mean. */
+function meaningOf({ positions }: ModelSpec): (keyof ModelSpec)[] {
+  const ofPositions: Partial<Record<ModelSpec["positions"], (keyof ModelSpec)[]>> = {
+    learned: ["seqLen"],
+    rotary: ["rotaryBase", "rotaryFraction"],
+    rotaryInterleaved: ["rotaryBase", "rotaryFraction"],
+    t5: ["t5NumBuckets", "t5MaxDistance"],
+  };
+  return [
+    ...["numLayers", "numEncoderLayers", "modelDim", "numHeads", "numKvHeads", "headDim"] as const,
+    ...["ffnDim", "vocabSize", "activation", "norm", "normEps", "embeddingNorm", "qkNorm"] as const,
+    ...["parallelResidual", "scaleScores", "scaleOutput", "bias", "tied", "positions"] as const,
+    ...ofPositions[positions] ?? [],
+  ];
 }
 
 /** Puts AdamW's moments of a checkpoint on the engine. */

@@ -53,8 +53,8 @@ async function* verifySpelling(
   yield* verifyModelCase(folder, parseJson(await readText(path), path), label, options);
 }
 
-/** The last two parts of the path: `hf/gpt2`. */
-function caseName(folder: string): string {
+/** What a folder's case is called: the last two parts of the path, `hf/gpt2`. */
+export function caseName(folder: string): string {
   const path = resolve(folder);
   return `${basename(dirname(path))}/${basename(path)}`;
 }

@@ -1,13 +1,12 @@
 import { join } from "@std/path";
-import { type Batch, countTargets, IGNORE } from "../data/batch.ts";
 import { type LocalEngineOptions, openLocalEngine } from "../engine/localEngine.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { openModelFolder, openSafetensors, type TensorSource } from "../formats/safetensors.ts";
-import { positionKinds } from "../model/positions.ts";
+import { readCaseBatch } from "./caseBatch.ts";
 import { type CaseModel, readCaseModel } from "./caseModel.ts";
 import { compareValues, type Comparison } from "./comparison.ts";
-import { readFinite, readIds, shapeOf } from "./tensors.ts";
+import { readFinite } from "./tensors.ts";
 
 /** How far a quantity may be from a reference value. */
 const LIMITS = {
@@ -44,10 +43,10 @@ export async function* verifyModelCase(
   caseName: string,
   options: LocalEngineOptions = {},
 ): AsyncGenerator<Comparison> {
-  const model = readCaseModel(config);
   using source = openModelFolder(folder);
+  const model = readCaseModel(config, (tensor) => source.tensors.has(tensor));
   using reference = openSafetensors(join(folder, "reference.safetensors"));
-  const batch = readBatch(reference, model);
+  const batch = readCaseBatch(reference, model);
   const weights = [...model.weights(source)];
   const { rows, columns } = batch;
   const { vocabSize, zLoss } = model.spec;
@@ -61,7 +60,7 @@ export async function* verifyModelCase(
 
   const training = { ...OPTIMIZER, seed: 0, virtualWorkers: 1, recompute: false };
   const engine = await openLocalEngine(
-    { model: model.spec, microBatchSize: rows, columns, training },
+    { model: model.spec, microBatchSize: rows, columns, sourceColumns: batch.source?.columns, training },
     options,
   );
   try {
@@ -100,31 +99,7 @@ export async function* verifyModelCase(
   }
 }
 
-function readBatch(reference: TensorSource, { spec }: CaseModel): Batch {
-  const shape = shapeOf(reference, "input_ids");
-  const name = quote(reference.name);
-  if (shape.length !== 2 || shape.includes(0)) {
-    throw new UserError(`The tensor "input_ids" of ${name} has shape [${shape}], expected rows of token ids`);
-  }
-  const [rows, columns] = shape;
-  const most = positionKinds[spec.positions].maxColumns(spec) ?? Infinity;
-  if (columns > most) {
-    throw new UserError(`The rows of ${name} have ${columns} tokens, config.json allows ${most}`);
-  }
-  const batch = {
-    rows,
-    columns,
-    inputs: readIds(reference, "input_ids", shape, spec.vocabSize),
-    targets: readIds(reference, "labels", shape, spec.vocabSize, IGNORE),
-    sampleIds: Uint32Array.from({ length: rows }, (_, row) => row),
-  };
-  if (countTargets(batch) === 0) {
-    throw new UserError(`All labels of ${name} are ${IGNORE}, expected at least one target`);
-  }
-  return batch;
-}
-
-/** The parameters whose values after the last step the reference holds. */
+/** The tensors whose values after the last step the reference holds. */
 function finalTensors(reference: TensorSource, { tensors }: CaseModel) {
   const byFileName = new Map(tensors.map((tensor) => [tensor.fileName, tensor]));
   const names = [...reference.tensors.keys()].filter((name) => name.startsWith("final."));

@@ -1,10 +1,17 @@
-import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
 import { join } from "@std/path";
-import { plan, type Ready, type StepLine, train, UserError } from "../../mod.ts";
+import { plan, type Ready, type RunSettings, type StepLine, train, UserError } from "../../mod.ts";
 import type { EngineReport } from "../../src/engine/engine.ts";
 import { checkMemory } from "../../src/engine/memory.ts";
 import { withFolder } from "../train/tinyRun.ts";
-import { TINY } from "./support.ts";
+import { TEXT, TINY } from "./support.ts";
 
 let digest: Promise<string> | null = null;
 
@@ -65,11 +72,98 @@ Deno.test("train() stops at a signal and goes on in the same folder to the same 
   });
 });
 
-Deno.test("train() with an aborted signal does no step and gives back the first weights", async () => {
-  const { steps, interrupted, files } = await train(TINY, { signal: AbortSignal.abort() });
-  assertEquals([steps, interrupted], [0, true]);
-  assert((await files())["model.safetensors"].length > 0);
+Deno.test("train() ends at once with the reason of a signal that comes before the first step, and leaves no folder", async () => {
+  await withFolder(async (runs) => {
+    const stopAt = async (moment: "start" | "onCompile" | "onReady") => {
+      const stop = new AbortController();
+      const abort = () => stop.abort(new Error(`stopped at ${moment}`));
+      if (moment === "start") abort();
+      const options = { folder: join(runs, moment), signal: stop.signal, [moment]: abort };
+      await assertRejects(() => train(TINY, options), Error, `stopped at ${moment}`);
+    };
+    await stopAt("start");
+    await stopAt("onCompile");
+    await stopAt("onReady");
+    assertEquals([...Deno.readDirSync(runs)], []);
+  });
 });
+
+Deno.test("train() leaves no folder of a run that can't start", async () => {
+  await withFolder(async (runs) => {
+    const { isSoftware } = await plan(TINY);
+    const mistakes: [RunSettings, string][] = [
+      [{ ...TINY, model: { ...TINY.model, numHeads: 3 } }, "multiple of model.numHeads"],
+      [{ ...TINY, model: { ...TINY.model, seqLen: 5000 } }, "a row takes 5001"],
+      [{ ...TINY, data: join(runs, "missing.txt") }, "missing.txt"],
+      [{ ...TINY, data: { text: "" } }, "empty"],
+      [{ ...TINY, train: { ...TINY.train, rampUp: { start: 2, increment: 2, samples: 9 } } }, "rampUp"],
+    ];
+    if (isSoftware) mistakes.push([TINY, "of memory"]);
+    for (const [settings, message] of mistakes) {
+      const training = train(settings, { folder: join(runs, "run"), freeMemory: 1000 });
+      await assertRejects(() => training, UserError, message);
+      assertEquals([...Deno.readDirSync(runs)], [], message);
+    }
+  });
+});
+
+Deno.test("train() says that the text has changed since the run began, and goes on with the tokens it keeps", async () => {
+  await withFolder(async (folder) => {
+    const stop = new AbortController();
+    const onProgress = ({ step }: StepLine) => step === 2 && stop.abort();
+    await train(TINY, { folder, signal: stop.signal, onProgress });
+    const messages: string[] = [];
+    const changed = { ...TINY, data: { text: TEXT.toUpperCase() } };
+    const { digest } = await train(changed, { folder, onMessage: (text) => messages.push(text) });
+    assertEquals(digest, await tinyDigest());
+    assertEquals(messages, [
+      "The corpus (text) is not what the run began with: going on with the tokens that the run keeps",
+      "Going on from step 2 of 4",
+    ]);
+  });
+});
+
+Deno.test("plan() counts the memory of the GPU that a run then takes, to 10%", async () => {
+  const settings: RunSettings = {
+    ...TINY,
+    model: { numLayers: 2, modelDim: 64, numHeads: 4, seqLen: 32 },
+    train: { batchSize: 8, microBatchSize: 8, duration: "2 steps" },
+  };
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter!.requestDevice();
+  try {
+    const { bytes } = await plan(settings, { device });
+    const measured = measureBuffers(device);
+    await train(settings, { device, finalPrompt: "the " });
+    assert(measured.peak > 1e6, "too little to be of interest");
+    assertAlmostEquals(bytes.total, measured.peak, 0.1 * measured.peak);
+  } finally {
+    device.destroy();
+  }
+});
+
+/** Keeps the largest sum of bytes that a device's buffers have at a time. */
+function measureBuffers(device: GPUDevice): { readonly peak: number } {
+  const create = device.createBuffer.bind(device);
+  let bytes = 0;
+  let peak = 0;
+  device.createBuffer = (descriptor) => {
+    const buffer = create(descriptor);
+    const destroy = buffer.destroy.bind(buffer);
+    bytes += buffer.size;
+    peak = Math.max(peak, bytes);
+    buffer.destroy = () => {
+      bytes -= buffer.size;
+      destroy();
+    };
+    return buffer;
+  };
+  return {
+    get peak() {
+      return peak;
+    },
+  };
+}
 
 Deno.test("train() runs on a device of the caller's and leaves it open", async () => {
   const adapter = await navigator.gpu.requestAdapter();
@@ -95,7 +189,7 @@ Deno.test("train() twice at the same time comes to what each comes to alone", as
 Deno.test("train() says before it allocates that memory is too little", async () => {
   const { isSoftware } = await plan(TINY);
   const training = train(TINY, { freeMemory: 1000 });
-  if (isSoftware) await assertRejects(() => training, UserError, "lower train.microBatchSize");
+  if (isSoftware) await assertRejects(() => training, UserError, "choose a smaller model");
   else assertEquals((await training).steps, 4);
 });
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { deriveModel, deriveRun, parameterCount, workerShare } from "../../src/config/derive.ts";
+import { deriveRun, workerShare } from "../../src/config/derive.ts";
+import { deriveModel, parameterCount } from "../../src/config/deriveModel.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 

@@ -1,6 +1,6 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { differences, formatConfig } from "../../src/config/format.ts";
-import { type ConfigSource, resolveConfig } from "../../src/config/load.ts";
+import { type ConfigSource, readConfigFile, resolveConfig } from "../../src/config/load.ts";
 import { PRESETS } from "../../src/config/presets.ts";
 import { UserError } from "../../src/errors.ts";
 
@@ -100,6 +100,20 @@ Deno.test("resolveConfig() names the nearest key for an unknown one, and where i
     { overrides: ["batchsize=6"] },
     "command line: unknown key batchsize, the nearest known one is train.batchSize",
   );
+  assertRefused(
+    { overrides: ["trian.batchSize=6"] },
+    "command line: unknown key trian, the nearest known one is train",
+  );
+  assertRefused(
+    { overrides: ["every=6"] },
+    "command line: unknown key every, the nearest known one is log.every",
+  );
+  for (const key of ["lr", "model.foo", "x"]) {
+    assertRefused(
+      { overrides: [`${key}=6`] },
+      `command line: unknown key ${key}, presets/default.jsonc has every key`,
+    );
+  }
   for (const text of ['{ "__proto__": { "seed": 1 } }', '{ "model": { "preset": "tiny-gpt" } }']) {
     assertThrows(() => resolveConfig(file(text), presets), UserError, "unknown key ");
   }
@@ -170,6 +184,10 @@ Deno.test("resolveConfig() refuses overrides and presets that it cannot understa
     'command line: no preset is called "tiny-gtp", the nearest is tiny-gpt',
   );
   assertRefused(
+    { overrides: ["preset=bert"] },
+    `command line: no preset is called "bert", expected ${Object.keys(presets).join(", ")}`,
+  );
+  assertRefused(
     file('{ "preset": 3 }', "a.jsonc"),
     `a.jsonc: no preset is called 3, expected ${Object.keys(presets).join(", ")}`,
   );
@@ -177,6 +195,20 @@ Deno.test("resolveConfig() refuses overrides and presets that it cannot understa
 
 Deno.test("resolveConfig() reads a file that begins with a byte order mark", () => {
   assertEquals(resolveConfig(file('\uFEFF{ "seed": 3 }'), presets).seed, 3);
+});
+
+Deno.test("readConfigFile() reads a config, and says what else a path could be for", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".jsonc" });
+  try {
+    await Deno.writeTextFile(path, '{ "seed": 3 }');
+    assertEquals(resolveConfig({ file: await readConfigFile(path), overrides: ["name=x"] }).seed, 3);
+  } finally {
+    await Deno.remove(path);
+  }
+  await assertRejects(() => readConfigFile(path), UserError, `No config file ${path}: `);
+  for (const other of ["book.txt", "src", "tests/"]) {
+    await assertRejects(() => readConfigFile(other), UserError, `key=value: data=${other} trains on it`);
+  }
 });
 
 Deno.test("formatConfig() is read back to the same config", () => {

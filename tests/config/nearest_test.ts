@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { editDistance, nearest } from "../../src/config/nearest.ts";
 
 Deno.test("editDistance() counts insertions, deletions and replacements", () => {
@@ -11,5 +11,15 @@ Deno.test("editDistance() counts insertions, deletions and replacements", () => 
 
 Deno.test("nearest() takes the first of the nearest candidates", () => {
   assertEquals(nearest("tokns", ["steps", "tokens", "tokes"]), "tokens");
-  assertThrows(() => nearest("x", []));
+  assertEquals(nearest("tokns", ["unit.steps", "unit.tokens"], (name) => name.slice(5)), "unit.tokens");
+});
+
+Deno.test("nearest() finds none where all are far", () => {
+  assertEquals(nearest("x", []), null);
+  assertEquals(nearest("foo", ["fob", "fab"]), "fob");
+  assertEquals(nearest("foo", ["fab"]), null);
+  assertEquals(nearest("modle", ["model"]), "model");
+  assertEquals(nearest("mode", ["tokens"]), null);
+  assertEquals(nearest("learn____ate", ["learningRate"]), "learningRate"); // 4 of 12
+  assertEquals(nearest("learn_____te", ["learningRate"]), null);
 });

@@ -26,7 +26,8 @@ const NOT_UTF8 = Uint8Array.of(0xff, 0xfe, 65);
 
 Deno.test("readCorpus() reads a file", () =>
   withFolder({ "a.txt": "\ufeffhé🙂\r\n" }, async (folder) => {
-    assertEquals((await readCorpus(`${folder}/a.txt`)).text, "hé🙂\r\n");
+    const { text, fileStarts } = await readCorpus(`${folder}/a.txt`);
+    assertEquals([text, fileStarts], ["hé🙂\r\n", [0]]);
   }));
 
 Deno.test("readCorpus() reads a folder in bytewise order of relative paths", () =>
@@ -46,6 +47,7 @@ Deno.test("readCorpus() reads a folder in bytewise order of relative paths", () 
   }, async (folder) => {
     const corpus = await readCorpus(folder);
     assertEquals(corpus.text, "big b\na.txt\na/a/x\na/z\nB\nyen\nsmile\n");
+    assertEquals(corpus.fileStarts, [0, 6, 12, 18, 22, 24, 28]);
     assertEquals(corpus.skipped, ["image.png", "latin1.txt"]);
   }));
 

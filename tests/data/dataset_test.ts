@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
-import { countTargets, IGNORE } from "../../src/data/batch.ts";
+import { countTargets, IGNORE, sliceBatch } from "../../src/data/batch.ts";
 import { type Dataset, type DatasetOptions, openDataset } from "../../src/data/dataset.ts";
 import { trainChars } from "../../src/data/tokenizers/chars.ts";
 import { UserError } from "../../src/errors.ts";
@@ -143,6 +143,81 @@ Deno.test("openDataset() keeps the tokens in the run's folder", () =>
     }
   }));
 
+Deno.test("openDataset() says that the text is not the one whose tokens the run keeps, and goes on with those", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/text.txt`;
+    const run = `${folder}/run`;
+    const messages: string[] = [];
+    const again = () => open({ data: path, folder: run, onMessage: (text) => messages.push(text) });
+    await Deno.writeTextFile(path, TEXT);
+    const { hash } = await again();
+    assertEquals((await again()).hash, hash);
+    assertEquals(messages, []);
+
+    await Deno.writeTextFile(path, TEXT.replace("e", "E"));
+    assertEquals((await again()).hash, hash);
+    const stale =
+      `The corpus (${path}) is not what the run began with: going on with the tokens that the run keeps`;
+    assertEquals(messages, [stale]);
+    await Deno.remove(path);
+    assertEquals((await again()).hash, hash);
+    assertEquals(messages, [stale, stale]);
+  }));
+
+Deno.test("openDataset() keeps where documents start", () =>
+  withFolder(async (folder) => {
+    await Deno.mkdir(`${folder}/texts`);
+    await Deno.writeTextFile(`${folder}/texts/a.txt`, "first");
+    await Deno.writeTextFile(`${folder}/texts/b.txt`, "second one\n");
+    await Deno.writeTextFile(`${folder}/texts/c.txt`, "third<|endoftext|>4th");
+    const separate = (restartPositions: boolean) =>
+      open({
+        data: `${folder}/texts`,
+        folder: `${folder}/run`,
+        seqLen: 33,
+        validationFraction: 0.1,
+        packing: { separate: true, restartPositions },
+      });
+    const first = await separate(true);
+    assertEquals([first.trainTokens, first.validationTokens], [35, 4]);
+    const { places, spans, targets } = first.batch(0, 1);
+    const startsOf = (values: Uint32Array) => [...values.keys()].filter((i) => values[i] === 0);
+    assertEquals(startsOf(places!), [0, 6, 17]);
+    assertEquals([...targets.keys()].filter((i) => targets[i] === IGNORE), [5, 16]);
+    assertEquals(spans![2 * 20], 17);
+    const again = await separate(true);
+    assertEquals(again.batch(0, 3), first.batch(0, 3));
+    assertEquals(again.validationBatch(0, 1), first.validationBatch(0, 1));
+    assertEquals((await separate(false)).batch(0, 1).spans, spans);
+    assertEquals((await Deno.stat(`${folder}/run/data/documents.bin`)).size, 4 * 4);
+  }));
+
+Deno.test("openDataset() gives rows of the objective, the same after it is opened again", () =>
+  withFolder(async (folder) => {
+    for (const architecture of ["causalDecoder", "nonCausalDecoder", "encoderDecoder"] as const) {
+      for (const kind of ["prefix", "span"] as const) {
+        const objective = { kind, noiseDensity: 0.15, meanSpanLength: 3 };
+        const again = () => open({ architecture, objective, folder: `${folder}/${architecture}-${kind}` });
+        const first = await again();
+        const second = await again();
+        assertEquals(second.batch(1000, 5), first.batch(1000, 5));
+        assertEquals(sliceBatch(second.batch(1003, 1), 0, 1), sliceBatch(first.batch(1000, 5), 3, 4));
+        const held = first.validationBatch(0, first.validationRows);
+        assertEquals(second.validationBatch(0, first.validationRows), held);
+        const scored = held.targets.filter((id) => id !== IGNORE && id < 256).length;
+        assertEquals([first.validationBytes, second.hash], [scored, (await open()).hash]);
+        assertAlmostEquals(first.bytesPerToken, scored / countTargets(held), 1e-12);
+        const ids = [...held.inputs, ...held.targets, ...held.source?.inputs ?? []];
+        assert(ids.every((id) => id < first.vocabSize));
+      }
+    }
+  }));
+
+Deno.test("openDataset() refuses an objective that makes no sense before it reads anything", async () => {
+  const packing = { separate: false, restartPositions: true };
+  await assertRejects(() => open({ data: "/none/such.txt", packing }), UserError, "packing.restartPositions");
+});
+
 Deno.test("openDataset() takes four bytes a token for a large vocabulary", () =>
   withFolder(async (folder) => {
     const characters = Array.from({ length: 66_000 }, (_, i) => String.fromCodePoint(0x10000 + i)).join("");
@@ -175,6 +250,9 @@ Deno.test("openDataset() names a damaged or missing file", () =>
     await damage("data/tokens.bin", flip, "data/tokens.bin is damaged");
     await damage("data/tokens.bin", (bytes) => bytes.subarray(2), "data/tokens.bin is damaged");
     await damage("data/tokens.bin", () => null, "data/tokens.bin is missing");
+    await damage("data/documents.bin", flip, "data/documents.bin is damaged");
+    await damage("data/documents.bin", (bytes) => bytes.subarray(1), "data/documents.bin is damaged");
+    await damage("data/documents.bin", () => null, "data/documents.bin is missing");
     await damage("tokenizer.json", flip, "tokenizer.json is damaged");
     await damage("tokenizer.json", () => null, "tokenizer.json is missing");
     await damage("data/data.json", (bytes) => bytes.subarray(10), "data/data.json is damaged");
@@ -197,7 +275,7 @@ Deno.test("openDataset() refuses a folder that was made with other options", () 
 
 Deno.test("openDataset() leaves nothing that counts when it fails", () =>
   withFolder(async (folder) => {
-    await assertRejects(() => open({ seqLen: 100_000, folder }), UserError, "seqLen 100000 needs 100001");
+    await assertRejects(() => open({ seqLen: 100_000, folder }), UserError, "a row takes 100001");
     await open({ folder, tokenizer: "chars" });
   }));
 
@@ -208,7 +286,7 @@ Deno.test("openDataset() says what a text lacks", async () => {
   await assertRejects(
     () => open({ data: { text: "short" }, validationFraction: 0 }),
     UserError,
-    "model.seqLen to 4",
+    "lower model.seqLen",
   );
   await assertRejects(
     () => open({ tokenizer: trainChars("abc") }),

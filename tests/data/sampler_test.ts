@@ -20,7 +20,7 @@ Deno.test("createSampler() goes through all windows once an epoch, at a phase of
   const T = 7;
   for (const n of [1, 2, 3, 65, 97]) {
     const numTokens = (n + 1) * T + 3; // n windows fit at any phase
-    const sampler = createSampler(numTokens, T, 1337);
+    const sampler = createSampler(numTokens, T + 1, 1337);
     assertEquals(sampler.windows, n);
     const phases = new Set<number>();
     for (let epoch = 0; epoch < 30; epoch++) {
@@ -38,7 +38,7 @@ Deno.test("createSampler() goes through all windows once an epoch, at a phase of
 
 Deno.test("createSampler() orders epochs and seeds differently, and the same each time", () => {
   const order = (seed: number, epoch: number) => {
-    const sampler = createSampler(1 + 66 * 3, 3, seed);
+    const sampler = createSampler(1 + 66 * 3, 4, seed);
     return range(65).map((i) => Math.floor(sampler.start(epoch * sampler.windows + i) / 3));
   };
   assertEquals(order(1, 0), order(1, 0));
@@ -48,26 +48,26 @@ Deno.test("createSampler() orders epochs and seeds differently, and the same eac
 
 Deno.test("createSampler() has one window where no phase fits", () => {
   for (const numTokens of [6, 7, 8, 9]) {
-    const sampler = createSampler(numTokens, 5, 1);
+    const sampler = createSampler(numTokens, 6, 1);
     assertEquals(sampler.windows, 1);
     assertEquals(range(20).map((s) => sampler.start(s)), range(20).map(() => 0));
   }
 });
 
 Deno.test("createSampler() works beyond 2^32 samples", () => {
-  const sampler = createSampler(1 + 98 * 4, 4, 5);
+  const sampler = createSampler(1 + 98 * 4, 5, 5);
   for (const epoch of [2 ** 31, 2 ** 33 + 1, 2 ** 45]) {
     const windows = range(97).map((i) => Math.floor(sampler.start(epoch * 97 + i) / 4));
     assertEquals(sorted(windows), range(97).map((i) => i));
   }
 });
 
-Deno.test("createSampler() says which length would fit", () => {
+Deno.test("createSampler() says how many tokens a row takes", () => {
   assertThrows(
-    () => createSampler(8, 8, 1),
+    () => createSampler(8, 9, 1),
     UserError,
-    "8 tokens, but seqLen 8 needs 9: set model.seqLen to 7",
+    "8 tokens, but a row takes 9: lower model.seqLen",
   );
-  assertThrows(() => createSampler(0, 8, 1), UserError, "0 tokens");
-  assertEquals(createSampler(9, 8, 1).windows, 1);
+  assertThrows(() => createSampler(0, 9, 1), UserError, "0 tokens");
+  assertEquals(createSampler(9, 9, 1).windows, 1);
 });

@@ -1,8 +1,8 @@
 import { assertAlmostEquals } from "@std/assert";
-import type { ModelSpec } from "../../src/config/derive.ts";
+import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { normals, Stream } from "../../src/random.ts";
 import { referenceLoss, type Weights } from "./referenceModel.ts";
-import { MODEL, openTiny, tinyBatch, tinySpec, tinyWeights } from "./tiny.ts";
+import { MODEL, openTiny, tinyBatch, type TinyMask, tinySpec, tinyWeights } from "./tiny.ts";
 
 const variants: Partial<ModelSpec>[] = [
   {},
@@ -19,6 +19,34 @@ const variants: Partial<ModelSpec>[] = [
   { numKvHeads: 1 },
   { zLoss: 0.1 },
   { positions: "none" },
+  { positions: "sinusoidal" },
+  { positions: "rotary", headDim: 4, rotaryFraction: 0.5 },
+  { positions: "rotaryInterleaved", headDim: 4, rotaryBase: 100 },
+  { positions: "alibi" },
+  { positions: "t5", t5NumBuckets: 4, t5MaxDistance: 5 },
+  { embeddingNorm: true },
+  { qkNorm: true },
+  { parallelResidual: true },
+  { attention: "banded", window: 2 },
+  { attention: "alternating", window: 3, positions: "alibi" },
+  { scaleScores: false, scaleOutput: true },
+  { architecture: "nonCausalDecoder" },
+  { architecture: "nonCausalDecoder", positions: "t5", t5NumBuckets: 4, t5MaxDistance: 5 },
+  { architecture: "encoderDecoder", numEncoderLayers: 1 },
+  { architecture: "encoderDecoder", numEncoderLayers: 3, dropout: 0.1, attentionDropout: 0.1, qkNorm: true },
+  {
+    architecture: "encoderDecoder",
+    numEncoderLayers: 2,
+    positions: "t5",
+    t5NumBuckets: 4,
+    t5MaxDistance: 5,
+    norm: "rmsnorm",
+    bias: false,
+    activation: "gegluTanh",
+    scaleScores: false,
+    scaleOutput: true,
+    numKvHeads: 2,
+  },
   { dropout: 0.2 },
   { attentionDropout: 0.2 },
   { dropout: 0.1, attentionDropout: 0.1, numKvHeads: 2, zLoss: 0.01 },
@@ -31,14 +59,20 @@ const variants: Partial<ModelSpec>[] = [
 const EPSILON = 1e-5;
 const DIRECTIONS = 2;
 
-for (const variant of variants) {
+const masked: [Partial<ModelSpec>, TinyMask][] = [
+  [{}, "packed"],
+  [{ positions: "rotary", headDim: 4 }, "packed"],
+  [{ positions: "sinusoidal", attention: "banded", window: 2 }, "packed"],
+];
+
+for (const [variant, mask] of [...variants.map((variant) => [variant, undefined] as const), ...masked]) {
   const model = { ...MODEL, ...variant };
-  const name = JSON.stringify(variant);
+  const name = JSON.stringify(variant) + (mask ? ` ${mask}` : "");
   Deno.test(`accumulate() finds loss and gradients of a model with ${name}, by finite differences in f64`, async () => {
     const spec = tinySpec({ model });
     const engine = await openTiny(spec);
     const step = 9;
-    const batch = tinyBatch(0, 3, model);
+    const batch = tinyBatch(0, 3, model, mask);
     await engine.beginStep();
     await engine.accumulate(batch, step);
     await engine.endWorker(0);

@@ -1,14 +1,15 @@
-import type { ModelSpec } from "../../src/config/derive.ts";
+import { type ModelSpec, PLAIN_GPT } from "../../src/config/deriveModel.ts";
 import { type Batch, IGNORE } from "../../src/data/batch.ts";
 import type { Engine, EngineReport } from "../../src/engine/engine.ts";
 import { type LocalEngine, type LocalEngineOptions, openLocalEngine } from "../../src/engine/localEngine.ts";
-import type { EngineSpec, TrainingSpec } from "../../src/engine/programs.ts";
+import type { EngineSpec, TrainingSpec } from "../../src/engine/spec.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
 import { digestOf } from "../../src/train/digest.ts";
 import { bindingCap, testGpu } from "../_gpu.ts";
 
 /** Two blocks with awkward sizes; every option at its simplest. */
 export const MODEL: ModelSpec = {
+  ...PLAIN_GPT,
   numLayers: 2,
   modelDim: 12,
   numHeads: 4,
@@ -17,17 +18,6 @@ export const MODEL: ModelSpec = {
   ffnDim: 17,
   vocabSize: 11,
   seqLen: 7,
-  positions: "learned",
-  activation: "gelu",
-  norm: "layernorm",
-  normEps: 1e-5,
-  bias: true,
-  tied: true,
-  dropout: 0,
-  attentionDropout: 0,
-  zLoss: 0,
-  initStd: 0.02,
-  scaledResidualInit: true,
 };
 
 export const TRAINING: TrainingSpec = {
@@ -75,11 +65,18 @@ export async function openTiny(spec: EngineSpec, options: LocalEngineOptions = {
   return engine;
 }
 
-/** Rows of the stream of samples: what a row holds depends on its sample alone. A seventh of the targets has no loss. */
+/** What tokens see, where they stand: `plain` is what a batch that says nothing gets. */
+export type TinyMask = "plain" | "prefix" | "packed" | "padded";
+
+/**
+ * Rows of the stream of samples: what a row holds depends on its sample alone. A seventh of the targets has no loss.
+ * A model with an encoder gets source rows of five tokens, of which the last ones are padding.
+ */
 export function tinyBatch(
   firstSample: number,
   rows: number,
-  { seqLen, vocabSize }: ModelSpec = MODEL,
+  { seqLen, vocabSize, numEncoderLayers, architecture }: ModelSpec = MODEL,
+  mask: TinyMask = architecture === "nonCausalDecoder" ? "prefix" : "plain",
 ): Batch {
   const draw = (sub: number, i: number) => uniform(2, Stream.test, sub, firstSample * seqLen + i);
   const each = (value: (i: number) => number) =>
@@ -90,6 +87,39 @@ export function tinyBatch(
     inputs: each((i) => Math.floor(draw(0, i) * vocabSize)),
     targets: each((i) => draw(1, i) < 1 / 7 ? IGNORE : Math.floor(draw(2, i) * vocabSize)),
     sampleIds: Uint32Array.from({ length: rows }, (_, row) => firstSample + row),
+    ...tinySpans(mask, firstSample, rows, seqLen),
+    ...(numEncoderLayers > 0 ? { source: tinySource(firstSample, rows, seqLen, vocabSize) } : {}),
+  };
+}
+
+function tinySpans(mask: TinyMask, firstSample: number, rows: number, T: number) {
+  if (mask === "plain") return {};
+  const start = (column: number) => column < 2 ? 0 : column < 3 ? 2 : 3; // documents of 2, 1 and more tokens
+  const span = (row: number, column: number): [number, number] => {
+    if (mask === "packed") return [start(column), column + 1];
+    const prefix = 1 + (firstSample + row) % T;
+    return [0, Math.max(column + 1, prefix)];
+  };
+  const each = (value: (row: number, column: number) => number[]) =>
+    Uint32Array.from(Array.from({ length: rows * T }, (_, i) => value(Math.floor(i / T), i % T)).flat());
+  return {
+    spans: each(span),
+    ...(mask === "packed" ? { places: each((_row, column) => [column - start(column)]) } : {}),
+  };
+}
+
+function tinySource(firstSample: number, rows: number, T: number, vocabSize: number) {
+  const S = Math.min(5, T);
+  const length = (row: number) => 1 + (firstSample + row) % S;
+  const spans = (columns: number) =>
+    Uint32Array.from({ length: 2 * rows * columns }, (_, i) => i % 2 * length(Math.floor(i / 2 / columns)));
+  return {
+    columns: S,
+    inputs: Int32Array.from({ length: rows * S }, (_, i) => {
+      return Math.floor(uniform(2, Stream.test, 7, firstSample * S + i) * vocabSize);
+    }),
+    spans: spans(S),
+    crossSpans: spans(T),
   };
 }
 

@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { workerShare } from "../../src/config/derive.ts";
 import type { Engine, StepResult } from "../../src/engine/engine.ts";
 import { accumulate, type Gradients, MODEL, openTiny, readGradients, tinyBatch, tinySpec } from "./tiny.ts";
@@ -90,7 +90,7 @@ Deno.test("endWorker() wants the workers in order", async () => {
   const engine = await openTiny(tinySpec({ training: { virtualWorkers: 3 } }));
   await engine.beginStep();
   await engine.endWorker(0);
-  assertThrows(() => engine.endWorker(2), Error, "Virtual worker 2 ends, expected 1");
+  await assertRejects(() => engine.endWorker(2), Error, "Virtual worker 2 ends, expected 1");
   await engine.close();
 });
 

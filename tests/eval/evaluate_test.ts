@@ -1,9 +1,10 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
-import type { ModelSpec } from "../../src/config/derive.ts";
+import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { IGNORE } from "../../src/data/batch.ts";
 import { bytesTokenizer } from "../../src/data/tokenizers/bytes.ts";
 import type { Tokenizer } from "../../src/data/tokenizers/tokenizer.ts";
-import { windowBatch } from "../../src/data/windows.ts";
+import { causalRows } from "../../src/data/rows.ts";
+import { oneDocument, windowBatch } from "../../src/data/windows.ts";
 import { UserError } from "../../src/errors.ts";
 import {
   evaluateBatches,
@@ -144,12 +145,11 @@ Deno.test("evaluateText() takes from a long text only as much as it needs at a t
 
 Deno.test("evaluateDataset() scores the whole held-out part", async () => {
   const dataset = await tinyDataset(tinyConfig());
-  const spec = tinySpec({
+  const spec = deriveModel({
     ...tinyConfig().model,
     numKvHeads: 2,
     ffnDim: 16,
-    vocabSize: dataset.tokenizer.vocabSize,
-  });
+  }, dataset.tokenizer.vocabSize);
   for (const rows of [1, 4]) {
     const engine = await fake(spec, rows);
     const tokens = dataset.tokenizer.encode(new TextDecoder().decode(dataset.text("validation")));
@@ -171,7 +171,7 @@ Deno.test("evaluateTokens() has no bytes without a tokenizer, and no standard er
 
 Deno.test("evaluateBatches() passes over positions without a target", async () => {
   const engine = await fake(tinySpec({ seqLen: 4 }), 2);
-  const batch = windowBatch(Int32Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9), 0, 2, 4);
+  const batch = windowBatch(oneDocument(Int32Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9)), 0, 2, causalRows(4));
   batch.targets.set([IGNORE, 3, IGNORE, 5]);
   const { rowLoss } = await engine.evaluate(batch);
   const { loss, tokens } = await evaluateBatches(engine, null, [batch]);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
-import type { ModelSpec } from "../../src/config/derive.ts";
+import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { bytesTokenizer } from "../../src/data/tokenizers/bytes.ts";
 import { trainChars } from "../../src/data/tokenizers/chars.ts";
 import type { Engine } from "../../src/engine/engine.ts";

@@ -1,5 +1,5 @@
 import { join } from "@std/path";
-import { deriveModel, type ModelSpec } from "../../src/config/derive.ts";
+import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { openDataset } from "../../src/data/dataset.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";

@@ -70,13 +70,17 @@ Deno.test("scoped() tells too little memory from a mistake", async () => {
     device: stub(device, { popErrorScope: () => Promise.resolve(errors.shift() ?? null) }),
   });
   await assertRejects(
-    () => gpu.scoped("weights", () => 1),
+    () => gpu.scoped("weights", "choose a smaller model", () => 1),
     UserError,
-    "too little memory for weights: lower",
+    "too little memory for weights: choose a smaller model; --dry-run",
   );
   errors.push(new GPUValidationError("a mistake"), null);
-  await assertRejects(() => gpu.scoped("weights", () => 1), Error, "weights: a mistake");
-  assertEquals(await gpu.scoped("weights", () => 1), 1);
+  await assertRejects(
+    () => gpu.scoped("weights", "choose a smaller model", () => 1),
+    Error,
+    "weights: a mistake",
+  );
+  assertEquals(await gpu.scoped("weights", "choose a smaller model", () => 1), 1);
   gpu.close();
   device.destroy();
 });

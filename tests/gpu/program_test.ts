@@ -199,8 +199,8 @@ Deno.test("load() says which buffer is too large for the adapter", async () => {
   recordAffine(recorder, source, large.rows(0, 1000), 1);
   recordAffine(recorder, large.rows(0, 1000), sink, 1);
   const runtime = new Runtime(gpu);
-  const message = "activations take 8192 bytes in one buffer, more than this adapter allows (4096): lower";
-  await assertRejects(() => runtime.load([place(recorder)]), UserError, message);
+  const message = "activations take 8192 bytes in one buffer, more than this adapter allows (4096)";
+  await assertRejects(() => runtime.load([place(recorder)]), RangeError, message);
   runtime.close();
   assertThrows(
     () => new Arena("weights", 4096).add("tok_emb", [2000]),
@@ -219,6 +219,71 @@ Deno.test("write() and read() refuse pooled tensors, wrong lengths and arenas wi
     assertThrows(() => runtime.write(x.whole(), ramp(3)), Error, "values: expected 4 values, found 3");
     assertThrows(() => runtime.write(homeless.whole(), ramp(2)), Error, "elsewhere was not allocated");
     runtime.write(x.rows(2, 2), ramp(0)); // nothing to do
+  });
+});
+
+Deno.test("readAll() cuts what is larger than the staging buffer, and keeps the order", async () => {
+  const gpu = await testGpu();
+  const runtime = new Runtime(gpu);
+  const arena = new Arena("weights", gpu.limits.maxBuffer);
+  const sizes = [3, 2 ** 24 - 5, 1, 7, 2 ** 16 + 1]; // the second and the third share a staging buffer's end
+  const tensors = sizes.map((size, i) => arena.add(`${i}`, [size]));
+  await runtime.allocate(arena);
+  const values = sizes.map((size, i) => ramp(size).map((value) => value + i));
+  tensors.forEach((tensor, i) => runtime.write(tensor.whole(), values[i]));
+  const order = [4, 1, 0, 3, 2];
+  const found = await runtime.readAll(order.map((i) => tensors[i].whole()));
+  order.forEach((i, k) => assert(found[k].every((value, at) => value === values[i][at]), `tensor ${i}`));
+  assertEquals(found.map(({ length }) => length), order.map((i) => sizes[i]));
+  assertEquals(await runtime.readAll([]), []);
+  assertEquals(await runtime.readAll([tensors[0].rows(1, 1), tensors[3].rows(5, 7)]), [
+    new Float32Array(),
+    Float32Array.of(8, 9),
+  ]);
+  runtime.close();
+});
+
+Deno.test("allocate() makes all arenas or none", async () => {
+  const gpu = await testGpu();
+  let left = 2;
+  const scoped: Gpu["scoped"] = (what, advice, create) => {
+    if (left-- === 0) return Promise.reject(new UserError(`no memory for ${what}: ${advice}`));
+    return gpu.scoped(what, advice, create);
+  };
+  const runtime = new Runtime({ ...gpu, scoped });
+  const before = runtime.bytes;
+  const arenas = ["a", "b", "c"].map((name) => new Arena(name, 4096));
+  for (const arena of arenas) arena.add("x", [5]);
+  await assertRejects(
+    () => runtime.allocate(...arenas),
+    UserError,
+    "no memory for the c (256 bytes): choose",
+  );
+  assertEquals(runtime.bytes, before);
+  assertThrows(() => runtime.clear(arenas[0]), Error, "a was not allocated");
+  left = Infinity;
+  await runtime.allocate(...arenas);
+  assertEquals(runtime.bytes - before, 3 * 256);
+  runtime.free(arenas[0], arenas[2]);
+  assertEquals(runtime.bytes - before, 256);
+  runtime.close();
+});
+
+Deno.test("load() ends with the signal's reason between two compiles", async () => {
+  const gpu = await testGpu();
+  await withTensors(gpu, [3], async (runtime, recorder, x, y) => {
+    recordAffine(recorder, x, y, 1);
+    const reason = new Error("enough");
+    await assertRejects(
+      () => runtime.load([place(recorder)], { signal: AbortSignal.abort(reason) }),
+      Error,
+      "enough",
+    );
+    const later = new AbortController();
+    const onProgress = () => later.abort(reason);
+    const loading = runtime.load([place(recorder), place(recorder)], { signal: later.signal, onProgress });
+    assertEquals((await loading).length, 2); // one kernel: nothing is left to be ended
+    await assertRejects(() => runtime.load([place(recorder)], { signal: later.signal }), Error, "enough");
   });
 });
 

@@ -83,7 +83,7 @@ Deno.test("ops agree with their references where fewer than four rows fit a wind
       floatTensor("x", [2, 4, C]),
       idTensor("sampleIds", [2], 100),
     ]),
-    makeCase("positions", `C${C}`, {}, [floatTensor("x", [2, 4, C]), floatTensor("table", [5, C])]),
+    makeCase("scale", `C${C}`, { factor: 2 }, [floatTensor("x", [7, C])]),
     makeCase("embedding", `C${C}`, {}, [idTensor("ids", [9], 11), floatTensor("table", [11, C])]),
     makeCase("layerNorm", `C${C}`, { eps: 1e-5 }, [
       floatTensor("x", [7, C]),

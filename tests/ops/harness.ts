@@ -60,6 +60,8 @@ export class Harness {
     this.#tokens = tokenInputs(this.#inputs, M);
     this.#inputs.add("sampleIds", [batch], "u32");
     this.#inputs.add("targets", [M], "i32");
+    this.#inputs.add("places", [M], "u32");
+    this.#inputs.add("spans", [M, 2], "u32");
     this.#losses.add("losses", [M, 2]);
     this.#sums.add("sums", [4]);
     this.#graph = new Graph(gpu.limits, { parameterGradients });
@@ -116,7 +118,7 @@ export class Harness {
     let sub = 0;
     const draw = (n: number) => Float64Array.from(normals(n, 1, rows, Stream.test, sub++));
     for (const [name, width] of Object.entries(activations)) {
-      const hasBatch = ["positions", "dropout", "attention"].includes(op);
+      const hasBatch = ["dropout", "attention"].includes(op);
       const shape = hasBatch ? [batch, columns, width] : [rows, width];
       inputs[name] = { shape, values: draw(rows * width) };
     }
@@ -127,6 +129,9 @@ export class Harness {
     const ids = Int32Array.from({ length: rows }, (_, i) => id(i));
     inputs.ids = { shape: [rows], values: ids };
     inputs.targets = { shape: [rows], values: ids.map((value, i) => i % 3 === 1 ? -100 : value) };
+    inputs.places = { shape: [rows], values: ids };
+    const spans = Int32Array.from({ length: 2 * rows }, (_, i) => i % 2 * (Math.floor(i / 2) % columns + 1));
+    inputs.spans = { shape: [batch, columns, 2], values: spans };
     inputs.sampleIds = { shape: [batch], values: Int32Array.from({ length: batch }, (_, i) => 100 + i) };
 
     for (const [name, { values }] of Object.entries(inputs)) {

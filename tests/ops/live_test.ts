@@ -1,20 +1,23 @@
 import { assertRejects } from "@std/assert";
-import type { EngineLimits } from "../../src/gpu/tensor.ts";
+import type { EngineLimits, Tensor } from "../../src/gpu/tensor.ts";
 import { activation } from "../../src/ops/activation.ts";
 import { add } from "../../src/ops/add.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { crossEntropy } from "../../src/ops/crossEntropy.ts";
 import { dropout } from "../../src/ops/dropout.ts";
 import { embedding } from "../../src/ops/embedding.ts";
+import { headNorm } from "../../src/ops/headNorm.ts";
 import { linear } from "../../src/ops/linear.ts";
 import { norm } from "../../src/ops/norm.ts";
-import { positions } from "../../src/ops/positions.ts";
+import { rotary } from "../../src/ops/rotary.ts";
+import { scale } from "../../src/ops/scale.ts";
 import { testGpu } from "../_gpu.ts";
 import { Harness, type LiveCase, VOCAB_SIZE } from "./harness.ts";
 
 const KEY = { seed: 1234, site: 5, rate: 0.25 };
-const HEADS = { numHeads: 4, numKvHeads: 2, headDim: 3 };
+const HEADS = { numHeads: 4, numKvHeads: 2, headDim: 3, scale: 1 / Math.sqrt(3) };
 const recorded = { batch: 3, columns: 7 };
+const heads = (tensor: Tensor, before: number) => ({ tensor, offset: before * HEADS.headDim });
 
 const cases: readonly LiveCase[] = [
   {
@@ -25,11 +28,26 @@ const cases: readonly LiveCase[] = [
     record: (graph, get, tokens) => embedding(graph, tokens, get("table")),
   },
   {
-    op: "positions",
+    op: "scale",
+    options: { factor: 0.3 },
     recorded,
     activations: { x: 5 },
-    parameters: { table: [7, 5] },
-    record: (graph, get) => positions(graph, get("x"), get("table")),
+    parameters: {},
+    record: (graph, get) => scale(graph, get("x"), 0.3),
+  },
+  {
+    op: "rotary",
+    options: { numHeads: 2, headDim: 5, interleaved: true },
+    recorded,
+    activations: { x: 15 },
+    parameters: { table: [VOCAB_SIZE, 4] },
+    record: (graph, get) =>
+      rotary(graph, get("x"), get("places"), get("table"), {
+        numHeads: 2,
+        headDim: 5,
+        rotaryDim: 4,
+        interleaved: true,
+      }),
   },
   {
     op: "linear",
@@ -55,6 +73,20 @@ const cases: readonly LiveCase[] = [
     record: (graph, get) => norm(graph, "rmsnorm", get("x"), get("weight"), null, 1e-5),
   },
   {
+    op: "headNorm",
+    options: { numHeads: 2, numKeyHeads: 1, eps: 1e-5 },
+    recorded: { batch: 3, columns: 23 },
+    activations: { x: 20 },
+    parameters: { weight: [5], keyWeight: [5] },
+    record: (graph, get) =>
+      headNorm(
+        graph,
+        get("x"),
+        [{ numHeads: 2, weight: get("weight") }, { numHeads: 1, weight: get("keyWeight") }],
+        1e-5,
+      ),
+  },
+  {
     op: "activation",
     options: { kind: "swiglu" },
     recorded,
@@ -72,14 +104,17 @@ const cases: readonly LiveCase[] = [
   },
   {
     op: "attention",
-    options: { ...HEADS, ...KEY, step: 3 },
+    options: { ...HEADS, ...KEY, step: 3, window: 0 },
     recorded: { batch: 3, columns: 70 }, // more than a block of queries
     activations: { qkv: 24 },
     parameters: {},
     record: (graph, get, _tokens, size) =>
-      attention(graph, get("qkv"), {
+      attention(graph, heads(get("qkv"), 0), heads(get("qkv"), 4), heads(get("qkv"), 6), {
         ...size,
         ...HEADS,
+        keys: { of: "own", rows: size.columns },
+        spans: get("spans"),
+        causal: true,
         rate: KEY.rate,
         key: { ...KEY, samples: get("sampleIds") },
       }),

@@ -37,11 +37,8 @@ Deno.test("erf() is right to 1e-14", () => {
   for (const [x, y] of known) assertClose([erf(x), erf(-x)], [y, -y], 1e-14);
 });
 
-Deno.test("references.embedding and .positions pick and add rows", () => {
+Deno.test("references.embedding picks rows", () => {
   assertEquals(run("embedding", { ids: Int32Array.of(2, 0), table: [[1, 2], [3, 4], [5, 6]] }), [5, 6, 1, 2]);
-  const x = { shape: [2, 1, 2], values: Float64Array.of(1, 2, 3, 4) };
-  const table = { shape: [2, 2], values: Float64Array.of(10, 20, 30, 40) };
-  assertEquals([...references.positions.forward({ x, table }, {})], [11, 22, 13, 24]);
 });
 
 Deno.test("references.linear is x W^T + b", () => {
@@ -60,6 +57,36 @@ Deno.test("references.layerNorm and .rmsNorm normalise rows", () => {
   assertClose(run("rmsNorm", { x, weight: [1, 10] }, { eps: 4 }), [
     ...[1 / 3, 10],
     ...[-2 / Math.sqrt(8), 20 / Math.sqrt(8)],
+  ]);
+});
+
+Deno.test("references.rotary turns pairs of each head by the angles of the token's place", () => {
+  // B 1, T 2, two heads of three dimensions of which two are turned, and one that is not; places 1 and 0
+  const row = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const x = { shape: [1, 2, 9], values: Float64Array.from([...row, ...row]) };
+  const table = { shape: [2, 2], values: Float64Array.of(1, 0, 0, 1) }; // place 1: a right angle
+  const places = { shape: [2], values: Int32Array.of(1, 0) };
+  const options = { numHeads: 2, headDim: 3, interleaved: false };
+  const turned = [-2, 1, 3, -5, 4, 6, 7, 8, 9];
+  assertEquals([...references.rotary.forward({ x, places, table }, options)], [...turned, ...row]);
+});
+
+Deno.test("references.rotary pairs halves, or neighbours where interleaved", () => {
+  const x = { shape: [1, 1, 4], values: Float64Array.of(1, 2, 3, 4) };
+  const table = { shape: [1, 4], values: Float64Array.of(0, 1, 1, 0) }; // pair 0: a right angle
+  const places = { shape: [1], values: Int32Array.of(0) };
+  const turn = (interleaved: boolean) =>
+    references.rotary.forward({ x, places, table }, { numHeads: 1, headDim: 4, interleaved });
+  assertEquals([...turn(false)], [-3, 2, 1, 4]);
+  assertEquals([...turn(true)], [-2, 1, 3, 4]);
+});
+
+Deno.test("references.headNorm normalises heads by the weight of their run, and copies the rest", () => {
+  const tensors = { x: [[1, 7, -1, 1, 3, 4]], weight: [1, 10], keyWeight: [2, 3] };
+  assertClose(run("headNorm", tensors, { numHeads: 1, numKeyHeads: 1, eps: 0 }), [
+    ...[1 / 5, 70 / 5],
+    ...[-2, 3],
+    ...[3, 4],
   ]);
 });
 

@@ -15,8 +15,11 @@ function verb(body: string): string {
       prompt: { type: "string", value: "WORDS", help: "to begin with" },
       stop: { type: "strings", help: "where to end" },
     };
-    const describe = { name: "walk", summary: "Walks.", usage: "[WAY]", options };
-    await runVerb(describe, async ({ flags, args, signal, say, emit, out }) => { ${body} });
+    const describe = {
+      ...{ name: "walk", summary: "Walks.", usage: "[WAY]", operands: { WAY: "where to" }, options },
+      examples: [["", "here"], ["home --seed 3", "there"]],
+    };
+    await runVerb(describe, async ({ flags, args, signal, say, emit }) => { ${body} });
     void [RetryError, UserError];
   `;
 }
@@ -75,17 +78,27 @@ Deno.test("runVerb() keeps stdout for JSON lines with --json", async () => {
 });
 
 Deno.test("runVerb() prints the help and does nothing else", async () => {
-  const { code, stdout } = await run('throw new Error("ran");', "--help");
-  assertEquals(code, 0);
-  assertStringIncludes(stdout, "Walks.\n\nUsage: deno task walk [WAY]\n");
-  assertMatch(stdout, /^ {2}--dry-run {7}looks only$/m);
-  assertMatch(stdout, /^ {2}--prompt WORDS {2}to begin with$/m);
-  assertMatch(stdout, /^ {2}--help /m);
+  for (const flag of ["--help", "-h"]) {
+    const { code, stdout, stderr } = await run('throw new Error("ran");', flag, "--json");
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, "Walks.\n\nUsage: deno task walk [WAY]\n  WAY  where to\n");
+    assertMatch(stdout, /^ {2}--dry-run {7}looks only$/m);
+    assertMatch(stdout, /^ {2}--prompt WORDS {2}to begin with$/m);
+    assertMatch(stdout, /^ {2}--seed N {8}of the dice$/m);
+    assertMatch(stdout, /^ {2}-h, --help /m);
+    assertStringIncludes(
+      stdout,
+      "Examples:\n  deno task walk                here\n  deno task walk home --seed 3  there\n",
+    );
+    assertMatch(stdout, /^Exit codes: 0 /m);
+  }
 });
 
 Deno.test("runVerb() refuses flags and values that it cannot understand, in one line", async () => {
   const cases = [
-    [["--promt", "x"], "unknown flag --promt, the nearest known one is --prompt"],
+    [["--promt", "x"], "Unknown flag --promt, the nearest known one is --prompt"],
+    [["--verbose"], "Unknown flag --verbose, --help lists the known ones"],
+    [["-v"], "Unknown flag -v, --help lists the known ones"],
     [["--dry-run=yes"], "--dry-run takes no value, found yes"],
     [["--prompt"], "--prompt needs a value, found nothing"],
     [["--prompt", "--json"], "--prompt needs a value, found --json"],
@@ -103,6 +116,12 @@ Deno.test("runVerb() refuses flags and values that it cannot understand, in one 
 Deno.test("runVerb() ends with 1 and one line for a UserError", async () => {
   const { code, stderr } = await run('throw new UserError("found a, expected b");');
   assertEquals([code, stderr], [1, "error: found a, expected b\n"]);
+});
+
+Deno.test("runVerb() ends with 1 and one plain line for what the operating system refuses", async () => {
+  const { code, stderr } = await run('await Deno.readTextFile("no such file");');
+  assertEquals([code, stderr.split("\n").length], [1, 2]);
+  assertMatch(stderr, /^error: Cannot use no such file: [^()]+; check the path and its permissions$/m);
 });
 
 Deno.test("runVerb() ends with 75 and one line for a RetryError", async () => {

@@ -1,4 +1,4 @@
-import { assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { stepFolder, TEXT, trainTiny } from "../eval/support.ts";
 import { withFolder } from "../train/tinyRun.ts";
@@ -35,7 +35,16 @@ Deno.test("eval scores a run on its held-out part and on texts", async () => {
     await Deno.writeTextFile(files[1], "Ω");
     const unknown = await runTask("eval", run, "--text", files[1]);
     assertEquals(unknown.code, 1);
-    assertStringIncludes(unknown.stderr, 'error: Character "Ω"');
+    assertStringIncludes(unknown.stderr, `error: ${files[1]}: Character "Ω"`);
+    assertEquals(unknown.stderr.split("\n").length, 2);
+    const some = await runTask("eval", run, "--json", "--text", "no-such-file", files[1], files[0]);
+    assertEquals(some.code, 1);
+    const records = some.stdout.trim().split("\n").map((line) => JSON.parse(line));
+    assertEquals(records.map(({ text }) => text), ["no-such-file", files[1], files[0]]);
+    assertMatch(records[0].error, /^Cannot read no-such-file: [^()]+$/);
+    assertMatch(records[1].error, /b\.txt: Character "Ω"/);
+    assert(records[2].loss > 0);
+    assert(some.stderr.endsWith("\nerror: 2 of 3 texts could not be scored\n"), some.stderr);
     const missing = await runTask("eval", run, "--text", "no-such-file");
     assertEquals([missing.code, missing.stderr.split("\n").length], [1, 2]);
     assertStringIncludes(missing.stderr, "error: Cannot read no-such-file");

@@ -58,10 +58,19 @@ Deno.test("generate refuses what it can't do in one line", async () => {
     [["no-such-run"], 'error: Cannot read "no-such-run/config.json"'],
     [["a", "--prompt", "x", "--prompt-file", "y"], "error: Found both --prompt and --prompt-file"],
     [["a", "--prompt-file", "no-such-file"], "error: Cannot read no-such-file"],
+    [["a", "--top-p", "2"], "error: --top-p is 2, expected a number above 0 and at most 1"],
+    [["a", "--top-k", "1.5"], "error: --top-k is 1.5, expected a whole number above 0"],
+    [["a", "--max-tokens", "-1"], "error: --max-tokens is -1, expected a whole number from 0"],
+    [["a", "--temperature=-1"], "error: --temperature is -1, expected a number from 0"],
+    [
+      ["a", "--seed", "4294967296"],
+      "error: --seed is 4294967296, expected a whole number from 0 to 4294967295",
+    ],
   ] as const;
   for (const [args, message] of cases) {
     const { code, stdout, stderr } = await runTask("generate", ...args);
     assertEquals([code, stdout, stderr.split("\n").length], [1, "", 2]);
     assertStringIncludes(stderr, message);
+    assert(!stderr.includes("os error"), stderr);
   }
 });

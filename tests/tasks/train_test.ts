@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertLessOrEqual, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { join } from "@std/path";
 import { runTask, taskCommand } from "./verbs.ts";
 
@@ -19,6 +26,7 @@ const TINY = [
   "validation.every=null",
   "checkpoint.every=3 steps",
   "log.every=1",
+  "log.sampleTokens=3",
   "engine.tune=false",
 ];
 
@@ -35,39 +43,93 @@ async function inFolder(test: (folder: string, runs: string[]) => Promise<void>)
   }
 }
 
+function exists(path: string): boolean {
+  try {
+    return Deno.statSync(path) !== null;
+  } catch {
+    return false;
+  }
+}
+
 function digestOf(stdout: string): string {
   const match = /digest ([0-9a-f]{64})/.exec(stdout);
   assert(match !== null, stdout);
   return match[1];
 }
 
-Deno.test("train: a run killed and interrupted at any moment ends with the digest of one that never stopped", async () => {
-  await inFolder(async (_folder, args) => {
-    const whole = await runTask("train", ...args, "name=whole");
-    assertEquals(whole.code, 0, whole.stderr);
+/** Starts `train` and resolves once a step is done; the rest of the output is left where it is. */
+async function startUntil(step: number, ...args: string[]): Promise<Deno.ChildProcess> {
+  const child = taskCommand("train", "--json", ...args).spawn();
+  child.stderr.cancel();
+  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+  let seen = "";
+  while (!seen.includes(`{"step":${step},`)) {
+    const { value, done } = await reader.read();
+    assert(!done, `the run ended before step ${step}: ${seen}`);
+    seen += value;
+  }
+  reader.releaseLock();
+  return child;
+}
 
-    for (const [signal, wanted] of [["SIGKILL", 137], ["SIGTERM", 130]] as const) {
-      const name = `name=${signal}`;
-      const child = taskCommand("train", ...args, name).spawn();
-      // Kill in the middle: once some steps, and with them a checkpoint, are done.
-      let seen = "";
-      const decoder = new TextDecoder();
-      for await (const chunk of child.stdout) {
-        seen += decoder.decode(chunk, { stream: true });
-        if (/step +5\/12/.test(seen)) break;
-      }
+/** The step of a run's newest checkpoint. */
+function savedStep(run: string): number {
+  const names = [...Deno.readDirSync(join(run, "checkpoints"))].map(({ name }) => name);
+  return Math.max(0, ...names.map((name) => Number(/^step-(\d+)$/.exec(name)?.[1] ?? 0)));
+}
+
+Deno.test("train: a run killed and interrupted at any moment ends with the digest of one that never stopped", async () => {
+  await inFolder(async (folder, args) => {
+    // Without an end, it is stopped in the middle for certain; how long a run is changes nothing before its end.
+    const endless = [...args, "train.duration=1e9 steps", "optimizer.decay=15 steps"];
+    const signals = [["SIGKILL", 137], ["SIGTERM", 130]] as const;
+    const steps: number[] = [];
+    for (const [signal, code] of signals) {
+      const child = await startUntil(5, ...endless, `name=${signal}`);
       child.kill(signal);
-      await child.stderr.cancel();
-      const { code } = await child.status;
-      assert(code === wanted || code === 0, `exit code ${code}`); // 0: it was faster than the signal
-      const again = await runTask("train", ...args, name);
+      assertEquals((await child.status).code, code);
+      steps.push(savedStep(join(folder, "runs", signal)));
+    }
+    const rest = [...endless, `train.duration=${Math.max(...steps) + 4} steps`];
+    const whole = await runTask("train", ...rest, "name=whole");
+    assertEquals(whole.code, 0, whole.stderr);
+    for (const [i, [signal]] of signals.entries()) {
+      const again = await runTask("train", ...rest, `name=${signal}`);
       assertEquals(again.code, 0, again.stderr);
+      assertStringIncludes(again.stdout, `Going on from step ${steps[i]} of`);
       assertEquals(digestOf(again.stdout), digestOf(whole.stdout), signal);
     }
   });
 });
 
-Deno.test("train --dry-run counts what a run then allocates, and writes nothing", async () => {
+Deno.test("train: a signal drops a step of minutes, a second one leaves at once, and both runs can be loaded", async () => {
+  await inFolder(async (folder, args) => {
+    // A first step of 2 samples, then one of 500,000 micro-batches.
+    const slow = [
+      ...args,
+      "train.batchSize=1000000",
+      'train.rampUp={"start":2,"increment":999998,"samples":2}',
+      "train.duration=2 steps",
+      "optimizer.schedule=constant",
+    ];
+    const digests: string[] = [];
+    for (const signals of [["SIGINT"], ["SIGINT", "SIGTERM"]] as const) {
+      const name = `name=stopped-${signals.length}`;
+      const child = await startUntil(1, ...slow, name);
+      const begin = performance.now();
+      for (const signal of signals) child.kill(signal);
+      assertEquals((await child.status).code, 130);
+      assertLess(performance.now() - begin, 10_000);
+      if (signals.length === 1) assertEquals(savedStep(join(folder, "runs", "stopped-1")), 1);
+      const again = await runTask("train", ...slow, name, "train.duration=1 steps");
+      assertEquals(again.code, 0, again.stderr);
+      digests.push(digestOf(again.stdout));
+    }
+    assertEquals(digests[0], digests[1]);
+  });
+});
+
+Deno.test("train --dry-run counts parameters, memory and operations, and writes nothing", async () => {
   await inFolder(async (folder, args) => {
     const dry = await runTask("train", ...args, "--dry-run", "--json");
     assertEquals(dry.code, 0, dry.stderr);
@@ -114,6 +176,7 @@ Deno.test("train: mistakes are one line each, with exit code 1", async () => {
       assertEquals(code, 1, `${extra}: ${stderr}`);
       assertStringIncludes(stderr, expected);
       assertEquals(stderr.trim().split("\n").length, 1, stderr);
+      assert(!exists(join(folder, "runs", "default")), `${extra} left a folder`);
     }
   });
 });

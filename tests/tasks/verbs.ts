@@ -1,17 +1,34 @@
+/** What a verb's script came to. */
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 /** Runs a verb's script as `deno task` does. */
-export async function runTask(
+export function runTask(name: string, ...args: string[]): Promise<Ran> {
+  return runTaskWith({}, name, ...args);
+}
+
+/** As `runTask`, with environment variables. */
+export async function runTaskWith(
+  env: Record<string, string>,
   name: string,
   ...args: string[]
-): Promise<{ code: number; stdout: string; stderr: string }> {
-  const { code, stdout, stderr } = await taskCommand(name, ...args).output();
+): Promise<Ran> {
+  const { code, stdout, stderr } = await commandWith(env, name, args).output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
 export function taskCommand(name: string, ...args: string[]): Deno.Command {
+  return commandWith({}, name, args);
+}
+
+function commandWith(env: Record<string, string>, name: string, args: readonly string[]): Deno.Command {
   const script = new URL(`../../tasks/${name}.ts`, import.meta.url).pathname;
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--no-check", "--allow-all", script, ...args],
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

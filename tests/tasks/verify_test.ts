@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { editTensors, FIXTURES, withCopy } from "../verify/brokenCopies.ts";
+import { caseName } from "../../src/verify/caseFolder.ts";
+import { editJson, editTensors, FIXTURES, withCopy } from "../verify/brokenCopies.ts";
 import { runTask } from "./verbs.ts";
 
 const lines = (text: string) => text.trimEnd().split("\n").map((line) => JSON.parse(line));
@@ -27,25 +28,41 @@ Deno.test("verify prints each quantity beside its tolerance", async () => {
 });
 
 Deno.test("verify goes on after a case that cannot be run, and ends with 1", async () => {
-  const folders = ["hf/bloom", "tokenizers/gpt2", "hf"].map((name) => join(FIXTURES, name));
-  const { code, stdout, stderr } = await runTask("verify", "--json", ...folders);
-  assertEquals(code, 1);
-  const [bloom, ...others] = lines(stdout);
-  assertEquals([bloom.case, bloom.ok], [folders[0], false]);
-  assertStringIncludes(bloom.error, 'model_type="bloom"');
-  assertEquals(others.slice(0, 5).map((each) => each.case), Array(5).fill("tokenizers/gpt2"));
-  assertStringIncludes(others[5].error, "neither");
-  assertMatch(stderr, /\nerror: 2 cases could not be run\n$/);
+  await withCopy("hf/gpt2", async (unknown) => {
+    editJson(join(unknown, "config.json"), { model_type: "hal" });
+    const folders = [unknown, join(FIXTURES, "tokenizers/gpt2"), join(FIXTURES, "hf")];
+    const { code, stdout, stderr } = await runTask("verify", "--json", ...folders);
+    assertEquals(code, 1);
+    const [first, ...others] = lines(stdout);
+    assertEquals([first.case, first.ok], [caseName(unknown), false]);
+    assertStringIncludes(first.error, "hal");
+    assertEquals(others.slice(0, 5).map((each) => each.case), Array(5).fill("tokenizers/gpt2"));
+    assertStringIncludes(others[5].error, "neither");
+    assertMatch(stderr, /\nerror: 2 cases could not be run\n$/);
+  });
 });
 
 Deno.test("verify ends with 1 and one line for a case that cannot be run", async () => {
-  const { code, stdout, stderr } = await runTask("verify", join(FIXTURES, "study/learned-gelu-alternating"));
-  assertEquals([code, stdout], [1, ""]);
-  assertEquals(
-    stderr,
-    "error: study/learned-gelu-alternating: The case needs what does not exist yet: " +
-      'attention="alternating" (there is "dense")\n',
-  );
+  await withCopy("study/learned-gelu", async (folder) => {
+    editJson(join(folder, "config.json"), { attention: "spiral" });
+    const plain = await runTask("verify", folder);
+    assertEquals([plain.code, plain.stdout], [1, ""]);
+    assertMatch(plain.stderr, /^error: .*attention.*"spiral".*\n$/); // one line: . is no line end
+    const { code, stdout, stderr } = await runTask("verify", "--json", folder);
+    assertEquals([code, stderr], [1, plain.stderr]);
+    assertEquals(lines(stdout), [{
+      case: caseName(folder),
+      ok: false,
+      error: stderr.slice("error: ".length, -1),
+    }]);
+  });
+});
+
+Deno.test("verify tells of a folder that is missing without the system's own words", async () => {
+  const { code, stdout, stderr } = await runTask("verify", "--json", "no/such-folder");
+  assertEquals(code, 1);
+  assertMatch(stderr, /^error: Cannot read the folder "no\/such-folder": [^()]+; check the path\n$/);
+  assertEquals(lines(stdout).map(({ case: name, ok }) => [name, ok]), [["no/such-folder", false]]);
 });
 
 Deno.test("verify ends with 1 where a quantity is outside, with numbers in its JSON even for NaN", async () => {

@@ -1,7 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
-import { deriveModel } from "../../src/config/derive.ts";
+import { deriveModel } from "../../src/config/deriveModel.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import type { Engine } from "../../src/engine/engine.ts";
@@ -98,12 +98,30 @@ Deno.test("saveCheckpoint() refuses a full disk and loses nothing that was saved
   await withFolder(async (run) => {
     const config = tinyConfig();
     let asked = 0;
-    const freeBytes = () => asked++ === 0 ? 1e9 : 1e6;
+    const freeBytes = () => asked++ < 2 ? 1e9 : 1e6; // enough at the start and in step 3
     const error = await assertRejects(() => tinyRun(run, config, { freeBytes }), UserError);
-    assert(error.message.startsWith("The disk is too full for the checkpoint of step 6"), error.message);
+    assert(error.message.startsWith("The disk is too full for a checkpoint"), error.message);
     assertEquals(checkpointNames(run), ["step-3"]);
     const { digest } = await tinyRun(run, config);
     assertEquals(digest, (await tinyRun(null, config)).digest);
+  });
+});
+
+Deno.test("runTraining() asks for a checkpoint's space before its first step, and leaves no folder without it", async () => {
+  await withFolder(async (folder) => {
+    const run = join(folder, "run");
+    let steps = 0;
+    const start = () =>
+      tinyRun(run, tinyConfig(), { freeBytes: () => 1e6, onAccumulate: () => void steps++ });
+    const error = await assertRejects(start, UserError);
+    assertMatch(
+      error.message,
+      /^The disk is too full .* has 1\.0 MB free, expected at least 1\.1 MB; free some/,
+    );
+    assertEquals([steps, [...Deno.readDirSync(folder)]], [0, []]);
+    await tinyRun(run, tinyConfig());
+    const { digest } = await tinyRun(run, tinyConfig(), { freeBytes: () => 0 });
+    assertEquals(digest, (await tinyRun(null, tinyConfig())).digest, "a run that is over needs no space");
   });
 });
 

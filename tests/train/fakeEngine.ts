@@ -1,6 +1,6 @@
 import { type Batch, IGNORE } from "../../src/data/batch.ts";
-import type { ModelSpec } from "../../src/config/derive.ts";
-import { gpt2Tensors } from "../../src/formats/hf/gpt2.ts";
+import type { ModelSpec } from "../../src/config/deriveModel.ts";
+import { decays, modelParameters } from "../../src/model/parameters.ts";
 import { Stream, uniform } from "../../src/random.ts";
 import type { Engine, ParameterInfo, StateKind, StepResult } from "../../src/engine/engine.ts";
 
@@ -14,6 +14,8 @@ export interface FakeOptions {
   /** Called as a micro-batch comes, before its work. */
   readonly onAccumulate?: (micro: Batch, step: number) => void | Promise<void>;
   readonly onEvaluate?: () => void;
+  /** Called as a tensor is asked for. */
+  readonly onRead?: () => void | Promise<void>;
 }
 
 /** An engine whose weights can be looked at. */
@@ -29,7 +31,8 @@ type Values = Map<string, Float32Array>;
  * sample id.
  */
 export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
-  const parameters = options.parameters ?? gpt2Parameters(spec);
+  const parameters = options.parameters ??
+    modelParameters(spec).map(({ name, shape }) => ({ name, shape, decays: decays(shape) }));
   const C = spec.modelDim;
   const V = spec.vocabSize;
   const zeros = (): Values =>
@@ -104,7 +107,10 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       startup: { deviceMs: 0, compileMs: 0, recordMs: 0, placeMs: 0 },
     },
     write: (kind, name, values) => Promise.resolve(get(state[kind], name).set(values)),
-    read: (kind, name) => Promise.resolve(get(kind === "gradient" ? tree : state[kind], name).slice()),
+    async read(kind, name) {
+      await options.onRead?.();
+      return get(kind === "gradient" ? tree : state[kind], name).slice();
+    },
     beginStep() {
       [worker, tree] = [zeros(), zeros()];
       sums = { lossSum: 0, zSum: 0, targetCount: 0 };
@@ -173,6 +179,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       Promise.resolve(
         Float32Array.from([...inputs].flatMap((input, at) => forward(input, at % columns).logits)),
       ),
+    encode: () => Promise.reject(new Error("a bigram model has no encoder")),
     next: (tokens, start) =>
       Promise.resolve(
         Float32Array.from(forward(tokens[tokens.length - 1], start + tokens.length - 1).logits),
@@ -180,16 +187,6 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     idle: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
-}
-
-function gpt2Parameters(spec: ModelSpec): ParameterInfo[] {
-  const { activation } = spec;
-  if (activation === "swiglu" || activation === "geglu" || activation === "reglu") {
-    throw new Error(`a GPT-2 has no ${activation}`);
-  }
-  const dropout = { embedding: 0, attention: 0, residual: 0 };
-  return gpt2Tensors({ ...spec, activation, dropout })
-    .map(({ name, shape }) => ({ name, shape, decays: shape.length === 2 }));
 }
 
 function sizeOf(shape: readonly number[]): number {

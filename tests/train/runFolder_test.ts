@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { configDigest, openRunFolder } from "../../src/train/runFolder.ts";
-import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
+import { checkpointNames, readMetrics, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
 Deno.test("openRunFolder() lets one process in at a time", async () => {
   await withFolder(async (run) => {
@@ -34,6 +34,35 @@ Deno.test("openRunFolder() refuses another config and names the keys that differ
     const error = await assertRejects(() => openRunFolder(run, other), UserError);
     assert(error.message.includes("(model.modelDim: 4 -> 6, optimizer.clip: 1 -> 2)"), error.message);
     using _still = await openRunFolder(run, tinyConfig());
+  });
+});
+
+Deno.test("openRunFolder() makes a folder that is removed again where no step is done", async () => {
+  await withFolder(async (folder) => {
+    const made = join(folder, "runs", "made");
+    {
+      using _folder = await openRunFolder(made, tinyConfig());
+      await Deno.writeTextFile(join(made, "tokenizer.json"), "{}");
+    }
+    assertEquals([...Deno.readDirSync(join(folder, "runs"))], []);
+
+    const there = join(folder, "there");
+    await Deno.mkdir(there);
+    (await openRunFolder(there, tinyConfig()))[Symbol.dispose]();
+    assertEquals([...Deno.readDirSync(there)].length, 3, "it was not made");
+
+    const trained = join(folder, "trained");
+    const failing = tinyRun(trained, tinyConfig(), { isPoisoned: (_, step) => step === 2 });
+    await assertRejects(() => failing, UserError, "expected finite numbers");
+    assertEquals(readMetrics(trained).map(({ step }) => step), [1]);
+  });
+});
+
+Deno.test("openRunFolder() says in one line that it can't make the folder", async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, "file");
+    await Deno.writeTextFile(path, "");
+    await assertRejects(() => openRunFolder(join(path, "run"), tinyConfig()), UserError, "Cannot write");
   });
 });
 

@@ -1,5 +1,6 @@
 import { join } from "@std/path";
-import { deriveModel, deriveRun, type ModelSpec } from "../../src/config/derive.ts";
+import { deriveRun } from "../../src/config/derive.ts";
+import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import type { RunConfig } from "../../src/config/schema.ts";
 import { type Dataset, openDataset } from "../../src/data/dataset.ts";

@@ -1,5 +1,5 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { deriveModel } from "../../src/config/derive.ts";
+import { deriveModel } from "../../src/config/deriveModel.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { type Step, trainStep } from "../../src/train/trainStep.ts";
 import { fakeEngine } from "./fakeEngine.ts";

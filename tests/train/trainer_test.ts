@@ -1,8 +1,16 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import type { StepLine } from "../../src/train/metricsLog.ts";
 import type { Validation } from "../../src/train/validate.ts";
-import { checkpointNames, readMetrics, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
+import {
+  checkpointNames,
+  readMetrics,
+  readTree,
+  tinyConfig,
+  tinyDataset,
+  tinyRun,
+  withFolder,
+} from "./tinyRun.ts";
 
 const stepsOf = (lines: Record<string, unknown>[], key: string) =>
   lines.filter((line) => key in line).map((line) => line.step);
@@ -110,11 +118,17 @@ Deno.test("metrics and events are cut back to the checkpoint that a run goes on 
   });
 });
 
-Deno.test("runTraining() does nothing but save when the signal came before the start", async () => {
-  await withFolder(async (run) => {
-    const result = await tinyRun(run, tinyConfig(), { signal: AbortSignal.abort() });
-    assertEquals([result.steps, result.interrupted, result.validation], [0, true, null]);
-    assertEquals(checkpointNames(run), ["step-0"]);
+Deno.test("runTraining() throws the reason of a signal that comes before the first step, and leaves all as it was", async () => {
+  await withFolder(async (folder) => {
+    const run = join(folder, "run");
+    const signal = AbortSignal.abort(new Error("changed my mind"));
+    await assertRejects(() => tinyRun(run, tinyConfig(), { signal }), Error, "changed my mind");
+    assertEquals([...Deno.readDirSync(folder)], []);
+    await tinyRun(run, tinyConfig());
+    const before = readTree(run);
+    const longer = tinyConfig("train.duration=9 steps");
+    await assertRejects(() => tinyRun(run, longer, { signal }), Error, "changed my mind");
+    assertEquals({ ...readTree(run), "config.jsonc": null }, { ...before, "config.jsonc": null });
   });
 });
 

@@ -1,5 +1,5 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { deriveModel } from "../../src/config/derive.ts";
+import { deriveModel } from "../../src/config/deriveModel.ts";
 import { summarize, validate } from "../../src/train/validate.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { tinyConfig, tinyDataset } from "./tinyRun.ts";

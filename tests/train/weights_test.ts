@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { deriveModel, type ModelSpec } from "../../src/config/derive.ts";
+import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import type { ParameterInfo } from "../../src/engine/engine.ts";
@@ -66,7 +66,8 @@ Deno.test("from: a run starts with another's newest weights and a fresh optimize
     const [source, run] = [join(folder, "source"), join(folder, "run")];
     await tinyRun(source, tinyConfig());
     const config = tinyConfig(`from=${source}`, "seed=3", "train.batchSize=3", "train.rampUp=null");
-    await tinyRun(run, config, { signal: AbortSignal.abort() });
+    const stop = new AbortController();
+    await tinyRun(run, config, { signal: stop.signal, onAccumulate: () => stop.abort() });
     const bytes = (path: string, name: string) => Deno.readFileSync(join(path, name));
     const start = join(run, "checkpoints", "step-0");
     assertEquals(bytes(start, "model.safetensors"), bytes(last(source), "model.safetensors"));

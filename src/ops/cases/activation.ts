@@ -1,6 +1,6 @@
 import { floatTensor, makeCase, type OpCase } from "./types.ts";
 
-const GATED = ["swiglu", "geglu", "reglu"];
+const GATED = ["swiglu", "geglu", "gegluTanh", "reglu"];
 const KINDS = ["gelu", "geluErf", "relu", "silu", ...GATED];
 
 export const activationCases: readonly OpCase[] = [

@@ -3,10 +3,12 @@ import type { Options } from "../reference/types.ts";
 
 export type OpName =
   | "embedding"
-  | "positions"
+  | "scale"
+  | "rotary"
   | "linear"
   | "layerNorm"
   | "rmsNorm"
+  | "headNorm"
   | "activation"
   | "add"
   | "dropout"

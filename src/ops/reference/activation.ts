@@ -34,11 +34,13 @@ const silu: Curve = {
 };
 
 const plain = new Map<unknown, Curve>(Object.entries({ gelu, geluErf, relu, silu }));
-const gated = new Map<unknown, Curve>(Object.entries({ swiglu: silu, geglu: geluErf, reglu: relu }));
+const gated = new Map<unknown, Curve>(
+  Object.entries({ swiglu: silu, geglu: geluErf, gegluTanh: gelu, reglu: relu }),
+);
 
 /**
  * By options.kind. `gelu` (tanh form), `geluErf`, `relu`, `silu`: x (M, F) -> act(x) (M, F). `swiglu`, `geglu` (with
- * erf), `reglu`: x (M, 2F) -> x1 * act(x2) (M, F), where the gate x2 is the second half of the row.
+ * erf), `gegluTanh`, `reglu`: x (M, 2F) -> x1 * act(x2) (M, F), where the gate x2 is the second half of the row.
  */
 export const activation: OpReference = {
   forward(inputs, options) {

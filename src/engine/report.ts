@@ -1,0 +1,47 @@
+/**
+ * What an engine takes, counted from its recorded programs: nothing is allocated for it.
+ */
+import type { Gpu } from "../gpu/device.ts";
+import { LIVE_STRIDE, STACKS } from "../gpu/kernel.ts";
+import { type Placement, poolBytes, uniformBytes } from "../gpu/place.ts";
+import { decays } from "../model/parameters.ts";
+import type { EngineReport } from "./engine.ts";
+import { type EnginePrograms, placementsOf } from "./programs.ts";
+import type { EngineSpec } from "./spec.ts";
+
+/** What an engine would take, before anything is allocated. */
+export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): EngineReport {
+  const tokens = spec.microBatchSize * spec.columns;
+  return {
+    adapter: gpu.adapterName,
+    isSoftware: gpu.isSoftware,
+    microBatchSize: spec.microBatchSize,
+    columns: spec.columns,
+    parameters: programs.tensors.weights.tensors.map(({ name, shape }) => ({
+      name,
+      shape,
+      decays: decays(shape),
+    })),
+    bytes: countBytes(programs, gpu.limits.maxBuffer),
+    flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
+    startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
+  };
+}
+
+/** Bytes that an engine takes, by what they are for. */
+function countBytes(programs: EnginePrograms, maxBuffer: number): EngineReport["bytes"] {
+  const { tensors } = programs;
+  const placements = placementsOf(programs);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const weights = tensors.weights.bytes;
+  const gradients = sum(tensors.partials.map(({ gradients }) => gradients.bytes));
+  const moments = sum((tensors.moments ?? []).map(({ bytes }) => bytes));
+  const total = sum(tensors.arenas.map(({ bytes }) => bytes)) + sum(poolBytes(placements, maxBuffer)) +
+    sum(placements.map(uniformBytes)) + LIVE_STRIDE * STACKS;
+  return { weights, gradients, moments, activations: total - weights - gradients - moments, total };
+}
+
+/** Floating-point operations of a placement, at the recorded size. */
+function countFlops({ segments }: Placement): number {
+  return segments.reduce((sum, { dispatches }) => dispatches.reduce((s, { flops }) => s + flops, sum), 0);
+}

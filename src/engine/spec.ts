@@ -1,0 +1,25 @@
+import type { ModelSpec } from "../config/deriveModel.ts";
+
+/** What an engine is made for. */
+export interface EngineSpec {
+  readonly model: ModelSpec;
+  /** Rows of the largest micro-batch, B. */
+  readonly microBatchSize: number;
+  /** Tokens in a row, T; at most model.seqLen where positions are learned. */
+  readonly columns: number;
+  /** Tokens in a row of the encoder, S, where there is one. Default: T. */
+  readonly sourceColumns?: number;
+  /** null: the engine evaluates and generates, but does not train. */
+  readonly training: TrainingSpec | null;
+}
+
+export interface TrainingSpec {
+  readonly seed: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly eps: number;
+  readonly weightDecay: number;
+  readonly clip: number;
+  readonly virtualWorkers: number;
+  readonly recompute: boolean;
+}

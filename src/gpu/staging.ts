@@ -1,0 +1,84 @@
+/**
+ * Copies to the host. Each wait for the GPU costs Deno 10 ms on top, and memory that both sides see is scarce on some
+ * adapters: so many ranges share one staging buffer of bounded size.
+ */
+import type { Gpu } from "./device.ts";
+
+/** A stretch of a buffer, in bytes: multiples of 4. */
+export interface Range {
+  readonly buffer: GPUBuffer;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** Bytes of the staging buffer: what is read with one wait. */
+const STAGING_BYTES = 2 ** 25;
+
+/** A part of a range that goes through the staging buffer at once. */
+interface Piece {
+  readonly range: Range;
+  readonly out: Uint8Array<ArrayBuffer>;
+  /** Bytes of the range before it. */
+  readonly from: number;
+  readonly size: number;
+  /** Where in the staging buffer it lies. */
+  readonly at: number;
+}
+
+/** Waits for the queue and copies ranges to the host, each into an array of its own. */
+export async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Uint8Array<ArrayBuffer>[]> {
+  gpu.check();
+  const total = ranges.reduce((sum, { size }) => sum + size, 0);
+  const results = ranges.map(({ size }) => new Uint8Array(size));
+  if (total === 0) return results;
+  const staging = gpu.device.createBuffer({
+    label: "staging",
+    size: Math.min(total, STAGING_BYTES),
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  });
+  try {
+    for (const pieces of fillings(ranges, results, staging.size)) await readPieces(gpu, staging, pieces);
+  } finally {
+    staging.destroy();
+  }
+  gpu.check();
+  return results;
+}
+
+/** Cuts ranges into what fills the staging buffer once, again and again. */
+function* fillings(
+  ranges: readonly Range[],
+  results: readonly Uint8Array<ArrayBuffer>[],
+  capacity: number,
+): Generator<Piece[]> {
+  let pieces: Piece[] = [];
+  let at = 0;
+  for (const [i, range] of ranges.entries()) {
+    for (let from = 0; from < range.size;) {
+      const size = Math.min(range.size - from, capacity - at);
+      pieces.push({ range, out: results[i], from, size, at });
+      from += size;
+      at += size;
+      if (at < capacity) continue;
+      yield pieces;
+      pieces = [];
+      at = 0;
+    }
+  }
+  if (pieces.length > 0) yield pieces;
+}
+
+async function readPieces(gpu: Gpu, staging: GPUBuffer, pieces: readonly Piece[]): Promise<void> {
+  const encoder = gpu.device.createCommandEncoder();
+  for (const { range: { buffer, offset }, from, size, at } of pieces) {
+    encoder.copyBufferToBuffer(buffer, offset + from, staging, at, size);
+  }
+  gpu.device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(GPUMapMode.READ).catch((error) => {
+    gpu.check();
+    throw error;
+  });
+  const mapped = new Uint8Array(staging.getMappedRange());
+  for (const { out, from, size, at } of pieces) out.set(mapped.subarray(at, at + size), from);
+  staging.unmap();
+}

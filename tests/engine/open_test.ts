@@ -1,0 +1,93 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
+import { openLocalEngine, planEngine } from "../../src/engine/localEngine.ts";
+import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
+import { countedDevice, deviceLimitedTo } from "./_device.ts";
+import { fill, tinySpec } from "./tiny.ts";
+
+/** Rejects with exactly this reason. */
+async function assertEndsWith(reason: unknown, work: () => Promise<unknown>): Promise<void> {
+  let found: unknown = null;
+  try {
+    await work();
+  } catch (error) {
+    found = error;
+  }
+  assert(found === reason, `expected the signal's reason, found ${found}`);
+}
+
+Deno.test("openLocalEngine() ends with the signal's reason wherever it comes, and frees what it took", async () => {
+  const { device, made, open } = await countedDevice();
+  const reason = { why: "enough" };
+  await assertEndsWith(
+    reason,
+    () => openLocalEngine(tinySpec(), { device, signal: AbortSignal.abort(reason) }),
+  );
+  assertEquals(made.length, 0);
+  for (const last of [0, 6]) {
+    const abort = new AbortController();
+    const seen: number[] = [];
+    const onCompile = (done: number) => {
+      seen.push(done);
+      if (done === last) setTimeout(() => abort.abort(reason), 0); // as an interrupt comes: from the event loop
+    };
+    await assertEndsWith(
+      reason,
+      () => openLocalEngine(tinySpec(), { device, signal: abort.signal, onCompile }),
+    );
+    assertEquals(seen.at(-1), last);
+    assert(made.length > 10, `${made.length} buffers`);
+    assertEquals(open.size, 0);
+  }
+});
+
+Deno.test("openWorkerEngine() ends with the signal's reason", async () => {
+  const reason = { why: () => "a function does not cross threads" };
+  const signal = AbortSignal.abort(reason);
+  await assertEndsWith(reason, () => openWorkerEngine(tinySpec(), { signal }));
+  const abort = new AbortController();
+  const seen: number[] = [];
+  const onCompile = (done: number, total: number) => {
+    seen.push(done / total);
+    abort.abort(reason);
+  };
+  await assertEndsWith(reason, () => openWorkerEngine(tinySpec(), { signal: abort.signal, onCompile }));
+  assertEquals(seen[0], 0);
+  assert(seen.at(-1)! < 1, "it went on to the end");
+});
+
+Deno.test("onWeights tells of each parameter once, in a Worker, too", async () => {
+  const seen: [number, number][] = [];
+  const onWeights = (done: number, total: number) => seen.push([done, total]);
+  const { device } = await countedDevice();
+  for (
+    const engine of [
+      await openLocalEngine(tinySpec(), { device, onWeights }),
+      await openWorkerEngine(tinySpec(), { onWeights }),
+    ]
+  ) {
+    await fill(engine);
+    await fill(engine);
+    const total = engine.report.parameters.length;
+    assertEquals(seen.splice(0), Array.from({ length: total }, (_, i) => [i + 1, total]));
+    await engine.close();
+  }
+});
+
+Deno.test("openLocalEngine() and planEngine() name what is too large for a buffer, and what helps", async () => {
+  const wide = tinySpec({ model: { vocabSize: 20_000 }, microBatchSize: 2 });
+  const message =
+    "tok_emb [20000,12] takes 960000 bytes, more than a buffer of this adapter holds (500000): " +
+    "lower the vocabulary or model.modelDim";
+  const small = await deviceLimitedTo({ maxBufferSize: 500_000 });
+  for (const open of [openLocalEngine, planEngine]) {
+    await assertRejects(() => open(wide, { device: small }), UserError, message);
+  }
+  const long = { ffnDim: 500, seqLen: 40 };
+  const device = await deviceLimitedTo({ maxBufferSize: 70_000 });
+  const many = "in one buffer, more than this adapter allows (70000): lower ";
+  for (const [microBatchSize, advice] of [[3, "train.microBatchSize"], [1, "model.seqLen"]] as const) {
+    const spec = tinySpec({ model: long, microBatchSize });
+    await assertRejects(() => planEngine(spec, { device }), UserError, many + advice);
+  }
+});

@@ -1,0 +1,50 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { RetryError, UserError } from "../../src/errors.ts";
+import { describeFailure, plain } from "../../tasks/_failure.ts";
+
+const going = new AbortController().signal;
+
+Deno.test("plain() leaves out the numbers and names of system calls", () => {
+  const cases = [
+    [
+      "Cannot read a.txt: No such file or directory (os error 2)",
+      "Cannot read a.txt: No such file or directory",
+    ],
+    [
+      "Cannot read \"a\": Permission denied (os error 13): open 'a'; check the path",
+      'Cannot read "a": Permission denied; check the path',
+    ],
+    ["a: Is a directory (os error 21): readfile 'it's a'", "a: Is a directory"],
+    ["Cross-device link (os error 18): rename 'a' -> 'b', and more", "Cross-device link, and more"],
+    ["model.numLayers is 0, expected more", "model.numLayers is 0, expected more"],
+  ];
+  for (const [message, text] of cases) assertEquals(plain(message), text);
+});
+
+Deno.test("describeFailure() makes one line of the user's mistakes, and an exit code of everything", () => {
+  const of = (error: unknown) => describeFailure(error, going);
+  assertEquals(of(new UserError("found a, expected b")), { text: "error: found a, expected b", code: 1 });
+  assertEquals(of(new RetryError("the GPU was lost")), { text: "try again: the GPU was lost", code: 75 });
+  const missing = new Deno.errors.NotFound("No such file or directory (os error 2): open 'a b'");
+  assertEquals(of(missing), {
+    text: "error: Cannot use a b: No such file or directory; check the path and its permissions",
+    code: 1,
+  });
+  assertEquals(of(new Deno.errors.NotCapable("Requires read access")), {
+    text: "error: Requires read access",
+    code: 1,
+  });
+  const fault = of(new TypeError("broken"));
+  assertEquals(fault.code, 2);
+  assertMatch(fault.text, /^fault of Bloomery, please report it: TypeError: broken\n +at /);
+});
+
+Deno.test("describeFailure() says nothing of what a signal has stopped", () => {
+  const controller = new AbortController();
+  controller.abort();
+  const { signal } = controller;
+  assertEquals(describeFailure(signal.reason, signal), { text: "", code: 130 });
+  assertEquals(describeFailure(new DOMException("stopped", "AbortError"), signal).code, 130);
+  assertEquals(describeFailure(new UserError("disk full"), signal).code, 1);
+  assertEquals(describeFailure(new DOMException("stopped", "AbortError"), going).code, 2);
+});

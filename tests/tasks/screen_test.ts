@@ -1,0 +1,38 @@
+import { assertEquals } from "@std/assert";
+import { openScreen } from "../../tasks/_screen.ts";
+
+const CLEAR = "\r\x1b[K";
+
+Deno.test("openScreen() keeps the live line below what is said, and never lets it wrap", () => {
+  let written = "";
+  const screen = openScreen((text) => written += text, () => 10);
+  screen.say("begin");
+  screen.show("1 of 2");
+  screen.say("news");
+  screen.show("a very long line");
+  screen.show("");
+  screen.say("end");
+  assertEquals(
+    written,
+    `begin\n1 of 2${CLEAR}news\n1 of 2${CLEAR}a very lo${CLEAR}end\n`,
+  );
+});
+
+Deno.test("openScreen() writes streamed text in place of the live line", () => {
+  let written = "";
+  const screen = openScreen((text) => written += text, () => 80);
+  screen.show("loading");
+  screen.write("once ");
+  screen.write("upon");
+  screen.say("");
+  assertEquals(written, `loading${CLEAR}once upon\n`);
+});
+
+Deno.test("openScreen() has no live line where there is no terminal", () => {
+  let written = "";
+  const screen = openScreen((text) => written += text, () => null);
+  screen.show("1 of 2");
+  screen.say("news");
+  screen.show("");
+  assertEquals([screen.columns, written], [null, "news\n"]);
+});
