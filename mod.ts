@@ -31,6 +31,13 @@
  *
  * @module
  */
+export {
+  type ConvertedModel,
+  exportModel,
+  type ExportOptions,
+  importModel,
+  type ImportOptions,
+} from "./src/api/convert.ts";
 export { evaluate, generate, type ModelOrSource } from "./src/api/model.ts";
 export { type Plan, plan } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";

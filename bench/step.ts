@@ -75,7 +75,9 @@ async function openOurs(size: StepSize): Promise<{ engine: LocalEngine; weights:
   const { batch, vocabSize, ...sizes } = SIZES[size];
   const config = resolveConfig({});
   const model = deriveModel({ ...config.model, ...sizes, vocabSize }, vocabSize);
-  const training = { ...OPTIMIZER, seed: 0, virtualWorkers: 1, recompute: false };
+  const { learningRate: _, clip, ...adamw } = OPTIMIZER;
+  const optimizer = { kind: "adamw", ...adamw } as const;
+  const training = { optimizer, clip, seed: 0, virtualWorkers: 1, recompute: false };
   const engine = await openLocalEngine(
     { model, microBatchSize: batch, columns: sizes.seqLen, training },
     { tune: true },

@@ -1,17 +1,18 @@
-// The operands of attention's matrix products, one block of queries at a time:
+// The operands of attention's matrix products, for some queries (a block of 64, or a part of one) and some keys:
 //
 //   PRODUCT scores:  S (queries, keys) = Q K^T          PRODUCT dscores: dP (queries, keys) = dO V^T
 //   PRODUCT values:  O (queries, HS) = P V              PRODUCT dquery:  dQ (queries, HS) = dS K
 //   PRODUCT dvalue:  dV (keys, HS) += P^T dO            PRODUCT dkey:    dK (keys, HS) += dS^T Q
-// The last two sum over the query heads of a key head, then over the block's queries; later blocks go on.
+// The last two sum over the query heads of a key head, then over the queries; later dispatches go on.
+// A dispatch covers `keys` keys from `key0` on. Where all do not fit a binding, later dispatches cover the others.
 //
-//   TURNED 1: keys or values come as (B, NK, HS, right_pitch); otherwise as rows.
-//   FIRST 1: nothing was written to the result before.
+//   TURNED 1: keys or values come as (kvs, HS, right_width), from column right_offset on.
+//   ACC 1: add to what the result holds. FIRST 1: nothing was written to it before.
 //   LV, VB, VO 1: the left operand, the right one, the result are read and written four values at a time.
 //# include attention
 //# let WIDE = PRODUCT == scores || PRODUCT == dscores ? 1 : 0
 //# let TALL = PRODUCT == dkey || PRODUCT == dvalue ? 1 : 0
-//# uniforms left_width left_offset right_width right_offset right_pitch out_width out_offset fresh_from
+//# uniforms key0 keys left_width left_offset right_width right_offset out_width out_offset fresh_from
 //# let LEFT_FORM = LV ? vec4 : f32
 //# let OUT_FORM = VO ? vec4 : f32
 //# if WIDE
@@ -27,39 +28,48 @@
 //# let GOES_ON = ACC || (TALL && !FIRST) ? 1 : 0
 //# tensor out : ${GOES_ON ? read_write : write} ${OUT_FORM}
 
-//# if WIDE
-fn left_at(sample: u32, head: u32, row: u32) -> u32 {
-  return (sample * live.columns + first_query() + row) * u.left_width + u.left_offset + head * u.HS;
-}
-//# end
+// The column of the scratch that the first key has.
+fn first_column() -> u32 { return u.key0 - u.first_key; }
+// Keys in use. In what follows they are counted from the first one on.
+fn dispatch_keys() -> u32 { return min(u.keys, max(block_keys(), first_column()) - first_column()); }
+fn from_key0(column: u32) -> u32 { return min(max(column, first_column()) - first_column(), dispatch_keys()); }
 
-//# if !WIDE
-// First element of row `row` of the result, where it is no scratch.
-fn out_at(sample: u32, kv_head: u32, head: u32, row: u32) -> u32 {
-//#   if TALL
-  return (sample * key_rows() + u.first_key + row) * u.out_width + u.out_offset + kv_head * u.HS;
-//#   else
-  return (sample * live.columns + first_query() + row) * u.out_width + u.out_offset + head * u.HS;
-//#   end
+// The keys that one of `count` queries from `row` on sees.
+fn tile_from(sample: u32, row: u32) -> u32 { return from_key0(seen_from(sample, row) & ~3u); }
+fn tile_to(sample: u32, row: u32, count: u32) -> u32 {
+  return from_key0(seen_to(sample, min(row + count, block_rows()) - 1u));
 }
-//# end
+// The keys whose columns the softmax has written: whole tiles of them.
+fn block_from(sample: u32) -> u32 { return from_key0(seen_from(sample, 0u) & ~63u); }
+fn block_to(sample: u32) -> u32 { return from_key0((seen_to(sample, block_rows() - 1u) + 63u) & ~63u); }
 
-// Where row k of the right operand begins: query k of the block (TALL), dimension k (TURNED), or key k of the scratch.
-fn right_at(sample: u32, kv_head: u32, head: u32, k: u32) -> u32 {
+// Where the pair's queries begin in the scratch, at the first key.
+fn scratch_at(pair: u32) -> u32 { return pair * u.rows * u.pitch + first_column(); }
+
+// Where row 0 of the right operand begins: a query (TALL), a dimension (TURNED), or a key.
+fn right_at(kv: u32, pair: u32) -> u32 {
 //# if WIDE && TURNED
-  return ((sample * u.NK + kv_head) * u.HS + k) * u.right_pitch + u.first_key;
+  return kv * u.HS * u.right_width + u.right_offset;
 //# end
 //# if TALL
-  return (sample * live.columns + first_query() + k) * u.right_width + u.right_offset + head * u.HS;
+  return queries_at(pair, u.right_width, u.right_offset);
 //# end
 //# if !TALL && !(WIDE && TURNED)
-  return (sample * key_rows() + u.first_key + k) * u.right_width + u.right_offset + kv_head * u.HS;
+  return keys_at(kv, u.key0, u.right_width, u.right_offset);
 //# end
 }
 
-// The columns of the scratch that one of `count` rows from `row` on sees.
-fn tile_from(sample: u32, row: u32) -> u32 { return seen_from(sample, row) & ~3u; }
-fn tile_to(sample: u32, row: u32, count: u32) -> u32 { return seen_to(sample, min(row + count, block_rows()) - 1u); }
-// The columns that the block's softmax has written: whole tiles of them.
-fn block_from(sample: u32) -> u32 { return seen_from(sample, 0u) & ~63u; }
-fn block_to(sample: u32) -> u32 { return min((seen_to(sample, block_rows() - 1u) + 63u) & ~63u, block_keys()); }
+// Where row 0 of the result begins.
+fn out_at(kv: u32, pair: u32) -> u32 {
+//# if WIDE
+  return scratch_at(pair);
+//# end
+//# if TALL
+  return keys_at(kv, u.key0, u.out_width, u.out_offset);
+//# end
+//# if !WIDE && !TALL
+  return queries_at(pair, u.out_width, u.out_offset);
+//# end
+}
+// Elements between rows of the result.
+fn out_step() -> u32 { return ${WIDE ? 1 : 0}u * u.pitch + ${WIDE ? 0 : 1}u * u.out_width; }

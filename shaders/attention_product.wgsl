@@ -1,12 +1,12 @@
-// The matrix products of attention, one block of queries at a time, all heads of all samples at once; the same tiles
-// and the same order of sums (one chain, ascending) as matmul.wgsl. Tiles that are masked out are not computed.
+// The matrix products of attention, for all heads of a dispatch at once; the same tiles and the same order of sums
+// (one chain, ascending) as matmul.wgsl. Tiles that are masked out are not computed.
 //# include attention_operands
 
 //# if VB
 fn right_group(at: u32, column: u32) -> vec4f { return load4_right((at + column) / 4u); }
 //# else
 fn right_group(at: u32, column: u32) -> vec4f {
-  let last = ${WIDE ? 1 : 0}u * (block_keys() - 1u) + ${WIDE ? 0 : 1}u * (u.HS - 1u);
+  let last = ${WIDE ? 1 : 0}u * (dispatch_keys() - 1u) + ${WIDE ? 0 : 1}u * (u.HS - 1u);
   let i = at + vec4u(column, min(column + 1u, last), min(column + 2u, last), min(column + 3u, last));
   return vec4f(load_right(i.x), load_right(i.y), load_right(i.z), load_right(i.w));
 }
@@ -15,40 +15,39 @@ fn right_group(at: u32, column: u32) -> vec4f {
 //# threads ${LANES * BANDS}
 fn kernel(group: u32, thread: u32) {
   let rows = block_rows();
-  let keys = block_keys();
+  let keys = dispatch_keys();
 //# if TALL
   let m = keys;
-  let heads = u.kv_heads;
 //# else
   let m = rows;
-  let heads = u.kv_heads * group_size();
 //# end
   let columns = (${WIDE ? 1 : 0}u * keys + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u; // in groups of four
   let across = (columns + ${LANES * TN - 1}u) / ${LANES * TN}u;
   let down = (m + ${TM * BANDS - 1}u) / ${TM * BANDS}u;
-  let pair = group / (across * down);
-  let sample = pair / heads;
   let row = ((group / across) % down) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
   let first = (group % across) * ${LANES * TN}u + thread % ${LANES}u;
-  if (sample >= live_samples() || row >= m) { return; }
 //# if TALL
-  let kv_local = pair % heads;
-  let kv_head = u.kv_head0 + kv_local;
+  let kv = group / (across * down);
+  let pair = kv * u.members; // the first one
+//# else
+  let pair = group / (across * down);
+  let kv = pair / u.members;
+//# end
+  if (kv >= live_kvs() || row >= m) { return; }
+  let sample = sample_of(kv);
+//# if TALL
   // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
   let is_seen = row + ${TM}u > block_from(sample) && row < block_to(sample);
   let is_fresh = row + ${TM}u > u.fresh_from;
   if (!is_seen && (${ACC} == 1 || !is_fresh)) { return; }
 //#   if CAUSAL
-  let diagonal = live.start + first_query();
-  let first_k = max(row + u.first_key, diagonal) - diagonal; // earlier queries do not see these keys
+  let diagonal = live.start + u.first_query;
+  let first_k = max(row + u.key0, diagonal) - diagonal; // earlier queries do not see these keys
 //#   else
   let first_k = 0u;
 //#   end
   let end_k = select(first_k, rows, is_seen);
 //# else
-  let kv_local = (pair % heads) / group_size();
-  let kv_head = u.kv_head0 + kv_local;
-  let head = u.kv_head0 * group_size() + pair % heads;
   let from_key = tile_from(sample, row);
   let to_key = tile_to(sample, row, ${TM}u);
 //#   if WIDE
@@ -66,22 +65,17 @@ fn kernel(group: u32, thread: u32) {
 //# for i in 0..TM
   let row${i} = min(row + ${i}u, m - 1u);
 //#   if WIDE
-  let a${i} = left_at(sample, head, row${i});
+  let a${i} = queries_at(pair, u.left_width, u.left_offset) + row${i} * u.left_width;
 //#   end
 //#   if !WIDE && !TALL
-  let a${i} = (pair * ROWS + row${i}) * u.pitch;
+  let a${i} = scratch_at(pair) + row${i} * u.pitch;
 //#   end
 //# end
 //# for j in 0..TN
   let col${j} = min(first + ${j * LANES}u, columns - 1u) * 4u;
 //# end
 //# for i in 0..TM
-//#   if TALL
-  let out${i} = out_at(sample, kv_head, 0u, row${i});
-//#   end
-//#   if !TALL && !WIDE
-  let out${i} = out_at(sample, kv_head, head, row${i});
-//#   end
+  let out${i} = out_at(kv, pair) + row${i} * out_step();
 //#   for j in 0..TN
   var sum${i}_${j} = vec4f();
 //#     if GOES_ON
@@ -101,23 +95,21 @@ fn kernel(group: u32, thread: u32) {
 //# end
 
 //# if TALL
-  for (var member = 0u; member < group_size(); member++) {
-  let head = kv_head * group_size() + member;
-  let a = (sample * heads * group_size() + kv_local * group_size() + member) * ROWS * u.pitch;
+  for (var member = 0u; member < u.members; member++) {
+  let a = scratch_at(pair + member);
+  let b = right_at(kv, pair + member);
+//# else
+  let b = right_at(kv, pair);
 //# end
   for (var k = first_k; k < end_k; k++) {
-//# if TALL
-    let at = right_at(sample, kv_head, head, k);
-//# else
-    let at = right_at(sample, kv_head, 0u, k);
-//# end
+    let at = b + k * u.right_width;
 //# for j in 0..TN
 //#   if WIDE && !TURNED
     let b${j} = vec4f(
-      load_right(right_at(sample, kv_head, 0u, col${j}) + k),
-      load_right(right_at(sample, kv_head, 0u, min(col${j} + 1u, keys - 1u)) + k),
-      load_right(right_at(sample, kv_head, 0u, min(col${j} + 2u, keys - 1u)) + k),
-      load_right(right_at(sample, kv_head, 0u, min(col${j} + 3u, keys - 1u)) + k),
+      load_right(b + col${j} * u.right_width + k),
+      load_right(b + min(col${j} + 1u, keys - 1u) * u.right_width + k),
+      load_right(b + min(col${j} + 2u, keys - 1u) * u.right_width + k),
+      load_right(b + min(col${j} + 3u, keys - 1u) * u.right_width + k),
     );
 //#   else
     let b${j} = right_group(at, col${j});
@@ -146,7 +138,7 @@ fn kernel(group: u32, thread: u32) {
 //#   for j in 0..TN
   if (row + ${i}u < m && first + ${j * LANES}u < columns) {
 //#     if WIDE
-    store4_out(((pair * ROWS + row${i}) * u.pitch + col${j}) / 4u, sum${i}_${j});
+    store4_out((out${i} + col${j}) / 4u, sum${i}_${j});
 //#     else
     store_out(out${i} + col${j}, sum${i}_${j}.x);
     if (col${j} + 1u < u.HS) { store_out(out${i} + col${j} + 1u, sum${i}_${j}.y); }

@@ -1,6 +1,7 @@
 // The rows of a block's scores; a thread is a row (a query of a head).
-//   STEP forward:  scores -> weights of the values; lse (B*T, NH).
+//   STEP forward:  scores -> weights of the values; lse (B, NH, T), bound from the dispatch's first row on.
 //   STEP backward: scores -> weights of the values; dscores: gradient of the weights -> gradient of q k^T.
+//     What the normalisation takes back is the sum of out * dout over the head's HS values, ascending.
 // Both leave 0 where a key is not seen, in all columns that the products read. Order of a row's sum: four chains,
 // column j of the scratch in chain j % 4.
 //
@@ -24,9 +25,11 @@
 //# if STEP == forward
 //# tensor lse : write
 //# else
+//# uniforms out_width
 //# tensor dscores : read_write vec4
 //# tensor lse : read
-//# tensor delta : read
+//# tensor out : read
+//# tensor dout : read
 //# end
 
 // Scores of four keys, `ahead` of which the query is at the first, from its products with them.
@@ -51,20 +54,19 @@ fn biased(products: vec4f, head: u32, ahead: i32) -> vec4f {
 fn kernel(group: u32, lane: u32) {
   let rows = block_rows();
   let query_row = group * ${LANES}u + lane;
-  let heads = u.kv_heads * group_size();
   let pair = query_row / rows;
   let row = query_row % rows;
-  let sample = pair / heads;
-  if (sample >= live_samples()) { return; }
-  let head = u.kv_head0 * group_size() + pair % heads;
-  let column = first_query() + row;
+  if (pair >= live_kvs() * u.members) { return; }
+  let sample = sample_of(pair / u.members);
+  let head = query_head(pair);
+  let column = u.first_query + row;
   let query = i32(live.start + column - u.first_key); // in columns of the scratch
-  let at = (pair * ROWS + row) * (u.pitch / 4u);
+  let at = (pair * u.rows + row) * (u.pitch / 4u);
   let from_key = seen_from(sample, row);
   let to_key = seen_to(sample, row);
-  let row_at = (sample * live.columns + column) * u.NH + head;
+  let row_at = pair_at(pair) * u.T + row;
 //# if DROP
-  let key = dropout_key(u.seed, u.site, load_ids(u.sample0 + sample));
+  let key = dropout_key(u.seed, u.site, load_ids(sample));
   let element = (head * live.columns + column) * key_rows() + u.first_key;
 //# end
 //# if STEP == forward
@@ -85,7 +87,9 @@ fn kernel(group: u32, lane: u32) {
   store_lse(row_at, log_sum);
 //# else
   let log_sum = load_lse(row_at);
-  let delta = load_delta(row_at);
+  let out_at = queries_at(pair, u.out_width, 0u) + row * u.out_width;
+  var delta = 0.0;
+  for (var d = 0u; d < u.HS; d++) { delta = fma(load_out(out_at + d), load_dout(out_at + d), delta); }
 //# end
   // The products read whole tiles of 64 keys.
   let begin = seen_from(sample, 0u) & ~63u;

@@ -1,5 +1,6 @@
 // The global gradient norm as a fixed tree.
-//   STEP blocks: partial[i] = sum of squares of the i-th block of gradients, each divided by the number of targets.
+//   STEP blocks: partial[i] = sum of squares of the i-th block of gradients, each divided by the number of targets. GOES_ON 1:
+//                the gradients are later ones of a block that was begun. ENDS 0: the block goes on in another window.
 //   STEP total:  the norm, the clip factor, the verdict on this step, and its line in the ring of results.
 //
 // Order: in a block 256 chains (element e in chain e % 256), then a tree over the four of a lane and one over the
@@ -8,7 +9,12 @@
 //# uniforms count block0
 //# tensor gradients : read vec4
 //# tensor sums : read
+//#   if ENDS
 //# tensor partial : ${FIRST ? write : read_write}
+//#   end
+//#   if GOES_ON || !ENDS
+//# tensor begun : ${GOES_ON ? ENDS ? read : read_write : write} vec4
+//#   end
 //# else
 //# uniforms blocks clip:f32
 //# tensor partial : read
@@ -17,18 +23,8 @@
 //# tensor ring : read_write
 //# end
 
-var<workgroup> chains: array<f32, 64>;
-
-fn tree(lane: u32, chain: f32) -> f32 {
-  chains[lane] = chain;
-//# for step in 0..6
-//#   let HALF = step == 0 ? 32 : step == 1 ? 16 : step == 2 ? 8 : step == 3 ? 4 : step == 4 ? 2 : 1
-  workgroupBarrier();
-  if (lane < ${HALF}u) { chains[lane] += chains[lane + ${HALF}u]; }
-//# end
-  workgroupBarrier();
-  return chains[0];
-}
+//# let SUM = f32
+//# include tree
 
 // By its bits: comparisons with NaN can't be relied on.
 fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
@@ -40,13 +36,21 @@ fn kernel(group: u32, lane: u32) {
   let inverse = 1.0 / max(load_sums(2u), 1.0);
   let start = block * ${BLOCK / 4}u;
   let end = min(start + ${BLOCK / 4}u, u.count / 4u);
+//#   if GOES_ON
+  var chain = load4_begun(lane);
+//#   else
   var chain = vec4f();
+//#   end
   for (var i = start + lane; i < end; i += 64u) {
     let g = load4_gradients(i) * inverse;
     chain = fma(g, g, chain);
   }
+//#   if ENDS
   let sum = tree(lane, (chain.x + chain.z) + (chain.y + chain.w));
   if (lane == 0u && start < end) { store_partial(u.block0 + block, sum); }
+//#   else
+  store4_begun(lane, chain);
+//#   end
 //# else
   var chain = 0.0;
   for (var i = lane; i < u.blocks; i += 64u) { chain += load_partial(i); }

@@ -1,4 +1,5 @@
 import { RetryError, UserError } from "../src/errors.ts";
+import { messageOf } from "../src/formats/file.ts";
 
 /** Exit codes, relied on by scripts and schedulers. */
 export const Exit = { done: 0, user: 1, fault: 2, retry: 75, interrupted: 130 } as const;
@@ -8,8 +9,8 @@ export type ExitCode = (typeof Exit)[keyof typeof Exit];
 export function describeFailure(error: unknown, signal: AbortSignal): { text: string; code: ExitCode } {
   const isAbort = error === signal.reason || (error instanceof Error && error.name === "AbortError");
   if (signal.aborted && isAbort) return { text: "", code: Exit.interrupted };
-  if (error instanceof UserError) return { text: `error: ${plain(error.message)}`, code: Exit.user };
-  if (error instanceof RetryError) return { text: `try again: ${plain(error.message)}`, code: Exit.retry };
+  if (error instanceof UserError) return { text: `error: ${messageOf(error)}`, code: Exit.user };
+  if (error instanceof RetryError) return { text: `try again: ${messageOf(error)}`, code: Exit.retry };
   if (error instanceof Deno.errors.NotCapable) return { text: `error: ${error.message}`, code: Exit.user };
   const refused = refusedPath(error);
   if (refused !== null) {
@@ -20,14 +21,6 @@ export function describeFailure(error: unknown, signal: AbortSignal): { text: st
     };
   }
   return { text: `fault of Bloomery, please report it: ${Deno.inspect(error)}`, code: Exit.fault };
-}
-
-/** Deno adds the error's number and the system call, which tell a user nothing: ` (os error 2): readfile 'a.txt'`. */
-const SYSTEM_CALL = / \(os error \d+\)(: \w+ '.*?'( -> '.*?')?(?=[;:,)]|$))?/g;
-
-/** A message without the numbers and names of system calls. */
-export function plain(message: string): string {
-  return message.replaceAll(SYSTEM_CALL, "");
 }
 
 /** The file that the operating system refused, and why; null: that is not what happened. */

@@ -3,24 +3,28 @@ import { UserError } from "../src/errors.ts";
 import type { Evaluation } from "../src/eval/evaluate.ts";
 import { loadModel, type Model } from "../src/eval/model.ts";
 import { type Call, runVerb } from "./_cli.ts";
-import { plain } from "./_failure.ts";
 import { formatEstimate, formatInteger } from "./_format.ts";
 import { MODEL_OPERAND } from "./_operands.ts";
 
 const options = {
   text: { type: "strings", value: "FILE...", help: "text files to score, each by itself" },
+  context: {
+    type: "number",
+    help: "tokens in a row, more than in training only without learned positions",
+  },
 } as const;
 
 const verb = {
   name: "eval",
   summary:
     "Scores a model on the held-out part of its run's data, or on any text: loss, perplexity, bits per byte.",
-  usage: "MODEL [--text FILE...]",
+  usage: "MODEL [--text FILE...] [--context N]",
   operands: MODEL_OPERAND,
   options,
   examples: [
     ["runs/default", "on what was held out"],
     ["runs/default --text a.txt b.txt", "on texts, of any length"],
+    ["runs/rotary --context 512", "in rows longer than those of its training"],
     ["runs/default/checkpoints/step-300", "one checkpoint of a run"],
   ],
 } as const;
@@ -34,7 +38,7 @@ await runVerb(verb, async (call) => {
     );
   }
   const files = [...flags.text, ...moreFiles];
-  await using model = await loadModel(path, { onMessage: say });
+  await using model = await loadModel(path, { contextLength: flags.context, onMessage: say });
   if (files.length === 0) return await score(call, model, null);
   let failures = 0;
   for (const file of files) {
@@ -43,9 +47,9 @@ await runVerb(verb, async (call) => {
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       const message = error.message.includes(file) ? error.message : `${file}: ${error.message}`;
-      call.emit({ model: model.folder, text: file, error: plain(message) });
+      call.emit({ model: model.folder, text: file, error: message });
       if (files.length === 1) throw new UserError(message);
-      say(`not scored: ${plain(message)}`);
+      say(`not scored: ${message}`);
       failures++;
     }
   }

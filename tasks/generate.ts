@@ -21,6 +21,10 @@ const options = {
     value: "P",
     help: "choose among the likeliest tokens of probability P together only (default: 1)",
   },
+  context: {
+    type: "number",
+    help: "tokens that the model looks back at, more than in training only without learned positions",
+  },
   seed: { type: "number", help: "same seed, same text (default: 0)" },
   stop: { type: "strings", help: "end before this text; may be given several times" },
 } as const;
@@ -54,7 +58,7 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
     ? given ?? ""
     : (await Array.fromAsync(textChunks(promptFile))).join("");
 
-  await using model = await loadModel(args[0], { onMessage: say });
+  await using model = await loadModel(args[0], { contextLength: flags.context, onMessage: say });
   let text = "";
   for await (const piece of model.generate(prompt, { ...tokenOptions, stop, signal })) {
     if (text === "") screen.write(prompt);

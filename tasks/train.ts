@@ -1,8 +1,9 @@
-import { planRun } from "../src/api/plan.ts";
+import { type Plan, planRun } from "../src/api/plan.ts";
 import { countBaselines, countParameters } from "../src/api/summary.ts";
 import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
-import { readConfigFile, resolveConfig } from "../src/config/load.ts";
-import { PRESETS } from "../src/config/presets.ts";
+import { resolveRun } from "../src/api/settings.ts";
+import { readConfigFile } from "../src/config/load.ts";
+import { PRESETS, presetSummary } from "../src/config/presets.ts";
 import type { RunConfig } from "../src/config/schema.ts";
 import { UserError } from "../src/errors.ts";
 import { type Call, runVerb } from "./_cli.ts";
@@ -30,7 +31,10 @@ const verb = {
   operands: {
     "CONFIG.jsonc": "what differs from presets/default.jsonc, which has every key",
     "KEY=VALUE": "one setting, over the file's: model.numLayers=6 data=./texts train.duration=1e6tokens",
-    "preset=NAME": `settings to start from: ${Object.keys(PRESETS).join(", ")}`,
+    "preset=NAME": "settings to start from, of those below",
+    ...Object.fromEntries(
+      Object.entries(PRESETS).map(([name, text]) => [`  ${name}`, presetSummary(text)]),
+    ),
   },
   options,
   examples: [
@@ -48,7 +52,7 @@ await runVerb(verb, async (call) => {
     throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
   }
   const file = files[0] === undefined ? undefined : await readConfigFile(files[0]);
-  const config = resolveConfig({ file, overrides });
+  const config = await resolveRun({ file, overrides });
   await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
 });
 
@@ -56,9 +60,9 @@ type TrainCall = Call<typeof options>;
 
 async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<void> {
   const plan = await planRun(config);
-  const { weights, gradients, moments, activations, total } = plan.bytes;
+  const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
   say(`Adapter       ${plan.adapter}`);
-  say(`Corpus        ${plan.source}: ${describeTokens(plan)}`);
+  say(`Corpus        ${corpus ? describeCorpus(corpus) : "not read, as model.vocabSize is given"}`);
   say(`Parameters    ${formatInteger(plan.parameters)}`);
   say(`Weights       ${formatBytes(weights)}`);
   say(`Gradients     ${formatBytes(gradients)}`);
@@ -67,6 +71,7 @@ async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<v
   say(`Peak          ${formatBytes(total)}`);
   say(`Operations    ${formatFlop(plan.flopsPerStep)} a step`);
   say(`Steps         ${formatInteger(plan.totalSteps)}`);
+  if (obstacle !== null) say(`Does not fit  ${obstacle}`);
   emit({ ...plan });
 }
 
@@ -88,6 +93,7 @@ async function train({ flags, signal, screen, say, emit }: TrainCall, config: Ru
       },
       onTune: count("measuring kernels"),
       onCompile: count("compiling kernels"),
+      onWeights: count("filling in weights"),
       onProgress: (line) => {
         progress.update(line);
         emit({ ...line });
@@ -115,7 +121,7 @@ function describeReady({ dataset, report, totalSteps }: Ready): string[] {
   const memory = formatBytes(report.bytes.total);
   const startup = formatDuration(deviceMs + recordMs + compileMs + placeMs);
   return [
-    `${dataset.source}: ${describeTokens(dataset)}`,
+    describeCorpus(dataset),
     ...dataset.skippedFiles.map((file) => `left out, as it is no text: ${file}`),
     `${parameters} parameters, ${memory} on ${report.adapter}, ${formatInteger(totalSteps)} steps`,
     ...(report.isSoftware ? ["this is a software driver: everything works, but slowly"] : []),
@@ -148,10 +154,9 @@ function describeResult(result: TrainResult, folder: string, samplePrompt: strin
   ];
 }
 
-function describeTokens(data: { readonly trainTokens: number; readonly validationTokens: number }): string {
-  return `${formatInteger(data.trainTokens)} tokens to train on, ${
-    formatInteger(data.validationTokens)
-  } held out`;
+function describeCorpus({ source, trainTokens, validationTokens }: NonNullable<Plan["corpus"]>): string {
+  const [train, heldOut] = [trainTokens, validationTokens].map(formatInteger);
+  return `${source}: ${train} tokens to train on, ${heldOut} held out`;
 }
 
 function describeLoss(validation: NonNullable<TrainResult["validation"]>): string {

@@ -5,7 +5,6 @@ import { caseName, verifyFolder } from "../src/verify/caseFolder.ts";
 import type { Comparison } from "../src/verify/comparison.ts";
 import { describeDevice, verifyOps } from "../src/verify/device.ts";
 import { type Call, runVerb } from "./_cli.ts";
-import { plain } from "./_failure.ts";
 import { formatBytes, formatInteger } from "./_format.ts";
 
 /** Holds the smallest tensors that are always bound whole. */
@@ -126,7 +125,7 @@ async function verifyFolders(call: VerifyCall, gpuOptions: GpuOptions): Promise<
       emitNotRun(call, caseName(folder), error.message);
       if (args.length === 1) throw error;
       screen.show("");
-      say(`NOT RUN  ${plain(error.message)}`);
+      say(`NOT RUN  ${error.message}`);
       notRun++;
     }
   }
@@ -151,5 +150,5 @@ function emitComparison({ emit }: VerifyCall, comparison: Comparison): void {
 }
 
 function emitNotRun({ emit }: VerifyCall, name: string, message: string): void {
-  emit({ case: name, ok: false, error: plain(message) });
+  emit({ case: name, ok: false, error: message });
 }

@@ -9,6 +9,7 @@ export type ModelOrSource = Model | ModelSource;
 /**
  * Writes on from a prompt, in pieces as they come. See `Model.generate`.
  *
+ * @param options how to load the model counts only where that is done here
  * @throws UserError as `loadModel` and `generateText`
  *
  * @example
@@ -29,6 +30,7 @@ export async function* generate(
 /**
  * Scores a model: on a text, on tokens, or on the held-out part of its run's data. See `Model.evaluate`.
  *
+ * @param options how to load the model counts only where that is done here
  * @throws UserError as `loadModel`, and if there is nothing to predict
  *
  * @example

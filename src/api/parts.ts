@@ -37,20 +37,27 @@ async function tokenizerOf(from: string): Promise<Tokenizer | null> {
   return await readIfThere(path) === null ? null : await readTokenizer(path);
 }
 
+/** What a dataset's ids need of a model. */
+interface DataVocabulary extends Pick<Dataset, "vocabSize"> {
+  /** null: not known yet, so that nothing is held against it. */
+  readonly tokenizer: Pick<Tokenizer, "vocabSize" | "endOfText"> | null;
+}
+
 /** @throws UserError for sizes and options that don't fit together, or too small a vocabulary for the dataset */
 export function engineSpec(
   config: RunConfig,
-  { tokenizer, vocabSize }: Pick<Dataset, "tokenizer" | "vocabSize">,
+  { tokenizer, vocabSize }: DataVocabulary,
 ): EngineSpec {
   checkObjective(config.model, config.objective, config.packing, tokenizer);
-  const { beta1, beta2, eps, weightDecay, clip } = config.optimizer;
+  const { microBatchSize, update } = deriveRun(config);
   const model = deriveModel(config.model, vocabSize);
   return {
     model,
-    microBatchSize: deriveRun(config).microBatchSize,
+    microBatchSize,
     columns: model.seqLen,
     training: {
-      ...{ beta1, beta2, eps, weightDecay, clip },
+      optimizer: update,
+      clip: config.optimizer.clip,
       seed: config.seed,
       virtualWorkers: config.scale.virtualWorkers,
       recompute: config.engine.recompute,

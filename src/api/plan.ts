@@ -1,18 +1,17 @@
 import { deriveRun } from "../config/derive.ts";
 import { parameterCount } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
-import { openDataset } from "../data/dataset.ts";
-import type { EngineReport } from "../engine/engine.ts";
-import { planEngine } from "../engine/localEngine.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
+import { type EnginePlan, planEngine } from "../engine/plan.ts";
+import { requireModelOf } from "../train/fromModel.ts";
 import { datasetOptions, engineSpec } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** What a run would take. */
-export interface Plan extends Pick<EngineReport, "adapter" | "isSoftware" | "microBatchSize" | "bytes"> {
-  /** Where the text comes from. */
-  readonly source: string;
-  readonly trainTokens: number;
-  readonly validationTokens: number;
+export interface Plan
+  extends Pick<EnginePlan, "adapter" | "isSoftware" | "microBatchSize" | "bytes" | "obstacle"> {
+  /** null: the text was not read, since `model.vocabSize` is given and nothing else depends on it. */
+  readonly corpus: Pick<Dataset, "source" | "trainTokens" | "validationTokens"> | null;
   /** Numbers in the weights. */
   readonly parameters: number;
   /** Floating point operations of a step with a whole batch, forward and backward. */
@@ -21,7 +20,7 @@ export interface Plan extends Pick<EngineReport, "adapter" | "isSoftware" | "mic
 }
 
 /**
- * What a run would take, without allocating anything on the GPU or writing anything.
+ * What a run would take, without allocating anything on the GPU or writing anything; also where it would not fit.
  *
  * @throws UserError for a mistake in the settings or the data, or if there is no GPU adapter
  *
@@ -34,7 +33,7 @@ export async function plan(
   settings: RunSettings = {},
   options: { readonly device?: GPUDevice } = {},
 ): Promise<Plan> {
-  const { config, text } = resolveSettings(settings);
+  const { config, text } = await resolveSettings(settings);
   return await planRun(config, { ...options, text });
 }
 
@@ -43,17 +42,23 @@ export async function planRun(
   config: RunConfig,
   options: { readonly device?: GPUDevice; readonly text?: string } = {},
 ): Promise<Plan> {
-  const dataset = await openDataset(await datasetOptions(config, null, options.text));
-  const spec = engineSpec(config, dataset);
+  const dataset = config.model.vocabSize === null
+    ? await openDataset(await datasetOptions(config, null, options.text))
+    : null;
+  const spec = engineSpec(config, dataset ?? { tokenizer: null, vocabSize: 0 });
+  if (config.from !== null) await requireModelOf(config.from, spec.model);
   const { maxBinding } = config.engine;
-  const report = await planEngine(spec, { maxBinding, device: options.device });
-  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken } = report;
-  const { source, trainTokens, validationTokens } = dataset;
+  const planned = await planEngine(spec, { maxBinding, device: options.device });
+  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle } = planned;
   return {
-    ...{ adapter, isSoftware, microBatchSize, bytes },
-    ...{ source, trainTokens, validationTokens },
+    ...{ adapter, isSoftware, microBatchSize, bytes, obstacle },
+    corpus: dataset && describe(dataset),
     parameters: parameterCount(spec.model),
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
   };
+}
+
+function describe({ source, trainTokens, validationTokens }: Dataset): Plan["corpus"] {
+  return { source, trainTokens, validationTokens };
 }

@@ -1,7 +1,8 @@
 import type { z } from "zod";
-import { resolveConfig } from "../config/load.ts";
+import { type ConfigSource, resolveConfig } from "../config/load.ts";
 import type { Settings } from "../config/layers.ts";
 import type { RunConfig, runSchema } from "../config/schema.ts";
+import { modelSettings } from "../train/fromModel.ts";
 
 /** Any part of the keys that a config file has, with the types that a file has: amounts are `"300 steps"`. */
 type ConfigPart = DeepPartial<Omit<z.input<typeof runSchema>, "data">>;
@@ -29,10 +30,24 @@ export interface RunSettings extends ConfigPart {
   readonly data?: string | { readonly text: string } | null;
 }
 
-/** A config, and the text in place of its `data` where the settings hold one. @throws UserError as `resolveConfig` */
-export function resolveSettings(settings: RunSettings): { config: RunConfig; text: string | undefined } {
+/**
+ * The config of a run. Weights that it starts from bring their model along, beneath what the source itself says.
+ *
+ * @throws UserError as `resolveConfig`, and for weights that can't be read
+ */
+export async function resolveRun(source: ConfigSource): Promise<RunConfig> {
+  const config = resolveConfig(source);
+  return config.from === null
+    ? config
+    : resolveConfig({ ...source, weights: await modelSettings(config.from) });
+}
+
+/** A config, and the text in place of its `data` where the settings hold one. @throws UserError as `resolveRun` */
+export async function resolveSettings(
+  settings: RunSettings,
+): Promise<{ config: RunConfig; text: string | undefined }> {
   const { overrides, data, ...rest } = settings;
   const inMemory = typeof data === "object" && data !== null;
   const given: Settings = { ...rest, data: inMemory ? undefined : data };
-  return { config: resolveConfig({ settings: given, overrides }), text: inMemory ? data.text : undefined };
+  return { config: await resolveRun({ settings: given, overrides }), text: inMemory ? data.text : undefined };
 }

@@ -7,7 +7,9 @@ import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
 import type { EngineSpec } from "../engine/spec.ts";
 import { generateText } from "../eval/generate.ts";
+import { createPromptFormat } from "../eval/promptFormat.ts";
 import { checkpointPath } from "../train/checkpoint.ts";
+import { requireModelOf } from "../train/fromModel.ts";
 import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
@@ -18,7 +20,7 @@ import { resolveSettings, type RunSettings } from "./settings.ts";
 export interface TrainOptions
   extends
     Pick<TrainingOptions, "signal" | "onProgress" | "onValidation" | "onSample" | "onMessage">,
-    Pick<LocalEngineOptions, "freeMemory" | "onTune" | "onCompile"> {
+    Pick<LocalEngineOptions, "freeMemory" | "onTune" | "onCompile" | "onWeights"> {
   /** Where the run is kept, and goes on from if it was stopped. null, which is the default: nowhere. */
   readonly folder?: string | null;
   /**
@@ -70,7 +72,7 @@ export interface TrainResult extends TrainingResult {
  * ```
  */
 export async function train(settings: RunSettings = {}, options: TrainOptions = {}): Promise<TrainResult> {
-  const { config, text } = resolveSettings(settings);
+  const { config, text } = await resolveSettings(settings);
   return await trainRun(config, options, text);
 }
 
@@ -86,15 +88,21 @@ export async function trainRun(
     onMessage: options.onMessage,
   });
   const spec = engineSpec(config, dataset);
+  if (config.from !== null) await requireModelOf(config.from, spec.model);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
     const { sampleEvery, samplePrompt, sampleTokens } = config.log;
     const sampling = { maxTokens: sampleTokens, seed: config.seed, signal: options.signal };
+    const { model: { architecture }, columns } = spec;
+    const format = createPromptFormat(
+      { architecture, objective: config.objective, columns },
+      dataset.tokenizer,
+    );
     // A prompt that the tokenizer can't express is replaced by the start of the held-out text (or of the corpus).
     const sampleAfter = async (wanted: string) => {
       const prompt = promptFor(dataset, wanted);
-      const pieces = generateText(engine, spec.model, dataset.tokenizer, prompt, sampling);
+      const pieces = generateText(engine, format, dataset.tokenizer, prompt, sampling);
       return prompt + (await Array.fromAsync(pieces)).join("");
     };
     const sampleText = sampleEvery === null ? undefined : () => sampleAfter(samplePrompt);
@@ -131,7 +139,7 @@ async function filesOf(
 }
 
 function engineOptions(config: RunConfig, options: TrainOptions): LocalEngineOptions {
-  const { device, freeMemory, onTune, onCompile, signal } = options;
+  const { device, freeMemory, onTune, onCompile, onWeights, signal } = options;
   const { tune, maxBinding } = config.engine;
-  return { device, freeMemory, onTune, onCompile, signal, tune, maxBinding };
+  return { device, freeMemory, onTune, onCompile, onWeights, signal, tune, maxBinding };
 }

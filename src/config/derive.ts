@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { Amount } from "./amount.ts";
 import { type BatchSequence, batchSequence, type GlobalBatch } from "./batches.ts";
+import { deriveUpdate, type UpdateRule } from "./deriveUpdate.ts";
 import { formatAmount } from "./format.ts";
 import type { OptimizerConfig, RunConfig } from "./schema.ts";
 
@@ -14,8 +15,9 @@ export interface Progress {
   readonly tokens: number;
 }
 
-/** An optimizer whose schedule needs no other part of the config. */
-export interface OptimizerSpec extends Omit<OptimizerConfig, "warmup" | "decay"> {
+/** A schedule of the learning rate that needs no other part of the config. */
+export interface OptimizerSpec
+  extends Pick<OptimizerConfig, "learningRate" | "minLearningRate" | "schedule"> {
   readonly warmup: { readonly value: number; readonly unit: ProgressUnit };
   /** The learning rate falls from `from` to `to`, in one unit; null for schedules without an end. */
   readonly decay: { readonly from: number; readonly to: number; readonly unit: ProgressUnit } | null;
@@ -31,6 +33,7 @@ export interface RunSpec {
   readonly totalSamples: number;
   readonly totalTokens: number;
   readonly optimizer: OptimizerSpec;
+  readonly update: UpdateRule;
   /** The batch of a step, from 1. */
   batchAt(step: number): GlobalBatch;
   /** What a run has consumed after a step; step 0 is the start. */
@@ -68,6 +71,7 @@ export function deriveRun(config: RunConfig): RunSpec {
     optimizer: deriveOptimizer(config.optimizer, train.duration, (amount, unit) => {
       return convert(amount, unit, sequence, seqLen);
     }),
+    update: deriveUpdate(config.optimizer),
     batchAt: sequence.batchAt,
     progressAt,
     stepsFor,

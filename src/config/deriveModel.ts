@@ -43,9 +43,15 @@ export const PLAIN_GPT = {
 } as const satisfies Partial<ModelSpec>;
 
 const MAX_HEAD_DIM = 256;
+/** Blocks are recorded one by one. */
+const MAX_LAYERS = 1000;
+/** There is a table with an entry for each distance. */
+const MAX_T5_DISTANCE = 2 ** 20;
 
 /**
- * Fills in the sizes that a config leaves open.
+ * Fills in the sizes that a config leaves open, and refuses what makes no sense together. Numbers that belong to a choice
+ * (rotaryFraction, t5NumBuckets, ...) wait for it, so that a choice can be changed by a single setting; those that are
+ * null elsewhere (window, numEncoderLayers) must be null where they mean nothing.
  *
  * @param vocabSize the tokenizer's
  * @throws UserError for sizes or options that don't fit together
@@ -74,11 +80,7 @@ export function deriveModel(model: ModelConfig, vocabSize: number): ModelSpec {
     fail(`model.vocabSize is ${model.vocabSize}, expected at least the tokenizer's ${vocabSize}`);
   }
   const hasEncoder = architecture === "encoderDecoder";
-  if (!hasEncoder && numEncoderLayers !== null) {
-    fail(
-      `model.numEncoderLayers is ${numEncoderLayers}, but a ${architecture} has no encoder; expected null`,
-    );
-  }
+  checkLayers(model);
   checkPositions(model, headDim);
   checkAttention(model);
   return {
@@ -97,9 +99,13 @@ export function isGated(activation: ModelConfig["activation"]): boolean {
   return activation.endsWith("glu") || activation === "gegluTanh";
 }
 
-/** The dimensions of a head that rotary positions turn; 0 for other kinds. */
+/** The dimensions of a head that rotary positions turn, rounded down as in GPT-NeoX; 0 for other kinds. */
 export function rotaryDim({ positions, rotaryFraction }: ModelConfig | ModelSpec, headDim: number): number {
-  return positions === "rotary" || positions === "rotaryInterleaved" ? headDim * rotaryFraction : 0;
+  return isRotary(positions) ? Math.floor(headDim * rotaryFraction) : 0;
+}
+
+function isRotary(positions: ModelConfig["positions"]): boolean {
+  return positions === "rotary" || positions === "rotaryInterleaved";
 }
 
 /** Does a layer of the decoder see only the last `window` keys? */
@@ -130,36 +136,69 @@ function equalParameters({ modelDim, activation }: ModelConfig): number {
   return isGated(activation) ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;
 }
 
-function checkPositions(model: ModelConfig, headDim: number): void {
-  const { positions, modelDim, rotaryFraction, t5NumBuckets, t5MaxDistance } = model;
-  const rotated = rotaryDim(model, headDim);
-  if (rotated % 2 !== 0) {
+function checkLayers({ architecture, numLayers, numEncoderLayers, parallelResidual }: ModelConfig): void {
+  for (const [key, layers] of Object.entries({ numLayers, numEncoderLayers })) {
+    if (layers !== null && layers > MAX_LAYERS) {
+      fail(`model.${key} is ${layers}, expected at most ${MAX_LAYERS}`);
+    }
+  }
+  if (architecture !== "encoderDecoder" && numEncoderLayers !== null) {
     fail(
-      `model.rotaryFraction is ${rotaryFraction}, which rotates ${rotated} of a head's ${headDim} dimensions; expected an even number`,
+      `model.numEncoderLayers is ${numEncoderLayers}, but a ${architecture} has no encoder; ` +
+        "set it to null, or model.architecture to encoderDecoder",
+    );
+  }
+  if (architecture === "encoderDecoder" && parallelResidual) {
+    fail(
+      "model.parallelResidual is true, but in an encoderDecoder cross-attention comes between attention and MLP; " +
+        "set it to false",
+    );
+  }
+}
+
+function checkPositions(model: ModelConfig, headDim: number): void {
+  const { positions, modelDim, rotaryFraction, architecture, t5NumBuckets, t5MaxDistance } = model;
+  const rotated = rotaryDim(model, headDim);
+  if (isRotary(positions) && (rotated < 2 || rotated % 2 !== 0)) {
+    fail(
+      `model.rotaryFraction is ${rotaryFraction}, which rotates ${rotated} of a head's ${headDim} dimensions; ` +
+        "expected an even number of at least 2",
     );
   }
   if (positions === "sinusoidal" && modelDim % 2 !== 0) {
     fail(`model.modelDim is ${modelDim}, expected an even number for sinusoidal positions`);
   }
   if (positions !== "t5") return;
-  if (t5NumBuckets % 4 !== 0) {
-    fail(`model.t5NumBuckets is ${t5NumBuckets}, expected a multiple of 4: half is exact, in each direction`);
+  const directions = architecture === "encoderDecoder" ? 2 : 1;
+  if (t5NumBuckets < 2 * directions || t5NumBuckets % directions !== 0) {
+    const expected = directions === 2
+      ? "an even number of at least 4: half are for keys ahead"
+      : "at least 2";
+    fail(`model.t5NumBuckets is ${t5NumBuckets}, expected ${expected}`);
   }
   if (t5MaxDistance <= t5NumBuckets / 2) {
     fail(
       `model.t5MaxDistance is ${t5MaxDistance}, expected more than half of model.t5NumBuckets (${t5NumBuckets})`,
     );
   }
+  if (t5MaxDistance > MAX_T5_DISTANCE) {
+    fail(`model.t5MaxDistance is ${t5MaxDistance}, expected at most ${MAX_T5_DISTANCE}`);
+  }
 }
 
-function checkAttention({ attention, window, architecture }: ModelConfig): void {
+function checkAttention({ attention, window, architecture, numLayers }: ModelConfig): void {
   if (attention === "dense" && window !== null) {
     fail(
-      `model.window is ${window}, but model.attention is dense; expected banded or alternating, or no window`,
+      `model.window is ${window}, but model.attention is dense; set it to null, or model.attention to banded or alternating`,
     );
   }
   if (attention !== "dense" && window === null) {
     fail(`model.window is null, expected the number of keys that a query of ${attention} attention sees`);
+  }
+  if (attention === "alternating" && numLayers < 2) {
+    fail(
+      "model.attention is alternating, but a single layer is dense; expected at least 2 layers, or banded",
+    );
   }
   if (attention !== "dense" && architecture === "nonCausalDecoder") {
     fail(

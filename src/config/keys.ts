@@ -38,6 +38,7 @@ export function describe(schema: KeySchema): string {
   if (schema.anyOf !== undefined) return schema.anyOf.map((part) => describe(asSchema(part))).join(" or ");
   const types = typesOf(schema);
   if (types.length > 1) return 'an amount such as "300 steps"' + (types.includes("null") ? " or null" : "");
+  if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) {
     return (schema.enum.length > 1 ? "one of " : "") +
       schema.enum.map((value) => JSON.stringify(value)).join(", ");

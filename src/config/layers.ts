@@ -60,7 +60,8 @@ function parseValue(text: string, path: readonly string[]): unknown {
   // name=2024 is a name, not a number
   const types = typesOf(schemaAt(path) ?? {});
   const isScalar = typeof value === "number" || typeof value === "boolean";
-  return isScalar && types.includes("string") && !types.includes(typeof value) ? text : value;
+  const isTaken = types.includes(typeof value) || (Number.isInteger(value) && types.includes("integer"));
+  return isScalar && types.includes("string") && !isTaken ? text : value;
 }
 
 function syntaxMessage(error: unknown, text: string, where: string): string {

@@ -8,8 +8,10 @@ import { type RunConfig, runSchema } from "./schema.ts";
 
 /** Where a run's settings come from; each source is laid over the one before it. */
 export interface ConfigSource {
-  /** Laid over the preset `default`; `preset=...` among the overrides comes before it, a file's `"preset"` after it. */
+  /** What it is laid over; `preset=...` among the overrides comes before it, a file's `"preset"` after it. */
   readonly preset?: string;
+  /** What the weights of `from` bring: over the presets, under everything else. */
+  readonly weights?: Settings;
   /** JSONC. The path is for messages, and for the run's name where the file gives none. */
   readonly file?: { readonly path: string; readonly text: string };
   /** What a program gives in place of a file; a setting that is `undefined` is not given. */
@@ -19,7 +21,7 @@ export interface ConfigSource {
 }
 
 /**
- * The settings of a run: preset `default`, a named preset, a file, overrides, and what the schema makes of them.
+ * The settings of a run: a preset over those that it starts from, a file, overrides, and what the schema makes of them.
  *
  * Throws UserError on syntax, unknown keys, wrong types and values: one line that says where, what, and what instead.
  *
@@ -64,18 +66,21 @@ function layersOf(source: ConfigSource, presets: Presets): Layer[] {
     given.findLast((layer) => layer.settings.preset !== undefined),
   ].find((layer) => layer !== undefined);
 
-  const layers = [presetLayer("default", presets)];
-  if (asked !== undefined) layers.push(presetLayer(presetName(asked, presets), presets));
-  return [...layers, ...[...given, ...overrides].map(withoutPreset)];
+  const layers = presetLayers(asked ?? { where: "preset", settings: {} }, presets);
+  const weights = source.weights === undefined ? [] : [{ where: "from", settings: source.weights }];
+  return [...layers, ...weights, ...[...given, ...overrides].map(withoutPreset)];
 }
 
 function fileLayer({ path, text }: { path: string; text: string }): Layer {
   return { where: path, settings: { name: nameOf(path), ...parseJsonc(text, path) } };
 }
 
-function presetLayer(name: string, presets: Presets): Layer {
+/** The preset that a layer asks for, over the one that it starts from in its turn, down to `default`. */
+function presetLayers(asked: Layer, presets: Presets): Layer[] {
+  const name = presetName(asked, presets);
   const where = `preset ${name}`;
-  return { where, settings: { name, ...parseJsonc(presets[name], where) } };
+  const layer = { where, settings: { name, ...parseJsonc(presets[name], where) } };
+  return [...(name === "default" ? [] : presetLayers(layer, presets)), withoutPreset(layer)];
 }
 
 function presetName({ where, settings }: Layer, presets: Presets): string {

@@ -103,8 +103,11 @@ export const trainSchema = z.strictObject({
   skippedStepCounts: z.boolean(),
 });
 
+/** How weights change. `null` for a number means: what is usual with this kind, see `deriveUpdate.ts`. */
 export const optimizerSchema = z.strictObject({
+  /** Adafactor (Shazeer and Stern 2018) keeps of a matrix's second moment the means of its rows and columns. */
   kind: z.enum(["adamw", "adafactor"]),
+  /** Of a step's size; with `scaleParameter` a share of the weights' own. */
   learningRate: z.number().positive(),
   minLearningRate: z.number().min(0),
   schedule: z.enum(["cosine", "linear", "constant", "inverseSqrt", "wsd"]),
@@ -112,9 +115,14 @@ export const optimizerSchema = z.strictObject({
   warmup: trainingAmount,
   /** Where the decay ends (cosine, linear) or how long the final decay is (wsd). null: the duration; for wsd a fifth of it. */
   decay: trainingAmount.nullable(),
-  beta1: z.number().min(0).lt(1),
-  beta2: z.number().min(0).lt(1),
-  eps: z.number().positive(),
+  /** Of the first moment. null: 0.9 (adamw), or 0, which has no first moment and takes no memory for it (adafactor). */
+  beta1: z.number().min(0).lt(1).nullable(),
+  /** Of the second moment, with Adam's correction of its bias. null: 0.99 (adamw), or 1 - step^-0.8 (adafactor). */
+  beta2: z.number().min(0).lt(1).nullable(),
+  /** Added to the root of the second moment (adamw; null: 1e-8), or to the squared gradients (adafactor; null: 1e-30). */
+  eps: z.number().positive().nullable(),
+  /** Multiply the learning rate by the root mean square of the parameter, at least 1e-3 (adafactor; null: true). adamw: null. */
+  scaleParameter: z.boolean().nullable(),
   /** On parameters with two dimensions. */
   weightDecay: z.number().min(0),
   /** Largest global gradient norm; 0: no clipping. */

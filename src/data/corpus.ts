@@ -24,7 +24,7 @@ const MAX_BYTES = 2 ** 29 - 24;
 export async function readCorpus(path: string): Promise<Corpus> {
   const info = await Deno.stat(path).catch((error: Error) => {
     throw new UserError(
-      `Cannot read the corpus ${path}: ${error.message}: set data to a text file or a folder`,
+      `Cannot read the corpus ${path}: ${messageOf(error)}: set data to a text file or a folder`,
     );
   });
   if (!info.isDirectory) {
@@ -116,7 +116,7 @@ async function listFiles(root: string, folder: string): Promise<string[]> {
 /** null: not text. */
 async function readText(path: string): Promise<string | null> {
   const bytes = await Deno.readFile(path).catch((error: Error) => {
-    throw new UserError(`Cannot read ${path}: ${error.message}`);
+    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   });
   if (bytes.length > MAX_BYTES) throw tooLarge(path);
   if (bytes.includes(0)) return null;

@@ -48,11 +48,11 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-/** `weights`, and AdamW's two moments. */
-export type StateKind = "weights" | "moment1" | "moment2";
+/** The parameters, and what the optimizer remembers of them: `report.optimizerState` names it. */
+export type StateKind = "weights" | "optimizer";
 
 export interface Update {
-  /** Counts from 1; also Adam's count for bias correction. */
+  /** Counts from 1; the optimizer's count, too. */
   readonly step: number;
   readonly learningRate: number;
 }
@@ -83,9 +83,12 @@ export interface EngineReport {
   /** Tokens in a row. */
   readonly columns: number;
   readonly parameters: readonly ParameterInfo[];
+  /** Tensors `<parameter>.<what>`; none where the engine does not train. */
+  readonly optimizerState: readonly TensorInfo[];
   readonly bytes: {
     readonly weights: number;
     readonly gradients: number;
+    /** What the optimizer remembers. */
     readonly moments: number;
     /** Activations, and the inputs, losses and uniforms beside them. */
     readonly activations: number;
@@ -97,9 +100,12 @@ export interface EngineReport {
   readonly startup: { deviceMs: number; compileMs: number; recordMs: number; placeMs: number };
 }
 
-export interface ParameterInfo {
+export interface TensorInfo {
   readonly name: string;
   readonly shape: readonly number[];
-  /** AdamW's weight decay applies: true for two dimensions. */
+}
+
+export interface ParameterInfo extends TensorInfo {
+  /** Weight decay applies: true for two dimensions. */
   readonly decays: boolean;
 }

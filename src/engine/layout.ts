@@ -1,10 +1,10 @@
-/** The tensors of an engine that stay: parameters, gradients, moments, the inputs of a step, its results. */
+/** The tensors of an engine that stay: parameters, gradients, the optimizer's state, the inputs of a step, its results. */
 import { Arena, type EngineLimits, type Tensor } from "../gpu/tensor.ts";
 import type { StackInputs, Table } from "../model/context.ts";
 import { decays, modelParameters, type StackName } from "../model/parameters.ts";
 import { positionTables } from "../model/positions.ts";
 import { tokenInputs } from "../ops/embedding.ts";
-import { RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
+import { createOptimizer, RING_FIELDS, RING_SLOTS } from "../ops/optimizer.ts";
 import type { EngineSpec } from "./spec.ts";
 
 export interface EngineTensors {
@@ -19,7 +19,8 @@ export interface EngineTensors {
   readonly losses: Tensor; // (B*T, 2)
   /** Gradients and sums of the running virtual worker; the first of the tree's. */
   readonly partials: readonly Partial[];
-  readonly moments: readonly [Arena, Arena] | null;
+  /** What the optimizer remembers; none where the engine does not train. */
+  readonly optimizerState: readonly Arena[];
   readonly control: Tensor;
   readonly ring: Tensor;
   /** Constants of the model, and their values. */
@@ -70,7 +71,7 @@ export function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
     sums.add("sums", [4]);
     return { gradients: training ? weights.like(`gradients ${level}`) : arena("no gradients"), sums };
   });
-  const moments = training && [weights.like("moment1"), weights.like("moment2")] as const;
+  const optimizerState = training ? createOptimizer(training.optimizer).layOut(weights) : [];
   const controlArena = arena("control");
   const control = controlArena.add("control", [4]);
   const ringArena = arena("ring");
@@ -91,7 +92,7 @@ export function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
     targets,
     losses,
     partials,
-    moments,
+    optimizerState,
     control,
     ring,
     tables,
@@ -100,7 +101,7 @@ export function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
       inputs,
       results,
       ...partials.flatMap(({ gradients, sums }) => [gradients, sums]),
-      ...(moments ?? []),
+      ...optimizerState,
       controlArena,
       ringArena,
       tableArena,

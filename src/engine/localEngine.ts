@@ -2,6 +2,7 @@ import { type Batch, countTargets, IGNORE, sliceBatch } from "../data/batch.ts";
 import { type Gpu, type GpuOptions, openGpu } from "../gpu/device.ts";
 import { type DispatchTime, type Program, Runtime } from "../gpu/program.ts";
 import { breathe } from "../gpu/signal.ts";
+import { createOptimizer, type Optimizer } from "../ops/optimizer.ts";
 import { writeBatch } from "./batchInputs.ts";
 import { CallOrder } from "./callOrder.ts";
 import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } from "./engine.ts";
@@ -30,17 +31,6 @@ export interface LocalEngineOptions extends GpuOptions {
   readonly onWeights?: (done: number, total: number) => void;
   /** Ends the opening, between measurements and compiles; what was taken of the GPU is freed. */
   readonly signal?: AbortSignal;
-}
-
-/** Opens the GPU and lays an engine out without allocating it: what `--dry-run` shows. */
-export async function planEngine(spec: EngineSpec, options: GpuOptions = {}): Promise<EngineReport> {
-  preferVulkan();
-  const gpu = await openGpu(options);
-  try {
-    return reportOf(spec, record(spec, gpu), gpu);
-  } finally {
-    gpu.close();
-  }
 }
 
 /**
@@ -95,6 +85,7 @@ export class LocalEngine implements Engine {
   readonly #evaluation: Program;
   readonly #training: Program | undefined;
   readonly #updating: Program | undefined;
+  readonly #optimizer: Optimizer | null;
   readonly #tree: GradientTree;
   readonly #ring: ResultRing;
   readonly #queue: QueueLimit;
@@ -120,6 +111,7 @@ export class LocalEngine implements Engine {
     this.#evaluation = evaluation;
     const levels = recorded.addLevel.length;
     [this.#training, this.#updating] = programs.slice(levels);
+    this.#optimizer = spec.training && createOptimizer(spec.training.optimizer);
     const { partials, ring } = recorded.tensors;
     const virtualWorkers = spec.training?.virtualWorkers ?? 1;
     this.#tree = new GradientTree(runtime, partials, programs.slice(0, levels), virtualWorkers);
@@ -165,16 +157,16 @@ export class LocalEngine implements Engine {
 
   update({ step, learningRate }: Update): Promise<void> {
     return this.#calls.run(async () => {
-      const { training } = this.#spec;
-      if (training === null || this.#updating === undefined) throw new Error("This engine does not train");
+      if (this.#optimizer === null || this.#updating === undefined) {
+        throw new Error("This engine does not train");
+      }
       this.#tree.fold();
       if (this.#ring.isFull) await this.#collect();
       this.#runtime.run(this.#updating, {
         step,
         slot: this.#ring.slot,
         learningRate,
-        correction1: 1 / (1 - training.beta1 ** step),
-        correction2: 1 / (1 - training.beta2 ** step),
+        ...this.#optimizer.live(step),
       });
       this.#ring.push(step);
     });
@@ -245,13 +237,13 @@ export class LocalEngine implements Engine {
   /** Time of every dispatch of a micro-batch's forward and backward and of the update. */
   profile(micro: Batch): Promise<DispatchTime[]> {
     return this.#calls.run(async () => {
-      if (this.#training === undefined || this.#updating === undefined) {
+      if (this.#training === undefined || this.#updating === undefined || this.#optimizer === null) {
         throw new Error("This engine does not train");
       }
       const lives = this.#writeBatch(micro, true);
       return [
         ...await this.#runtime.profile(this.#training, ...lives),
-        ...await this.#runtime.profile(this.#updating, { step: 1, correction1: 1, correction2: 1 }),
+        ...await this.#runtime.profile(this.#updating, { step: 1, ...this.#optimizer.live(1) }),
       ];
     });
   }

@@ -12,7 +12,7 @@ import { crossEntropy } from "../ops/crossEntropy.ts";
 import { Graph } from "../ops/graph.ts";
 import { lastRow } from "../ops/lastRow.ts";
 import { linear } from "../ops/linear.ts";
-import { recordUpdate } from "../ops/optimizer.ts";
+import { createOptimizer, recordUpdate } from "../ops/optimizer.ts";
 import { type EngineTensors, layOut, type Partial, sourceColumns, stackInputs } from "./layout.ts";
 import type { EngineSpec, TrainingSpec } from "./spec.ts";
 
@@ -123,13 +123,22 @@ function recordAdd(limits: EngineLimits, running: Partial, level: Partial): Grap
 }
 
 function recordOptimizer(limits: EngineLimits, training: TrainingSpec, tensors: EngineTensors): Graph {
-  const { weights, partials: [{ gradients, sums }], moments, control, ring } = tensors;
-  const [moment1, moment2] = moments!;
+  const { weights, partials: [{ gradients, sums }], optimizerState: state, control, ring } = tensors;
   const graph = new Graph(limits, { parameterGradients: null });
-  recordUpdate(graph, { weights, gradients, moment1, moment2, sums: sums.tensors[0], control, ring }, {
-    ...training,
-    decays: ({ shape }) => decays(shape),
-  });
+  recordUpdate(
+    graph,
+    {
+      weights,
+      gradients,
+      state,
+      sums: sums.tensors[0],
+      control,
+      ring,
+      decays: ({ shape }) => decays(shape),
+    },
+    createOptimizer(training.optimizer),
+    training.clip,
+  );
   return graph;
 }
 

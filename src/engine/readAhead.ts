@@ -36,7 +36,12 @@ function groupBySize(
   { report }: Pick<Engine, "report">,
   tensors: readonly StateTensor[],
 ): StateTensor[][] {
-  const sizes = new Map(report.parameters.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 4)]));
+  const sizes = new Map(
+    [...report.parameters, ...report.optimizerState].map(({ name, shape }) => [
+      name,
+      shape.reduce((a, b) => a * b, 4),
+    ]),
+  );
   const groups: StateTensor[][] = [];
   let room = 0;
   for (const tensor of tensors) {

@@ -22,6 +22,9 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
       shape,
       decays: decays(shape),
     })),
+    optimizerState: programs.tensors.optimizerState.flatMap(({ tensors }) =>
+      tensors.map(({ name, shape }) => ({ name, shape }))
+    ),
     bytes: countBytes(programs, gpu.limits.maxBuffer),
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
@@ -35,7 +38,7 @@ function countBytes(programs: EnginePrograms, maxBuffer: number): EngineReport["
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
   const weights = tensors.weights.bytes;
   const gradients = sum(tensors.partials.map(({ gradients }) => gradients.bytes));
-  const moments = sum((tensors.moments ?? []).map(({ bytes }) => bytes));
+  const moments = sum(tensors.optimizerState.map(({ bytes }) => bytes));
   const total = sum(tensors.arenas.map(({ bytes }) => bytes)) + sum(poolBytes(placements, maxBuffer)) +
     sum(placements.map(uniformBytes)) + LIVE_STRIDE * STACKS;
   return { weights, gradients, moments, activations: total - weights - gradients - moments, total };

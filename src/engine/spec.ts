@@ -1,4 +1,5 @@
 import type { ModelSpec } from "../config/deriveModel.ts";
+import type { OptimizerOptions } from "../ops/optimizer.ts";
 
 /** What an engine is made for. */
 export interface EngineSpec {
@@ -15,10 +16,8 @@ export interface EngineSpec {
 
 export interface TrainingSpec {
   readonly seed: number;
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly eps: number;
-  readonly weightDecay: number;
+  readonly optimizer: OptimizerOptions;
+  /** Largest global gradient norm; 0: no clipping. */
   readonly clip: number;
   readonly virtualWorkers: number;
   readonly recompute: boolean;

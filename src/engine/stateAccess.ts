@@ -1,5 +1,5 @@
 import type { Runtime } from "../gpu/program.ts";
-import type { Arena, Slice } from "../gpu/tensor.ts";
+import type { Slice } from "../gpu/tensor.ts";
 import type { CallOrder } from "./callOrder.ts";
 import type { StateKind } from "./engine.ts";
 import type { EngineTensors } from "./layout.ts";
@@ -43,14 +43,13 @@ export class StateAccess {
   }
 
   #slice(kind: StateKind | "gradient", name: string): Slice {
-    return this.#arena(kind).get(name).whole();
-  }
-
-  #arena(kind: StateKind | "gradient"): Arena {
-    const { weights, moments, partials } = this.#tensors;
-    if (kind === "weights") return weights;
-    if (moments === null) throw new Error("This engine does not train");
-    return kind === "gradient" ? partials[0].gradients : moments[kind === "moment1" ? 0 : 1];
+    const { weights, optimizerState, partials } = this.#tensors;
+    if (kind === "weights") return weights.get(name).whole();
+    if (optimizerState.length === 0) throw new Error("This engine does not train");
+    if (kind === "gradient") return partials[0].gradients.get(name).whole();
+    const tensor = optimizerState.flatMap(({ tensors }) => tensors).find((tensor) => tensor.name === name);
+    if (tensor === undefined) throw new Error(`No tensor ${name} in the optimizer's state`);
+    return tensor.whole();
   }
 
   /** See Engine.write. */

@@ -1,15 +1,15 @@
 import { z } from "zod";
-import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
 import { Stream, uniform } from "../random.ts";
+import type { PromptFormat, Question } from "./promptFormat.ts";
 import { sampleToken, type Sampling } from "./sample.ts";
 import { stopFilter } from "./stop.ts";
 
 /** How tokens are chosen, and how many. See `Sampling`. */
 export interface TokenOptions extends Partial<Sampling> {
-  /** The most tokens that are generated, 256 by default. */
+  /** The most tokens that are generated, 256 by default; a sentinel that closes a span is one, too. */
   readonly maxTokens?: number;
   /** Same seed, same text: from 0 to 2^32 - 1, 0 by default. The random number of a token depends on it and on the token's position. */
   readonly seed?: number;
@@ -53,44 +53,83 @@ export function resolveTokenOptions(
 }
 
 /**
- * Generates token ids after those of a prompt, with a cache of keys and values.
+ * Generates token ids after those of a prompt, with a cache of keys and values. It ends at an id that ends the text, which
+ * is left out, or after `maxTokens`.
  *
- * A model looks back at most `seqLen` tokens. Of a longer prompt the last seqLen count. When the text outgrows the
- * context, its last floor(seqLen / 2) tokens (at least one) become a new context that starts at position 0, and the
- * text goes on: so it can be of any length, and a token has between half a context and a whole one before it.
+ * A model looks at no more than its context, the engine's columns. Of a longer prompt the last tokens that fit count. When
+ * the text outgrows the context, its last half (at least one token) becomes a new prompt that starts at position 0, and the
+ * text goes on: so it can be of any length. A non-causal decoder sees that half as its prefix, both ways; an encoder
+ * reads as much of the text as fits it, and the decoder starts again.
+ *
+ * A model of masked spans is asked for what follows the text, span by span: when it closes one, the text with that span is
+ * the next prompt. It ends where it has nothing to add.
  *
  * Generations on one engine may take turns: each gives its context anew where another one has used the cache.
  *
  * @param prompt ids, at least one
- * @param vocabSize ids below this are generated; a table may be padded beyond the tokenizer's
  * @throws UserError for options out of range, ids outside of the vocabulary, and a model whose logits are not finite
  */
 export async function* generateTokens(
   engine: Engine,
-  { seqLen, vocabSize: tableSize }: ModelSpec,
+  format: PromptFormat,
   prompt: ArrayLike<number>,
   options: TokenOptions = {},
-  vocabSize: number = tableSize,
 ): AsyncGenerator<number> {
   const { maxTokens, seed, ...sampling } = resolveTokenOptions(options);
-  requireTokens(prompt, vocabSize);
+  requireTokens(prompt, format.vocabSize);
+  const { columns } = engine.report;
   const self = {};
-  let context = Array.from(prompt).slice(-seqLen);
+  const text = Array.from(prompt).slice(-format.room);
+  let question = format.ask(text);
+  let written: number[] = []; // since the question
   let cached = 0; // tokens of the context whose keys and values the engine has
+  const askAnew = () => {
+    if (text.length > format.room) text.splice(0, text.length - format.keep);
+    question = format.ask(text);
+    written = [];
+    cached = 0;
+  };
   for (let count = 0; count < maxTokens && !options.signal?.aborted; count++) {
-    if (context.length > seqLen) {
-      context = context.slice(-Math.max(1, Math.floor(seqLen / 2)));
-      cached = 0;
-    }
+    if (question.tokens.length + written.length > columns) askAnew();
     if (lastUser.get(engine) !== self) cached = 0;
     lastUser.set(engine, self);
-    const logits = await engine.next(Int32Array.from(context.slice(cached)), cached); // (V)
-    cached = context.length;
+    const logits = await read(engine, question, written, cached); // (V)
+    cached = question.tokens.length + written.length;
     const u = uniform(seed, Stream.sample, 0, prompt.length + count);
-    const token = choose(logits.subarray(0, vocabSize), sampling, u);
-    yield token;
-    context.push(token);
+    const token = choose(logits.subarray(0, format.vocabSize), sampling, u);
+    if (format.ends.includes(token)) return;
+    if (token < format.textSize) {
+      yield token;
+      text.push(token);
+      written.push(token);
+    } else if (written.length > 0) {
+      askAnew();
+    } else {
+      return;
+    }
   }
+}
+
+/**
+ * Logits (V) of what follows a question and what was written after it, of which the engine has the first `cached` tokens.
+ * It is all asked of the engine at once, so that another generation can't come between.
+ */
+async function read(
+  engine: Engine,
+  { source, tokens, prefix }: Question,
+  written: readonly number[],
+  cached: number,
+): Promise<Float32Array> {
+  const context = Int32Array.from([...tokens, ...written]);
+  const calls: Promise<unknown>[] = [];
+  let start = cached;
+  if (cached === 0 && source !== null) calls.push(engine.encode(Int32Array.from(source)));
+  if (cached === 0 && prefix > 0 && prefix < context.length) {
+    calls.push(engine.next(context.subarray(0, prefix), 0)); // tokens at 0 see one another, later ones don't
+    start = prefix;
+  }
+  const [logits] = await Promise.all([engine.next(context.subarray(start), start), ...calls]);
+  return logits;
 }
 
 /** Which generation's keys and values an engine's cache holds. */
@@ -108,9 +147,9 @@ function choose(logits: Float32Array, sampling: Sampling, u: number): number {
 }
 
 /**
- * Generates the text after a prompt, in pieces of whole characters as they come. It ends at a stop string or the
- * tokenizer's end of text, which are left out, or after `maxTokens`. See `generateTokens` for texts longer than the
- * model's context.
+ * Generates the text after a prompt, in pieces of whole characters as they come. It ends at a stop string or an end
+ * of text, which are left out, or after `maxTokens`. See `generateTokens` for what different models are asked, and for
+ * texts longer than their context.
  *
  * An empty prompt stands for the end of the text before: the tokenizer's end of text, or else a line end.
  *
@@ -118,12 +157,12 @@ function choose(logits: Float32Array, sampling: Sampling, u: number): number {
  *
  * @example
  * ```ts
- * for await (const piece of generateText(engine, spec, tokenizer, "Once", { maxTokens: 20 })) console.log(piece);
+ * for await (const piece of generateText(engine, format, tokenizer, "Once", { maxTokens: 20 })) console.log(piece);
  * ```
  */
 export async function* generateText(
   engine: Engine,
-  spec: ModelSpec,
+  format: PromptFormat,
   tokenizer: Tokenizer,
   prompt: string,
   options: GenerateOptions = {},
@@ -133,8 +172,7 @@ export async function* generateText(
   const filter = stopFilter(stop);
   const decoder = tokenizer.decoder();
   const ids = promptTokens(tokenizer, prompt);
-  for await (const token of generateTokens(engine, spec, ids, options, tokenizer.vocabSize)) {
-    if (token === tokenizer.endOfText) break;
+  for await (const token of generateTokens(engine, format, ids, options)) {
     const shown = filter.push(decoder.push(token));
     if (shown !== "") yield shown;
     if (filter.isStopped) return;

@@ -1,19 +1,12 @@
-import { dirname, join, resolve } from "@std/path";
 import type { ModelSpec } from "../config/deriveModel.ts";
-import { resolveConfig } from "../config/load.ts";
-import type { RunConfig } from "../config/schema.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
-import { CAUSAL_ROWS, createRowFormat, type RowFormat } from "../data/rows.ts";
-import { parseTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { EngineReport } from "../engine/engine.ts";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
-import { readIfThere } from "../train/durable.ts";
-import { checkpointsOf, resolveModelFolder } from "../train/findCheckpoint.ts";
-import { modelPath, type ModelSource, readModelSpec, sourceName } from "../train/modelFiles.ts";
+import { resolveModelFolder } from "../train/findCheckpoint.ts";
+import { type ModelSource, readModelSpec, sourceName } from "../train/modelFiles.ts";
 import { loadWeights } from "../train/weights.ts";
 import {
   evaluateDataset,
@@ -29,9 +22,18 @@ import {
   requireTokens,
   type TokenOptions,
 } from "./generate.ts";
+import { datasetOf, promptFormatOf, readOrigin, rowFormatOf } from "./origin.ts";
 
-/** `device`: a GPU of the caller's, whose thread then blocks; without it the model opens one in a Worker of its own. */
+/**
+ * How a model is put on the GPU. `device`: a GPU of the caller's, whose thread then blocks; without it the model opens one
+ * in a Worker of its own.
+ */
 export interface LoadOptions extends Pick<LocalEngineOptions, "device" | "maxBinding" | "onCompile"> {
+  /**
+   * Tokens that the model looks at together: its context when it generates, the rows into which a text is cut. By default
+   * as many as it was trained with. Learned positions allow no more than that, others any number.
+   */
+  readonly contextLength?: number;
   /** One-line news for the user: a damaged checkpoint was passed over. */
   readonly onMessage?: (text: string) => void;
 }
@@ -69,7 +71,7 @@ const MAX_ROWS = 16;
 /**
  * Puts a model on the GPU, to generate and to be evaluated.
  *
- * @param from a run (its newest intact checkpoint is taken), a checkpoint, a folder with a GPT-2 of Hugging Face, or such
+ * @param from a run (its newest intact checkpoint is taken), a checkpoint, a folder with a model of Hugging Face, or such
  * a folder's files in memory
  * @throws UserError if there is no such model, its files are damaged or don't fit together, or there is no GPU or too
  * little memory
@@ -86,12 +88,12 @@ export async function loadModel(from: ModelSource, options: LoadOptions = {}): P
     ? await resolveModelFolder(from, options.onMessage ?? (() => {}))
     : from;
   const spec = readModelSpec(source);
-  const tokenizer = await tokenizerOf(source, spec);
-  const microBatchSize = Math.min(MAX_ROWS, Math.max(1, Math.floor(TOKENS_AT_ONCE / spec.seqLen)));
-  const engine = await openEngine(
-    { model: spec, microBatchSize, columns: spec.seqLen, training: null },
-    options,
-  );
+  const columns = options.contextLength ?? spec.seqLen;
+  checkContext(spec, columns);
+  const origin = await readOrigin(source, spec, columns);
+  const { tokenizer } = origin;
+  const microBatchSize = Math.min(MAX_ROWS, Math.max(1, Math.floor(TOKENS_AT_ONCE / columns)));
+  const engine = await openEngine({ model: spec, microBatchSize, columns, training: null }, options);
   try {
     await loadWeights(engine, source, spec);
   } catch (error) {
@@ -114,82 +116,34 @@ export async function loadModel(from: ModelSource, options: LoadOptions = {}): P
     folder: typeof source === "string" ? source : null,
     report: engine.report,
     async *generate(prompt, options) {
-      yield* generateText(engine, spec, needTokenizer(), prompt, options);
+      yield* generateText(engine, promptFormatOf(origin), needTokenizer(), prompt, options);
     },
-    generateTokens: (prompt, options) => generateTokens(engine, spec, prompt, options),
+    async *generateTokens(prompt, options) {
+      yield* generateTokens(engine, promptFormatOf(origin), prompt, options);
+    },
     async evaluate({ text, tokens, ...options } = {}) {
       if (tokens !== undefined) {
         requireTokens(tokens, spec.vocabSize);
-        const format = await textFormat(source, spec, tokenizer);
-        return await evaluateTokens(engine, tokenizer, tokens, { ...options, format });
+        return await evaluateTokens(engine, tokenizer, tokens, { ...options, format: rowFormatOf(origin) });
       }
-      if (text === undefined) return await evaluateDataset(engine, await datasetOf(source), options);
+      if (text === undefined) return await evaluateDataset(engine, await datasetOf(origin), options);
       const chunks = typeof text === "string" ? [text] : text;
-      const format = await textFormat(source, spec, needTokenizer());
-      return await evaluateText(engine, needTokenizer(), chunks, { ...options, format });
+      return await evaluateText(engine, needTokenizer(), chunks, { ...options, format: rowFormatOf(origin) });
     },
     close: () => engine.close(),
     [Symbol.asyncDispose]: () => engine.close(),
   };
 }
 
-async function tokenizerOf(source: ModelSource, { vocabSize }: ModelSpec): Promise<Tokenizer | null> {
-  const path = modelPath(source, "tokenizer.json");
-  const text = typeof source === "string" ? await readIfThere(path) : source["tokenizer.json"] ?? null;
-  if (text === null) return null;
-  const tokenizer = parseTokenizer(text, path);
-  if (tokenizer.vocabSize <= vocabSize) return tokenizer;
-  throw new UserError(
-    `${
-      quote(path)
-    } has ${tokenizer.vocabSize} tokens, but the model knows ${vocabSize}: put the model's own there`,
-  );
-}
-
-/** How a text becomes rows: by the objective of the run that the model belongs to, or causally. */
-async function textFormat(
-  source: ModelSource,
-  { architecture, seqLen }: ModelSpec,
-  tokenizer: Tokenizer | null,
-): Promise<RowFormat> {
-  const run = typeof source === "string" ? await runOf(source) : null;
-  const { objective, seed } = run?.config ?? { ...CAUSAL_ROWS, seed: 0 };
-  const { packing } = CAUSAL_ROWS; // a text is one document
-  return createRowFormat({ architecture, objective, packing, seqLen, seed }, tokenizer ?? T5_TOKENS);
-}
-
-/** What stands for a vocabulary that is not known: T5's decoder starts with token 0. */
-const T5_TOKENS = { vocabSize: 1, endOfText: 0 };
-
-/** The run whose folder a checkpoint lies in; null: none. */
-async function runOf(checkpoint: string): Promise<{ folder: string; config: RunConfig } | null> {
-  const folder = dirname(dirname(resolve(checkpoint)));
-  if (checkpointsOf(folder) !== dirname(resolve(checkpoint))) return null;
-  const path = join(folder, "config.jsonc");
-  const text = await readIfThere(path);
-  return text === null ? null : { folder, config: resolveConfig({ file: { path, text } }) };
-}
-
-/** The data of the run that a checkpoint belongs to, as it was tokenized for training. */
-async function datasetOf(source: ModelSource): Promise<Dataset> {
-  if (typeof source !== "string") {
-    throw new UserError("The model's files came without data, so nothing is held out: give a text");
+/** @throws UserError for a context that makes no sense, or is longer than the model's positions allow */
+function checkContext({ positions, seqLen }: ModelSpec, columns: number): void {
+  if (!Number.isInteger(columns) || columns < 1) {
+    throw new UserError(`A context of ${columns} tokens makes no sense, expected a whole number above 0`);
   }
-  const run = await runOf(source);
-  if (run === null) {
+  if (positions === "learned" && columns > seqLen) {
     throw new UserError(
-      `${quote(source)} is no checkpoint in a run's folder, so nothing is held out: give a text`,
+      `A context of ${columns} tokens is too long: the model has learned positions, which end at ${seqLen}; ` +
+        `expected at most that, or a model with other positions`,
     );
   }
-  const { folder, config } = run;
-  if (await readIfThere(join(folder, "data", "data.json")) === null) {
-    throw new UserError(`${quote(folder)} no longer has its tokens (data/data.json): give a text`);
-  }
-  const { data, tokenizer, bpeVocabSize, model, objective, packing, seed, validation } = config;
-  return await openDataset({
-    ...{ data, tokenizer, bpeVocabSize, objective, packing, seed, folder },
-    architecture: model.architecture,
-    seqLen: model.seqLen,
-    validationFraction: validation.fraction,
-  });
 }

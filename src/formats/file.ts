@@ -62,6 +62,10 @@ export function quote(value: unknown): string {
   return short.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
 }
 
+/** Deno adds the error's number and the system call, which tell a user nothing: ` (os error 2): readfile 'a.txt'`. */
+const SYSTEM_CALL = / \(os error \d+\)(: \w+ '.*?'( -> '.*?')?(?=[;:,)]|$))?/g;
+
+/** What an error says, without the numbers and names of system calls. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? error.message.replaceAll(SYSTEM_CALL, "") : String(error);
 }

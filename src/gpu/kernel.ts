@@ -39,8 +39,9 @@ export const LIVE_FIELDS = [
   ["slot", "u32"], // where in the ring the results of this step go
   ["last", "u32"], // the row whose logits are wanted
   ["learningRate", "f32"],
-  ["correction1", "f32"], // 1 / (1 - beta1^t)
-  ["correction2", "f32"], // 1 / (1 - beta2^t)
+  ["correction1", "f32"], // AdamW: 1 / (1 - beta1^t)
+  ["correction2", "f32"], // AdamW: 1 / (1 - beta2^t)
+  ["freshShare", "f32"], // Adafactor: 1 - beta2(t), what a step counts for in the second moment
   ["source", "u32"], // S, columns of the encoder's rows
   ["distinctPlaces", "u32"], // number of distinct places among the inputs
 ] as const;

@@ -2,6 +2,7 @@
  * The ops by example: one table of cases that the tests, `deno task verify` and the benchmark share, and the f64
  * references that say what must come out.
  */
+import { adafactorCases } from "./cases/adafactor.ts";
 import { activationCases } from "./cases/activation.ts";
 import { addCases } from "./cases/add.ts";
 import { attentionCases } from "./cases/attention.ts";
@@ -15,6 +16,7 @@ import { adamwCases, gradNormCases } from "./cases/optimizer.ts";
 import { scaleCases } from "./cases/scale.ts";
 import { rotaryCases } from "./cases/rotary.ts";
 import type { OpCase, OpName, OpTensor } from "./cases/types.ts";
+import { adafactor } from "./reference/adafactor.ts";
 import { activation } from "./reference/activation.ts";
 import { adamw } from "./reference/adamw.ts";
 import { add } from "./reference/add.ts";
@@ -50,6 +52,7 @@ export const references: Record<OpName, OpReference> = {
   crossEntropy,
   gradNorm,
   adamw,
+  adafactor,
 };
 
 export const opCases: readonly OpCase[] = [
@@ -67,6 +70,7 @@ export const opCases: readonly OpCase[] = [
   ...crossEntropyCases,
   ...gradNormCases,
   ...adamwCases,
+  ...adafactorCases,
 ];
 
 /**

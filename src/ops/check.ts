@@ -9,7 +9,8 @@ import { Arena, type Tensor } from "../gpu/tensor.ts";
 import { type Activation, activation } from "./activation.ts";
 import { add, addAll, addInto } from "./add.ts";
 import { attention, type AttentionBias } from "./attention.ts";
-import { type OpCase, type OpTensor, referenceInputs, references } from "./cases.ts";
+import { type OpCase, referenceInputs, references } from "./cases.ts";
+import { runUpdate } from "./checkUpdate.ts";
 import { crossEntropy } from "./crossEntropy.ts";
 import { distanceBias } from "./distanceBias.ts";
 import { dropout, type DropoutKey } from "./dropout.ts";
@@ -18,13 +19,12 @@ import { Graph } from "./graph.ts";
 import { headNorm } from "./headNorm.ts";
 import { linear } from "./linear.ts";
 import { norm } from "./norm.ts";
-import { recordUpdate, RING_FIELDS, RING_SLOTS } from "./optimizer.ts";
 import { scale } from "./scale.ts";
 import { rotary } from "./rotary.ts";
 
 export interface Comparison {
   readonly case: string;
-  /** `output`, or `grad.<input>`. */
+  /** `output`, `grad.<input>`, or what an optimizer has updated: `param` or a tensor of its state. */
   readonly quantity: string;
   readonly maxError: number;
   /** What the largest error may be. */
@@ -44,19 +44,25 @@ export async function checkCase(gpu: Gpu, opCase: OpCase): Promise<Comparison[]>
   const inputs = referenceInputs(tensors);
   const reference = references[opCase.op];
   const wanted = reference.forward(inputs, opCase.options);
-  const isUpdate = opCase.op === "adamw" || opCase.op === "gradNorm";
-  const dOut = opCase.op === "crossEntropy" ? Float32Array.of(1) : outputGradient(wanted.length);
-  const found = isUpdate ? await runUpdate(gpu, opCase, tensors) : await runOp(gpu, opCase, tensors, dOut);
+  if (["gradNorm", "adamw", "adafactor"].includes(opCase.op)) {
+    let at = 0;
+    return [...await runUpdate(gpu, opCase, tensors)].map(([quantity, values]) => {
+      return compare(opCase, quantity, values, wanted.subarray(at, at += values.length));
+    });
+  }
+  const found = await runOp(gpu, opCase);
   const results = [compare(opCase, "output", found.output, wanted)];
-  const gradients = reference.backward(inputs, Float64Array.from(dOut), opCase.options);
+  const dOut = Float64Array.from(outputGradient(opCase, wanted.length));
+  const gradients = reference.backward(inputs, dOut, opCase.options);
   for (const [name, values] of found.gradients) {
     results.push(compare(opCase, `grad.${name}`, values, gradients[name]));
   }
   return results;
 }
 
-/** Fixed numbers of both signs, different from one another. */
-function outputGradient(length: number): Float32Array<ArrayBuffer> {
+/** Of a loss, 1; else fixed numbers of both signs, different from one another. */
+function outputGradient({ op }: OpCase, length: number): Float32Array<ArrayBuffer> {
+  if (op === "crossEntropy") return Float32Array.of(1);
   return Float32Array.from({ length }, (_, i) => Math.sin(i * 1.7 + 0.3));
 }
 
@@ -76,17 +82,15 @@ function compare(opCase: OpCase, quantity: string, found: Float32Array, wanted: 
   return { case: `${opCase.op} ${opCase.name}`, quantity, maxError, tolerance, ok: maxError <= tolerance };
 }
 
-interface Found {
+/** What came out of a case; gradients by the names of the inputs. */
+export interface Found {
   readonly output: Float32Array;
   readonly gradients: Map<string, Float32Array>;
 }
 
-async function runOp(
-  gpu: Gpu,
-  opCase: OpCase,
-  given: readonly OpTensor[],
-  dOut: Float32Array<ArrayBuffer>,
-): Promise<Found> {
+/** Runs a case that is no update of an optimizer. @throws Error if the GPU refuses something. */
+export async function runOp(gpu: Gpu, opCase: OpCase): Promise<Found> {
+  const given = opCase.tensors();
   const { limits } = gpu;
   const arena = new Arena("inputs", limits.maxBuffer);
   const gradientArena = new Arena("gradients", limits.maxBuffer);
@@ -161,7 +165,9 @@ async function runOp(
       const host: HostArray = tensor.dtype === "f32" ? Float32Array.from(values) : Int32Array.from(values);
       runtime.write(tensor.whole(), host);
     }
-    if (opCase.op !== "crossEntropy") runtime.write(seeds.tensors[0].whole(), dOut);
+    if (opCase.op !== "crossEntropy") {
+      runtime.write(seeds.tensors[0].whole(), outputGradient(opCase, seeds.tensors[0].size));
+    }
     if (tokens !== null) {
       const ids = Uint32Array.from(byName.get("ids")!.values);
       const sorted = sortTokens(ids, byName.get("table")!.shape[0]);
@@ -272,61 +278,4 @@ function recordAttention(
     bias,
     ...dropping,
   });
-}
-
-/** gradNorm and adamw: one update of a single parameter. */
-async function runUpdate(gpu: Gpu, { op, options }: OpCase, given: readonly OpTensor[]): Promise<Found> {
-  const value = (name: string) => Number(options[name] ?? 0);
-  const find = (...names: string[]) => given.find(({ name }) => names.includes(name));
-  const gradient = find("grad", "grads")!;
-  const maxBuffer = gpu.limits.maxBuffer;
-  const weights = new Arena("weights", maxBuffer);
-  weights.add("param", gradient.shape);
-  const [gradients, moment1, moment2] = ["gradients", "moment1", "moment2"].map((name) => weights.like(name));
-  const other = new Arena("state", maxBuffer);
-  const sums = other.add("sums", [4]);
-  const controls = new Arena("control", maxBuffer);
-  const control = controls.add("control", [4]);
-  const rings = new Arena("ring", maxBuffer);
-  const ring = rings.add("ring", [RING_SLOTS, RING_FIELDS]);
-  const graph = new Graph(gpu.limits, { parameterGradients: null });
-  recordUpdate(graph, { weights, gradients, moment1, moment2, sums, control, ring }, {
-    beta1: value("beta1"),
-    beta2: value("beta2"),
-    eps: op === "adamw" ? value("eps") : 1,
-    weightDecay: value("weightDecay"),
-    clip: value("clip"),
-    decays: () => true,
-  });
-  const runtime = new Runtime(gpu);
-  try {
-    for (const arena of [weights, gradients, moment1, moment2, other, controls, rings]) {
-      await runtime.allocate(arena);
-    }
-    const [program] = await runtime.load([place(graph)]);
-    const fill = (arena: Arena, tensor?: OpTensor) => {
-      if (tensor) runtime.write(arena.tensors[0].whole(), Float32Array.from(tensor.values));
-    };
-    fill(weights, find("param"));
-    fill(gradients, gradient);
-    fill(moment1, find("moment1"));
-    fill(moment2, find("moment2"));
-    runtime.write(sums.whole(), Float32Array.of(0, 0, value("count"), 0));
-    const step = value("adamStep");
-    runtime.run(program, {
-      learningRate: value("learningRate"),
-      correction1: 1 / (1 - value("beta1") ** step),
-      correction2: 1 / (1 - value("beta2") ** step),
-    });
-    if (op === "gradNorm") {
-      return { output: (await runtime.read(ring.whole())).slice(4, 5), gradients: new Map() };
-    }
-    const output = new Float32Array(3 * gradient.values.length);
-    for (const [i, arena] of [weights, moment1, moment2].entries()) {
-      output.set(await runtime.read(arena.tensors[0].whole()), i * gradient.values.length);
-    }
-    return { output, gradients: new Map() };
-  } finally {
-    runtime.close();
-  }
 }

@@ -80,7 +80,7 @@ export interface DistanceBuckets {
 export function distanceBuckets(kind: DistanceBuckets): Uint32Array<ArrayBuffer> {
   const { numBuckets, maxDistance, bidirectional } = kind;
   const perDirection = bidirectional ? numBuckets / 2 : numBuckets;
-  const exact = perDirection / 2;
+  const exact = Math.floor(perDirection / 2);
   const bucket = (distance: number) => {
     if (distance < exact) return distance;
     const share = Math.log(distance / exact) / Math.log(maxDistance / exact);

@@ -1,8 +1,10 @@
+import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Settings } from "../config/layers.ts";
 import { checkpointPath, listCheckpoints } from "./checkpoint.ts";
 import { checkpointsOf } from "./findCheckpoint.ts";
 import { readModelSpec } from "./modelFiles.ts";
 import { settingsOf } from "./modelFormat.ts";
+import { requireSameModel } from "./weights.ts";
 
 /** How to train, which is no business of the weights that a run starts from. */
 const OF_TRAINING: readonly string[] = [
@@ -23,6 +25,15 @@ const OF_TRAINING: readonly string[] = [
 export async function modelSettings(from: string): Promise<Settings> {
   const model = settingsOf(readModelSpec(await modelFolder(from)));
   return { model: Object.fromEntries(Object.entries(model).filter(([key]) => !OF_TRAINING.includes(key))) };
+}
+
+/**
+ * Holds a model against the weights that it is to start from, before anything is allocated.
+ *
+ * @throws UserError if there are no such weights, or they are another model's: every setting that differs
+ */
+export async function requireModelOf(from: string, spec: ModelSpec): Promise<void> {
+  requireSameModel(await modelFolder(from), spec);
 }
 
 /** Of a run the newest checkpoint, intact or not: they all have the same model. */

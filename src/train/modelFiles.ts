@@ -77,16 +77,14 @@ export function modelTensors(engine: Engine, spec: ModelSpec): TensorToWrite[] {
   return tensorsToWrite(formatFor(spec).tensors(spec), (name) => engine.read("weights", name));
 }
 
-/** AdamW's moments, as optimizer.safetensors holds them: `<name>.moment1` and `<name>.moment2` in our layout. */
+/** What the optimizer remembers, as optimizer.safetensors holds it: the engine's names and layout. */
 export function optimizerTensors(engine: Engine): TensorToWrite[] {
-  return (["moment1", "moment2"] as const).flatMap((moment) =>
-    engine.report.parameters.map(({ name, shape }) => ({
-      name: `${name}.${moment}`,
-      shape,
-      dtype: "F32" as const,
-      values: () => engine.read(moment, name),
-    }))
-  );
+  return engine.report.optimizerState.map(({ name, shape }) => ({
+    name,
+    shape,
+    dtype: "F32" as const,
+    values: () => engine.read("optimizer", name),
+  }));
 }
 
 /** The content of a model folder's config.json. @throws UserError if there is none */

@@ -14,7 +14,7 @@ import { writeFirstWeights } from "./firstWeights.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
 import { configDigest, type RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
-import { loadMoments, loadWeights } from "./weights.ts";
+import { loadOptimizer, loadWeights } from "./weights.ts";
 
 /** What the store needs to know of a run. */
 export interface StoreOptions {
@@ -97,7 +97,7 @@ export function openStore(options: StoreOptions): Store {
       );
     }
     await loadWeights(engine, path, spec);
-    await loadMoments(engine, path);
+    await loadOptimizer(engine, path);
     saved = { step: state.step, digest: manifest.digest };
     return { ...state, ...identity };
   }

@@ -52,24 +52,22 @@ function meaningOf({ positions }: ModelSpec): (keyof ModelSpec)[] {
   ];
 }
 
-/** Puts AdamW's moments of a checkpoint on the engine. */
-export async function loadMoments(engine: Engine, checkpoint: string): Promise<void> {
+/** Puts what the optimizer of a checkpoint remembers on the engine. */
+export async function loadOptimizer(engine: Engine, checkpoint: string): Promise<void> {
   using source = openSafetensors(join(checkpoint, "optimizer.safetensors"));
-  for (const moment of ["moment1", "moment2"] as const) {
-    const suffix = `.${moment}`;
-    const stored = [...source.tensors].filter(([name]) => name.endsWith(suffix));
-    const tensors = stored.values().map(([name, { shape }]) => ({
-      name: name.slice(0, -suffix.length),
-      shape,
-      values: source.read(name),
-    }));
-    await writeAll(engine, moment, tensors, source.name);
-  }
+  const tensors = source.tensors.entries().map(([name, { shape }]) => ({
+    name,
+    shape,
+    values: source.read(name),
+  }));
+  await writeAll(engine, "optimizer", tensors, source.name);
 }
 
-/** Writes every parameter of the engine exactly once. */
+/** Writes every tensor of a kind exactly once. */
 async function writeAll(engine: Engine, kind: StateKind, tensors: Iterable<NamedValues>, where: string) {
-  const missing = new Map(engine.report.parameters.map(({ name, shape }) => [name, shape]));
+  const { parameters, optimizerState } = engine.report;
+  const wanted = kind === "weights" ? parameters : optimizerState;
+  const missing = new Map(wanted.map(({ name, shape }) => [name, shape]));
   for (const { name, shape, values } of tensors) {
     const expected = missing.get(name);
     if (expected === undefined) {

@@ -51,8 +51,8 @@ Deno.test("plan() tells what training then takes", async () => {
     },
   });
   const { source, trainTokens, validationTokens } = dataset;
-  assertEquals([planned.source, planned.trainTokens], [source, trainTokens]);
-  assertEquals(planned.validationTokens, validationTokens);
+  assertEquals(planned.corpus, { source, trainTokens, validationTokens });
+  assertEquals(planned.obstacle, null);
   const bytesOfWeights = 4 * planned.parameters;
   assert(planned.bytes.weights >= bytesOfWeights, `${planned.bytes.weights} < ${bytesOfWeights}`);
   await assertRejects(() => plan({ ...TINY, data: { text: "" } }), UserError, "is empty");

@@ -1,9 +1,9 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { resolveSettings } from "../../src/api/settings.ts";
 import { UserError } from "../../src/errors.ts";
 
-Deno.test("resolveSettings() lays settings over a preset, and overrides over both", () => {
-  const { config, text } = resolveSettings({
+Deno.test("resolveSettings() lays settings over a preset, and overrides over both", async () => {
+  const { config, text } = await resolveSettings({
     preset: "default",
     name: "mine",
     seed: 5,
@@ -18,20 +18,24 @@ Deno.test("resolveSettings() lays settings over a preset, and overrides over bot
   assertEquals(config.train.rampUp, { start: 1, increment: 1, samples: 9 });
 });
 
-Deno.test("resolveSettings() keeps a text apart from the config", () => {
-  const { config, text } = resolveSettings({ data: { text: "to be or not to be" } });
+Deno.test("resolveSettings() keeps a text apart from the config", async () => {
+  const { config, text } = await resolveSettings({ data: { text: "to be or not to be" } });
   assertEquals([config.data, text], [null, "to be or not to be"]);
-  assertEquals(resolveSettings({}).text, undefined);
-  assertEquals(resolveSettings({ data: null }).config, config);
+  assertEquals((await resolveSettings({})).text, undefined);
+  assertEquals((await resolveSettings({ data: null })).config, config);
 });
 
-Deno.test("resolveSettings() says what is wrong with a setting", () => {
+Deno.test("resolveSettings() says what is wrong with a setting", async () => {
   const numLayers = 0;
-  assertThrows(
+  await assertRejects(
     () => resolveSettings({ model: { numLayers } }),
     UserError,
     "settings: model.numLayers is 0, expected",
   );
-  assertThrows(() => resolveSettings({ preset: "defult" }), UserError, "the nearest is default");
-  assertThrows(() => resolveSettings({ overrides: ["sed=1"] }), UserError, "the nearest known one is seed");
+  await assertRejects(() => resolveSettings({ preset: "defult" }), UserError, "the nearest is default");
+  await assertRejects(
+    () => resolveSettings({ overrides: ["sed=1"] }),
+    UserError,
+    "the nearest known one is seed",
+  );
 });

@@ -38,7 +38,7 @@ Deno.test("deriveModel() makes gated MLPs as large as plain ones", () => {
 Deno.test("deriveModel() refuses sizes that don't fit together", () => {
   assertRefused(
     () => modelOf(97, "model.modelDim=130"),
-    "model.modelDim is 130, expected a multiple of model.numHeads (4)",
+    "model.modelDim is 130, expected a multiple of model.numHeads (4), or model.headDim",
   );
   assertRefused(
     () => modelOf(97, "model.numKvHeads=3"),

@@ -8,6 +8,8 @@ const presets = {
   ...PRESETS,
   "tiny-gpt": '{ "model": { "numLayers": 1, "modelDim": 8 }, /* no heads: the default */ "seed": 7 }',
   titled: '{ "name": "the-title", }',
+  wider: '{ "preset": "tiny-gpt", "model": { "modelDim": 16 } }',
+  lost: '{ "preset": "tiny-gtp" }',
 };
 
 function resolve(...overrides: string[]) {
@@ -44,6 +46,14 @@ Deno.test("resolveConfig() lays preset, file and overrides over one another, key
   assertEquals([config.model.numLayers, config.model.modelDim, config.model.numHeads], [1, 12, 2]);
   assertEquals(config.train.batchSize, 5);
   assertEquals(config.model.seqLen, 128);
+});
+
+Deno.test("resolveConfig() lays a preset over the one that it starts from, down to the default", () => {
+  const config = resolve("preset=wider", "train.batchSize=5");
+  assertEquals([config.model.numLayers, config.model.modelDim, config.model.seqLen], [1, 16, 128]);
+  assertEquals([config.name, config.seed, config.train.batchSize], ["wider", 7, 5]);
+  assertEquals(resolveConfig(file('{ "preset": "wider", "seed": 8 }'), presets).model, config.model);
+  assertRefused({ preset: "lost" }, 'preset lost: no preset is called "tiny-gtp", the nearest is tiny-gpt');
 });
 
 Deno.test("resolveConfig() takes the preset of the command line before the caller's and the file's", () => {

@@ -45,7 +45,7 @@ Deno.test("calls that are not awaited come to the bits of calls that are", async
       await call(() => engine.read("gradient", "tok_emb"));
       await call(() => engine.update({ step, learningRate: 0.01 }));
       await call(() => engine.read("weights", "tok_emb"));
-      await call(() => engine.read("moment1", "pos_emb"));
+      await call(() => engine.read("optimizer", "pos_emb.moment1"));
       if (step === 1) await call(() => engine.write("weights", "tok_emb", last));
     }
     await Promise.all(calls);
@@ -92,7 +92,7 @@ Deno.test("readAhead() reads together what fits, and no more", async () => {
   const engine = await openTiny(tinySpec());
   const fake = { read, report: { ...engine.report, parameters } };
   await engine.close();
-  const readers = readAhead(fake, parameters.map(({ name }) => ({ kind: "moment2", name })));
+  const readers = readAhead(fake, parameters.map(({ name }) => ({ kind: "weights", name })));
   const groups: string[][] = [];
   for (const [i, reader] of readers.entries()) {
     assertEquals([...await reader()], [i]);
@@ -107,9 +107,11 @@ Deno.test("readAhead() reads together what fits, and no more", async () => {
 Deno.test("readAhead() comes to the engine's values, in any order", async () => {
   const engine = await openTiny(tinySpec());
   await threeSteps(engine);
-  const tensors = engine.report.parameters.flatMap(({ name }) =>
-    (["weights", "moment1"] as const).map((kind) => ({ kind, name }))
-  ).toReversed();
+  const { parameters, optimizerState } = engine.report;
+  const tensors = [
+    ...parameters.map(({ name }) => ({ kind: "weights" as const, name })),
+    ...optimizerState.map(({ name }) => ({ kind: "optimizer" as const, name })),
+  ].toReversed();
   const values = await Promise.all(readAhead(engine, tensors).map((reader) => reader()));
   for (const [i, { kind, name }] of tensors.entries()) assertEquals(values[i], await engine.read(kind, name));
   await engine.close();

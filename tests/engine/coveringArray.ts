@@ -1,51 +1,46 @@
-/** What an axis can be, by axis. */
+import { Stream, uniform } from "../../src/random.ts";
+
+/** The values of each axis. */
 export type Axes = Readonly<Record<string, readonly unknown[]>>;
 
 /** A value for each axis. */
 export type Choice<A extends Axes> = { readonly [Name in keyof A]: A[Name][number] };
 
 /**
- * Choices in which every two values of two different axes meet at least once: far fewer than all choices, and a mistake
- * in how two options work together shows as surely. Greedy: a choice begins with the first pair that is missing and
- * takes on each further axis the value that meets most of its missing pairs.
+ * Choices in which any two values of two axes meet at least once, wherever they may: a covering array of strength 2.
+ * Greedy (after Cohen et al. 1997, "The AETG system"): a choice begins with a pair that is missing, then each further
+ * axis takes a value that adds most missing pairs, by lot where several do.
  *
- * @param makesSense of two values, whatever the others are; every axis must have a value that goes with all of the others'
+ * @param makesSense of the values that are chosen so far; a choice that makes sense can always be completed
  * @returns the same choices in the same order each time
- * @throws Error if an axis has no such value
  */
 export function coverPairs<const A extends Axes>(
   axes: A,
   makesSense: (choice: Partial<Choice<A>>) => boolean,
 ): Choice<A>[] {
-  const names = Object.keys(axes);
-  const fits = (choice: Record<string, unknown>) => makesSense(choice as Partial<Choice<A>>);
-  const key = (choice: Record<string, unknown>, a: string, b: string) => {
-    return [a, b].map((name) => axes[name].indexOf(choice[name])).join() + ` ${a} ${b}`;
+  type Part = Partial<Choice<A>>;
+  const names: (keyof A)[] = Object.keys(axes);
+  const withValues = (part: Part, name: keyof A): Part[] =>
+    axes[name].map((value) => ({ ...part, [name]: value })).filter(makesSense);
+  const pairsOf = (part: Part): string[] => {
+    const chosen = names.filter((name) => Object.hasOwn(part, name));
+    return chosen.flatMap((a, i) => chosen.slice(i + 1).map((b) => JSON.stringify([a, part[a], b, part[b]])));
   };
-  const missing = new Map<string, Record<string, unknown>>();
-  names.forEach((a, i) => {
-    for (const b of names.slice(i + 1)) {
-      for (const x of axes[a]) {
-        for (const y of axes[b]) {
-          const pair = { [a]: x, [b]: y };
-          if (fits(pair)) missing.set(key(pair, a, b), pair);
-        }
-      }
-    }
-  });
-
+  const missing = new Map(
+    names.flatMap((a, i) => withValues({}, a).flatMap((part) => names.slice(i + 1).map((b) => ({ part, b }))))
+      .flatMap(({ part, b }) => withValues(part, b))
+      .map((pair) => [pairsOf(pair)[0], pair]),
+  );
   const choices: Choice<A>[] = [];
-  for (const [pair] of missing.values().map((pair) => [pair])) {
-    let choice = pair;
-    for (const name of names) {
-      if (name in choice) continue;
-      const candidates = axes[name].map((value) => ({ ...choice, [name]: value }))
-        .filter((candidate) => pairsOf(candidate).every(fits));
-      if (candidates.length === 0) throw new Error(`No ${name} goes with ${JSON.stringify(choice)}`);
-      const met = candidates.map((candidate) => pairsIn(candidate, name).filter((at) => missing.has(at)).length);
-      choice = candidates[met.indexOf(Math.max(...met))];
-    }
-    for (const name of names) for (const at of pairsIn(choice, name)) missing.delete(at);
+  for (const pair of missing.values()) {
+    const choice = names.filter((name) => !Object.hasOwn(pair, name)).reduce((part, name) => {
+      const candidates = withValues(part, name);
+      const met = candidates.map((candidate) => pairsOf(candidate).filter((key) => missing.has(key)).length);
+      const best = candidates.filter((_, i) => met[i] === Math.max(...met));
+      const draw = uniform(1, Stream.test, choices.length, names.indexOf(name));
+      return best[Math.floor(draw * best.length)];
+    }, pair);
+    for (const key of pairsOf(choice)) missing.delete(key);
     choices.push(choice as Choice<A>);
   }
   return choices;

@@ -2,10 +2,21 @@ import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertReject
 import { countTargets, sliceBatch } from "../../src/data/batch.ts";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { Engine } from "../../src/engine/engine.ts";
-import { openLocalEngine, planEngine } from "../../src/engine/localEngine.ts";
+import { openLocalEngine } from "../../src/engine/localEngine.ts";
+import { planEngine } from "../../src/engine/plan.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
 import { bindingCap, testGpu } from "../_gpu.ts";
-import { fill, MODEL, openTiny, stateDigest, threeSteps, tinyBatch, tinySpec, tinyWeights } from "./tiny.ts";
+import {
+  fill,
+  MODEL,
+  openTiny,
+  stateDigest,
+  threeSteps,
+  tinyBatch,
+  tinySpec,
+  tinyWeights,
+  TRAINING,
+} from "./tiny.ts";
 
 async function oneStep(engine: Engine, step: number, learningRate = 0.01): Promise<void> {
   await engine.beginStep();
@@ -110,7 +121,9 @@ Deno.test("accumulate() refuses a batch that does not fit, and the engine goes o
 });
 
 Deno.test("a step without any target leaves finite results and weights", async () => {
-  const engine = await openTiny(tinySpec({ training: { weightDecay: 0 } }));
+  const engine = await openTiny(
+    tinySpec({ training: { optimizer: { ...TRAINING.optimizer, weightDecay: 0 } } }),
+  );
   const before = await engine.read("weights", "tok_emb");
   const batch = tinyBatch(0, 2);
   await engine.beginStep();
@@ -191,7 +204,7 @@ Deno.test("an engine that does not train says so", async () => {
   assert((await engine.evaluate(tinyBatch(0, 1))).rowLoss[0] > 0);
   await assertRejects(() => engine.accumulate(tinyBatch(0, 1), 1), Error, "does not train");
   await assertRejects(() => engine.update({ step: 1, learningRate: 0 }), Error, "does not train");
-  await assertRejects(() => engine.read("moment1", "tok_emb"), Error, "does not train");
+  await assertRejects(() => engine.read("optimizer", "tok_emb.moment1"), Error, "does not train");
   await engine.close();
 });
 

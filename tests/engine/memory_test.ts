@@ -43,6 +43,7 @@ Deno.test("checkMemory() says what helps: a micro-batch only where activations a
     microBatchSize: 1,
     columns: 1,
     parameters: [],
+    optimizerState: [],
     bytes: {
       weights: gib,
       gradients: gradients * gib,

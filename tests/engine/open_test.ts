@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
-import { openLocalEngine, planEngine } from "../../src/engine/localEngine.ts";
+import { openLocalEngine } from "../../src/engine/localEngine.ts";
+import { planEngine } from "../../src/engine/plan.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
 import { countedDevice, deviceLimitedTo } from "./_device.ts";
 import { fill, tinySpec } from "./tiny.ts";
@@ -76,18 +77,41 @@ Deno.test("onWeights tells of each parameter once, in a Worker, too", async () =
 
 Deno.test("openLocalEngine() and planEngine() name what is too large for a buffer, and what helps", async () => {
   const wide = tinySpec({ model: { vocabSize: 20_000 }, microBatchSize: 2 });
-  const message =
+  const tensor =
     "tok_emb [20000,12] takes 960000 bytes, more than a buffer of this adapter holds (500000): " +
     "lower the vocabulary or model.modelDim";
   const small = await deviceLimitedTo({ maxBufferSize: 500_000 });
-  for (const open of [openLocalEngine, planEngine]) {
-    await assertRejects(() => open(wide, { device: small }), UserError, message);
-  }
   const long = { ffnDim: 500, seqLen: 40 };
-  const device = await deviceLimitedTo({ maxBufferSize: 70_000 });
+  const smaller = await deviceLimitedTo({ maxBufferSize: 70_000 });
   const many = "in one buffer, more than this adapter allows (70000): lower ";
-  for (const [microBatchSize, advice] of [[3, "train.microBatchSize"], [1, "model.seqLen"]] as const) {
-    const spec = tinySpec({ model: long, microBatchSize });
-    await assertRejects(() => planEngine(spec, { device }), UserError, many + advice);
+  const cases = [
+    { spec: wide, device: small, message: tensor },
+    { spec: tinySpec({ model: long }), device: smaller, message: many + "train.microBatchSize" },
+    {
+      spec: tinySpec({ model: long, microBatchSize: 1 }),
+      device: smaller,
+      message: many + "model.seqLen",
+    },
+  ];
+  const { device: roomy } = await countedDevice();
+  for (const { spec, device, message } of cases) {
+    await assertRejects(() => openLocalEngine(spec, { device }), UserError, message);
+    const { obstacle, ...planned } = await planEngine(spec, { device });
+    assertStringIncludes(obstacle ?? "none", message);
+    const elsewhere = await planEngine(spec, { device: roomy });
+    assertEquals({ ...elsewhere, bytes: null, obstacle }, { ...planned, bytes: null, obstacle });
+    assertEquals(planned.bytes.weights, elsewhere.bytes.weights);
   }
+});
+
+Deno.test("planEngine() names a row that does not fit a binding, and too little memory", async () => {
+  const { device } = await countedDevice();
+  const wide = tinySpec({ model: { vocabSize: 5000 } });
+  const { obstacle, bytes } = await planEngine(wide, { device, maxBinding: 16384 });
+  assertMatch(obstacle ?? "none", /^A row of 5000 logits does not fit a binding of 16384 bytes: /);
+  const { isSoftware, ...full } = await planEngine(wide, { device, freeMemory: 1000 });
+  assertEquals(full.bytes.weights, bytes.weights);
+  if (isSoftware) {
+    assertMatch(full.obstacle ?? "none", /^The model needs .* of memory, but 0\.00 GiB are free/);
+  } else assertEquals(full.obstacle, null);
 });

@@ -1,6 +1,6 @@
 import { type ModelSpec, PLAIN_GPT } from "../../src/config/deriveModel.ts";
 import { type Batch, IGNORE } from "../../src/data/batch.ts";
-import type { Engine, EngineReport } from "../../src/engine/engine.ts";
+import type { Engine, EngineReport, StateKind, TensorInfo } from "../../src/engine/engine.ts";
 import { type LocalEngine, type LocalEngineOptions, openLocalEngine } from "../../src/engine/localEngine.ts";
 import type { EngineSpec, TrainingSpec } from "../../src/engine/spec.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
@@ -22,10 +22,7 @@ export const MODEL: ModelSpec = {
 
 export const TRAINING: TrainingSpec = {
   seed: 5,
-  beta1: 0.9,
-  beta2: 0.95,
-  eps: 1e-8,
-  weightDecay: 0.1,
+  optimizer: { kind: "adamw", beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1 },
   clip: 1,
   virtualWorkers: 1,
   recompute: false,
@@ -65,8 +62,11 @@ export async function openTiny(spec: EngineSpec, options: LocalEngineOptions = {
   return engine;
 }
 
-/** What tokens see, where they stand: `plain` is what a batch that says nothing gets. */
-export type TinyMask = "plain" | "prefix" | "packed" | "padded";
+/**
+ * What tokens see, where they stand: `plain` is what a batch that says nothing gets; documents are separate, and in
+ * `packed` rows their positions restart.
+ */
+export type TinyMask = "plain" | "prefix" | "separate" | "packed";
 
 /**
  * Rows of the stream of samples: what a row holds depends on its sample alone. A seventh of the targets has no loss.
@@ -96,7 +96,7 @@ function tinySpans(mask: TinyMask, firstSample: number, rows: number, T: number)
   if (mask === "plain") return {};
   const start = (column: number) => column < 2 ? 0 : column < 3 ? 2 : 3; // documents of 2, 1 and more tokens
   const span = (row: number, column: number): [number, number] => {
-    if (mask === "packed") return [start(column), column + 1];
+    if (mask !== "prefix") return [start(column), column + 1];
     const prefix = 1 + (firstSample + row) % T;
     return [0, Math.max(column + 1, prefix)];
   };
@@ -147,16 +147,27 @@ export async function threeSteps(engine: Engine, model: ModelSpec = MODEL, rows 
   }
 }
 
-/** The digest of weights and moments. */
+/** Gives an engine the state of another. */
+export async function copyState(from: Engine, to: Engine): Promise<void> {
+  for (const [kind, tensors] of stateOf(from)) {
+    const values = await Promise.all(tensors.map(({ name }) => from.read(kind, name)));
+    for (const [i, { name }] of tensors.entries()) await to.write(kind, name, values[i]);
+  }
+}
+
+function stateOf({ report }: Engine): [StateKind, readonly TensorInfo[]][] {
+  return [["weights", report.parameters], ["optimizer", report.optimizerState]];
+}
+
+/** The digest of weights and of the optimizer's state. */
 export function stateDigest(engine: Engine): Promise<string> {
-  const tensors = (kind: "weights" | "moment1" | "moment2") =>
-    engine.report.parameters.map(({ name, shape }) => ({
-      name: `${kind} ${name}`,
-      dtype: "F32" as const,
-      shape,
-      values: () => engine.read(kind, name),
-    }));
-  return digestOf(tensors("weights"), [...tensors("moment1"), ...tensors("moment2")]);
+  const files = stateOf(engine).map(([kind, tensors]) =>
+    tensors.map(({ name, shape }) => {
+      const values = engine.read(kind, name); // asked for at once, so that all share a wait
+      return { name, dtype: "F32" as const, shape, values: () => values };
+    })
+  );
+  return digestOf(...files);
 }
 
 export type Gradients = Map<string, Float32Array>;

@@ -5,90 +5,77 @@ import { trainChars } from "../../src/data/tokenizers/chars.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { UserError } from "../../src/errors.ts";
 import { generateText, generateTokens } from "../../src/eval/generate.ts";
+import { createPromptFormat, type PromptFormat } from "../../src/eval/promptFormat.ts";
 import { sampleToken } from "../../src/eval/sample.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
-import { readModelSpec } from "../../src/train/modelFiles.ts";
-import { loadWeights } from "../../src/train/weights.ts";
 import { fakeEngine } from "../train/fakeEngine.ts";
-import { fullForward, inferenceEngine, tinySpec, writeRandomWeights } from "./support.ts";
+import { fullForward, inferenceEngine, someTokens, tinySpec, writeRandomWeights } from "./support.ts";
 
-const GPT2 = new URL("../fixtures/hf/gpt2", import.meta.url).pathname;
-const GREEDY = { temperature: 0, topK: null, topP: 1 };
-
-function someTokens(count: number, vocabSize: number): Int32Array {
-  return Int32Array.from({ length: count }, (_, i) => Math.floor(uniform(3, Stream.test, 9, i) * vocabSize));
+/** How a causal decoder without an end of text is asked. */
+function causalFormat(columns: number, vocabSize: number): PromptFormat {
+  return createPromptFormat(
+    { architecture: "causalDecoder", objective: { kind: "causal" }, columns },
+    { vocabSize, endOfText: null },
+  );
 }
 
-/** Feeds a row in chunks and compares the logits after each with the full forward's. */
-async function compareChunks(engine: Engine, row: Int32Array, full: Float32Array, chunk: number) {
-  const V = full.length / engine.report.columns;
-  for (let from = 0; from < row.length; from += chunk) {
-    const part = row.subarray(from, from + chunk);
-    const found = await engine.next(part, from); // (V)
-    const wanted = full.subarray((from + part.length - 1) * V, (from + part.length) * V);
-    assertEquals(found.length, V);
-    wanted.forEach((b, i) => {
-      const limit = 2e-5 + 2e-5 * Math.abs(b);
-      assert(Math.abs(found[i] - b) <= limit, `chunks of ${chunk}, token ${from}: ${found[i]} and ${b}`);
-    });
-  }
-}
+const SAMPLING = { temperature: 1.2, topK: null, topP: 1 };
 
-Deno.test("the cached path agrees with the full forward", async (t) => {
-  const gpt2 = readModelSpec(GPT2);
-  const grouped = tinySpec();
-  const cases: [string, ModelSpec, number[]][] = [
-    ["hf/gpt2", gpt2, [1, 3, 40]],
-    ["grouped keys and values", grouped, [1, 7, 63, 64, 65, 130, 150]],
-    [
-      "RMS norm, SwiGLU, no positions",
-      tinySpec({ positions: "none", norm: "rmsnorm", activation: "swiglu" }),
-      [
-        64,
-        65,
-      ],
-    ],
-  ];
-  for (const [name, spec, chunks] of cases) {
-    await t.step(name, async () => {
-      const engine = await inferenceEngine(spec);
-      try {
-        if (spec === gpt2) await loadWeights(engine, GPT2, spec);
-        else await writeRandomWeights(engine);
-        const row = someTokens(spec.seqLen, spec.vocabSize);
-        const full = await fullForward(engine, row);
-        for (const chunk of chunks) await compareChunks(engine, row, full, chunk);
-      } finally {
-        await engine.close();
-      }
-    });
-  }
-});
-
-Deno.test("generateTokens() is greedy on the full forward's logits, also beyond the context", async () => {
-  const spec = tinySpec({ seqLen: 7, numLayers: 1, tied: false });
-  const engine = await inferenceEngine(spec);
-  try {
-    await writeRandomWeights(engine);
-    const prompt = someTokens(3, spec.vocabSize);
-    const found = await Array.fromAsync(
-      generateTokens(engine, spec, prompt, { maxTokens: 20, temperature: 0 }),
-    );
-    let context = [...prompt];
-    const expected: number[] = [];
-    for (let i = 0; i < 20; i++) {
-      if (context.length > spec.seqLen) context = context.slice(-3); // half of 7
-      const logits = await fullForward(engine, context); // (T, V)
-      const last = logits.subarray((context.length - 1) * spec.vocabSize, context.length * spec.vocabSize);
-      expected.push(sampleToken(last, GREEDY, 0));
-      context.push(expected[i]);
+/** Tokens by the full forward alone; a question is asked anew when the columns are full. */
+async function fullTokens(engine: Engine, format: PromptFormat, prompt: Int32Array, count: number) {
+  const { columns } = engine.report;
+  let text = [...prompt];
+  let question = format.ask(text);
+  let row = [...question.tokens];
+  const found: number[] = [];
+  while (found.length < count) {
+    if (row.length > columns) {
+      if (text.length > format.room) text = text.slice(-format.keep);
+      question = format.ask(text);
+      row = [...question.tokens];
     }
-    assertEquals(found, expected);
-    assert(new Set(found).size > 2, "a model that repeats itself shows nothing");
-  } finally {
-    await engine.close();
+    const { prefix, source } = question;
+    const logits = await fullForward(engine, row, { prefix, source: source ?? undefined }); // (T, V)
+    const V = logits.length / columns;
+    const last = logits.subarray((row.length - 1) * V, row.length * V).subarray(0, format.vocabSize);
+    const u = uniform(4, Stream.sample, 0, prompt.length + found.length);
+    const token = sampleToken(last, SAMPLING, u);
+    for (const list of [found, text, row]) list.push(token);
   }
-});
+  return found;
+}
+
+const shapes: [Partial<ModelSpec>, "causal" | "prefix" | "span"][] = [
+  [{ architecture: "causalDecoder" }, "causal"],
+  [{ architecture: "causalDecoder", positions: "alibi", seqLen: 5 }, "span"],
+  [{ architecture: "nonCausalDecoder" }, "prefix"],
+  [{ architecture: "nonCausalDecoder", positions: "rotary", headDim: 6, seqLen: 3 }, "span"],
+  [{ architecture: "encoderDecoder", numEncoderLayers: 1 }, "causal"],
+  [{ architecture: "encoderDecoder", numEncoderLayers: 1 }, "prefix"],
+  [{ architecture: "encoderDecoder", numEncoderLayers: 1, positions: "sinusoidal", seqLen: 4 }, "span"],
+];
+for (const [shape, kind] of shapes) {
+  const name = `${shape.architecture} for objective ${kind}`;
+  Deno.test(`generateTokens() of ${name} follows the full forward, beyond the context, too`, async () => {
+    const columns = 7;
+    const spec = tinySpec({ seqLen: columns, tied: false, ...shape });
+    const engine = await inferenceEngine(spec, 1, columns);
+    try {
+      await writeRandomWeights(engine);
+      const { architecture = "causalDecoder" } = shape;
+      const vocabulary = { vocabSize: spec.vocabSize - 3, endOfText: null };
+      const made = createPromptFormat({ architecture, objective: { kind }, columns }, vocabulary);
+      const format = { ...made, vocabSize: made.textSize }; // so that no span is closed
+      const prompt = someTokens(3, format.textSize);
+      const options = { maxTokens: 20, seed: 4, ...SAMPLING };
+      const found = await Array.fromAsync(generateTokens(engine, format, prompt, options));
+      assertEquals(found, await fullTokens(engine, format, prompt, 20));
+      assert(new Set(found).size > 5, "a model that repeats itself shows nothing");
+    } finally {
+      await engine.close();
+    }
+  });
+}
 
 /** An engine whose logits depend on every token of the context, and with a cache that can be overwritten. */
 function cachingEngine(spec: ModelSpec): Engine & { readonly calls: [number, number][] } {
@@ -118,7 +105,7 @@ Deno.test("generateTokens() gives the cache each token once, and half a context 
     const engine = cachingEngine(spec);
     const options = { maxTokens: 23, temperature: 1.3, topK: 9, topP: 0.9, seed: 5 };
     const prompt = [1, 2, 3, 4, 5, 6];
-    const found = await Array.fromAsync(generateTokens(engine, spec, prompt, options));
+    const found = await Array.fromAsync(generateTokens(engine, causalFormat(seqLen, 13), prompt, options));
     let context = prompt.slice(-seqLen);
     const expected: number[] = [];
     const calls: [number, number][] = [];
@@ -137,16 +124,105 @@ Deno.test("generateTokens() gives the cache each token once, and half a context 
 
 Deno.test("generateTokens() has the same tokens where generations take turns on an engine", async () => {
   const spec = tinySpec({ seqLen: 6, vocabSize: 13, numLayers: 1 });
+  const format = causalFormat(6, 13);
   const options = [{ maxTokens: 15, seed: 1 }, { maxTokens: 15, seed: 2 }];
   const alone = await Promise.all(
-    options.map((o) => Array.fromAsync(generateTokens(cachingEngine(spec), spec, [1, 2], o))),
+    options.map((o) => Array.fromAsync(generateTokens(cachingEngine(spec), format, [1, 2], o))),
   );
   const engine = cachingEngine(spec);
   const together = await Promise.all(
-    options.map((o) => Array.fromAsync(generateTokens(engine, spec, [1, 2], o))),
+    options.map((o) => Array.fromAsync(generateTokens(engine, format, [1, 2], o))),
   );
   assertEquals(together, alone);
   assertNotEquals(alone[0], alone[1]);
+});
+
+/** An engine that records what it is asked, and of which each token comes from a list. */
+function recordingEngine(tokens: readonly number[], columns = 8): Engine & { readonly asked: unknown[] } {
+  const asked: unknown[] = [];
+  let count = 0;
+  const spec = tinySpec({ seqLen: columns, vocabSize: 20, numLayers: 1 });
+  return {
+    ...fakeEngine(spec, { microBatchSize: 1 }),
+    asked,
+    encode(ids) {
+      asked.push({ source: [...ids] });
+      return Promise.resolve();
+    },
+    async next(ids, start) {
+      const isLast = asked.push({ [start]: [...ids] });
+      await Promise.resolve();
+      const logits = new Float32Array(20);
+      if (isLast === asked.length) logits[tokens[count++]] = 1000; // nothing else was asked at once
+      return logits;
+    },
+  };
+}
+
+const TEXT_OF_TEN = { vocabSize: 10, endOfText: null }; // end 10, sentinels from 11 on
+
+Deno.test("generateTokens() asks for the next span when one is closed, and ends at an empty one", async () => {
+  const objective = { kind: "span" } as const;
+  const tokens = [5, 6, 12, 7, 11, 10, 8]; // the empty span ends it, whichever id closes it
+  for (
+    const [architecture, asked] of [
+      ["causalDecoder", [
+        { 0: [1, 2, 11, 10, 11] },
+        { 5: [5] },
+        { 6: [6] },
+        { 0: [1, 2, 5, 6, 11, 10, 11] },
+        { 7: [7] },
+        { 0: [1, 2, 5, 6, 7, 11, 10, 11] },
+      ]],
+      ["encoderDecoder", [
+        { source: [1, 2, 11, 10] },
+        { 0: [10, 11] },
+        { 2: [5] },
+        { 3: [6] },
+        { source: [1, 2, 5, 6, 11, 10] },
+        { 0: [10, 11] },
+        { 2: [7] },
+        { source: [1, 2, 5, 6, 7, 11, 10] },
+        { 0: [10, 11] },
+      ]],
+      ["nonCausalDecoder", [
+        { 0: [1, 2, 11, 10] },
+        { 4: [11] },
+        { 5: [5] },
+        { 6: [6] },
+        { 0: [1, 2, 5, 6, 11, 10] },
+        { 6: [11] },
+        { 7: [7] },
+        { 0: [1, 2, 5, 6, 7, 11, 10] },
+        { 7: [11] },
+      ]],
+    ] as const
+  ) {
+    const engine = recordingEngine(tokens);
+    const format = createPromptFormat({ architecture, objective, columns: 8 }, TEXT_OF_TEN);
+    assertEquals(await Array.fromAsync(generateTokens(engine, format, [1, 2])), [5, 6, 7]);
+    assertEquals(engine.asked, [...asked]);
+  }
+});
+
+Deno.test("generateTokens() gives prefix and source again where another generation came between", async () => {
+  const ask = (architecture: "nonCausalDecoder" | "encoderDecoder") =>
+    createPromptFormat({ architecture, objective: { kind: "prefix" }, columns: 8 }, TEXT_OF_TEN);
+  const engine = recordingEngine([3, 4, 5, 6]);
+  const decoder = generateTokens(engine, ask("nonCausalDecoder"), [1, 2]);
+  const both = generateTokens(engine, ask("encoderDecoder"), [8, 9]);
+  const found: unknown[] = [];
+  for (const turn of [decoder, both, decoder, both]) found.push((await turn.next()).value);
+  assertEquals(found, [3, 4, 5, 6]);
+  assertEquals(engine.asked, [
+    { 0: [1, 2] },
+    { source: [8, 9] },
+    { 0: [10] },
+    { 0: [1, 2] },
+    { 2: [3] },
+    { source: [8, 9] },
+    { 0: [10, 4] },
+  ]);
 });
 
 const CHARS = trainChars("ab\n 🙂");
@@ -165,15 +241,15 @@ function scripted(tokens: Iterable<number>, promptLength = 1, vocabSize = 256) {
       return Promise.resolve(logits);
     },
   };
-  return { engine, spec, fed };
+  return { engine, format: causalFormat(100, vocabSize), fed };
 }
 
 Deno.test("generateText() gives whole characters, and the stop strings not at all", async () => {
   const tokenizer = bytesTokenizer();
   const text = "né 🙂 stop. more";
-  const { engine, spec } = scripted(tokenizer.encode(text));
+  const { engine, format } = scripted(tokenizer.encode(text));
   const write = (options: Parameters<typeof generateText>[4]) =>
-    Array.fromAsync(generateText(engine, spec, tokenizer, "x", options));
+    Array.fromAsync(generateText(engine, format, tokenizer, "x", options));
   assertEquals(await write({ maxTokens: 12 }), ["n", "é", " ", "🙂", " ", "s", "t", "o"]);
   assertEquals((await write({ maxTokens: 19, stop: ["top.", "zzz"] })).join(""), "né 🙂 s");
   assertEquals(
@@ -189,16 +265,17 @@ Deno.test("generateText() gives whole characters, and the stop strings not at al
 Deno.test("generateText() ends at the tokenizer's end of text and starts from it without a prompt", async () => {
   const bytes = bytesTokenizer();
   const tokenizer = { ...bytes, endOfText: 0 };
-  const { engine, spec, fed } = scripted([...bytes.encode("end"), 0, ...bytes.encode("more")]);
-  assertEquals((await Array.fromAsync(generateText(engine, spec, tokenizer, "")))!.join(""), "end");
+  const { engine, format, fed } = scripted([...bytes.encode("end"), 0, ...bytes.encode("more")]);
+  const pieces = generateText(engine, { ...format, ends: [0] }, tokenizer, "");
+  assertEquals((await Array.fromAsync(pieces)).join(""), "end");
   assertEquals(fed[0], 0);
 });
 
 Deno.test("generateText() starts from a line end without a prompt, where there is one", async () => {
-  const { engine, spec, fed } = scripted(CHARS.encode("ab"), 1, CHARS.vocabSize);
-  const pieces = await Array.fromAsync(generateText(engine, spec, CHARS, "", { maxTokens: 2 }));
+  const { engine, format, fed } = scripted(CHARS.encode("ab"), 1, CHARS.vocabSize);
+  const pieces = await Array.fromAsync(generateText(engine, format, CHARS, "", { maxTokens: 2 }));
   assertEquals([pieces.join(""), fed[0]], ["ab", CHARS.encode("\n")[0]]);
-  const none = generateText(engine, spec, trainChars("ab"), "");
+  const none = generateText(engine, format, trainChars("ab"), "");
   await assertRejects(() => none.next(), UserError, "prompt is empty");
 });
 
@@ -208,15 +285,16 @@ Deno.test("generateText() leaves padding of the vocabulary out", async () => {
     ...fakeEngine(spec, { microBatchSize: 1 }),
     next: () => Promise.resolve(new Float32Array(300).fill(5, 256).fill(1, 97, 98)),
   };
-  const pieces = generateText(engine, spec, bytesTokenizer(), "x", { maxTokens: 3, temperature: 0 });
+  const format = causalFormat(50, 256);
+  const pieces = generateText(engine, format, bytesTokenizer(), "x", { maxTokens: 3, temperature: 0 });
   assertEquals((await Array.fromAsync(pieces)).join(""), "aaa");
 });
 
 Deno.test("generateText() ends when its signal comes", async () => {
-  const { engine, spec } = scripted(CHARS.encode("ababab"), 1, CHARS.vocabSize);
+  const { engine, format } = scripted(CHARS.encode("ababab"), 1, CHARS.vocabSize);
   const controller = new AbortController();
   const found: string[] = [];
-  for await (const piece of generateText(engine, spec, CHARS, "a", { signal: controller.signal })) {
+  for await (const piece of generateText(engine, format, CHARS, "a", { signal: controller.signal })) {
     found.push(piece);
     if (found.length === 2) controller.abort();
   }
@@ -224,7 +302,7 @@ Deno.test("generateText() ends when its signal comes", async () => {
 });
 
 Deno.test("generateText() refuses options and prompts that make no sense", async () => {
-  const { engine, spec } = scripted([0], 1, CHARS.vocabSize);
+  const { engine, format } = scripted([0], 1, CHARS.vocabSize);
   const cases = [
     ["a", { temperature: -1 }, "temperature is -1, expected"],
     ["a", { temperature: NaN }, "temperature"],
@@ -238,14 +316,18 @@ Deno.test("generateText() refuses options and prompts that make no sense", async
     ["z", {}, 'Character "z"'],
   ] as const;
   for (const [prompt, options, message] of cases) {
-    await assertRejects(() => generateText(engine, spec, CHARS, prompt, options).next(), UserError, message);
+    await assertRejects(
+      () => generateText(engine, format, CHARS, prompt, options).next(),
+      UserError,
+      message,
+    );
   }
   for (const ids of [[], [5], [-1], [0.5]]) {
-    await assertRejects(() => generateTokens(engine, spec, ids).next(), UserError, "expected");
+    await assertRejects(() => generateTokens(engine, format, ids).next(), UserError, "expected");
   }
   const broken: Engine = { ...engine, next: () => Promise.resolve(new Float32Array(5).fill(NaN)) };
   await assertRejects(
-    () => generateText(broken, spec, CHARS, "a").next(),
+    () => generateText(broken, format, CHARS, "a").next(),
     UserError,
     "take another checkpoint",
   );

@@ -6,6 +6,7 @@ import { withFolder } from "../train/tinyRun.ts";
 import { stepFolder, TEXT, trainTiny } from "./support.ts";
 
 const GPT2 = new URL("../fixtures/hf/gpt2", import.meta.url).pathname;
+const T5 = new URL("../fixtures/hf/t5_v1_1", import.meta.url).pathname;
 
 async function write(model: Model, prompt: string, seed = 0): Promise<string> {
   return (await Array.fromAsync(model.generate(prompt, { maxTokens: 20, seed }))).join("");
@@ -96,10 +97,51 @@ Deno.test("loadModel() uses token ids where a folder has no tokenizer", async ()
   await assertRejects(() => model.evaluate(), UserError, "no checkpoint in a run's folder");
 });
 
+Deno.test("loadModel() starts and ends T5's output as its config.json says", async () => {
+  await using model = await loadModel(T5, { contextLength: 12 });
+  assertEquals([model.tokenizer, model.spec.architecture], [null, "encoderDecoder"]);
+  const options = { maxTokens: 80, temperature: 1 };
+  const seeds = [0, 1, 2, 3];
+  const found: number[][] = [];
+  for (const seed of seeds) {
+    found.push(await Array.fromAsync(model.generateTokens([5, 6, 7, 1], { ...options, seed })));
+  }
+  const ended = found.filter(({ length }) => length < 80);
+  assert(ended.length > 0, "</s> is one of 103 tokens");
+  assert(found.flat().every((id) => id !== 1), "</s> is left out");
+  const { tokens, rows } = await model.evaluate({ tokens: Int32Array.from(found[0].concat(5, 6)) });
+  assert(tokens > 0 && rows > 0);
+
+  await withFolder(async (folder) => {
+    const config = JSON.parse(Deno.readTextFileSync(join(T5, "config.json")));
+    Deno.copyFileSync(join(T5, "model.safetensors"), join(folder, "model.safetensors"));
+    const rewrite = (changes: object) =>
+      Deno.writeTextFileSync(join(folder, "config.json"), JSON.stringify({ ...config, ...changes }));
+    const first = async () => {
+      await using changed = await loadModel(folder, { contextLength: 12 });
+      return (await Array.fromAsync(changed.generateTokens([5, 6, 7, 1], { ...options, seed: 0 }))).slice(
+        0,
+        9,
+      );
+    };
+    rewrite({});
+    const same = await first();
+    assertEquals(same, found[0].slice(0, 9));
+    rewrite({ decoder_start_token_id: 40 });
+    assertNotEquals(await first(), same);
+    rewrite({ eos_token_id: [1, same[2]] });
+    assertEquals(await first(), same.slice(0, same.indexOf(same[2])));
+    rewrite({ decoder_start_token_id: 103 });
+    await refuses(folder, "decoder_start_token_id is 103, expected an id below");
+    rewrite({ eos_token_id: "</s>" });
+    await refuses(folder, "eos_token_id");
+  });
+});
+
 Deno.test("loadModel() refuses a path without a model, and a tokenizer of another one", async () => {
   await withFolder(async (folder) => {
     await refuses(join(folder, "missing"), "Cannot read");
-    await refuses(folder, "name a run, a checkpoint or a folder with a GPT-2");
+    await refuses(folder, "name a run, a checkpoint or a folder with a model");
     await refuses(new URL(import.meta.url).pathname, "Cannot read");
     for (const name of ["config.json", "model.safetensors"]) {
       Deno.copyFileSync(join(GPT2, name), join(folder, name));

@@ -1,9 +1,10 @@
 import { join } from "@std/path";
+import { deriveRun } from "../../src/config/derive.ts";
 import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { openDataset } from "../../src/data/dataset.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";
-import { normals, Stream } from "../../src/random.ts";
+import { normals, Stream, uniform } from "../../src/random.ts";
 import type { TrainingResult } from "../../src/train/trainer.ts";
 import { tinyConfig, tinyRun } from "../train/tinyRun.ts";
 
@@ -19,24 +20,56 @@ export function tinySpec(changes: Partial<ModelSpec> = {}): ModelSpec {
 }
 
 /** An engine that does not train, one row at a time. */
-export function inferenceEngine(spec: ModelSpec, microBatchSize = 1) {
-  return openLocalEngine({ model: spec, microBatchSize, columns: spec.seqLen, training: null });
+export function inferenceEngine(spec: ModelSpec, microBatchSize = 1, columns = spec.seqLen) {
+  return openLocalEngine({ model: spec, microBatchSize, columns, training: null });
 }
 
+export function someTokens(count: number, vocabSize: number, sub = 9): Int32Array {
+  return Int32Array.from(
+    { length: count },
+    (_, i) => Math.floor(uniform(3, Stream.test, sub, i) * vocabSize),
+  );
+}
+
+/** Values of order 1 where it matters, so that every token has a say. */
 export async function writeRandomWeights(engine: Engine): Promise<void> {
   for (const [i, { name, shape }] of engine.report.parameters.entries()) {
     const count = shape.reduce((product, size) => product * size, 1);
-    await engine.write("weights", name, normals(count, 0.3, 1, Stream.test, i));
+    const values = normals(count, 0.3, 1, Stream.test, i);
+    const mean = /norm.*weight$/.test(name) ? 1 : 0;
+    await engine.write("weights", name, values.map((value) => mean + value));
   }
 }
 
+/** What a row has beside the decoder's tokens. */
+interface RowOptions {
+  /** Tokens that see one another both ways. */
+  readonly prefix?: number;
+  /** What the encoder reads. */
+  readonly source?: ArrayLike<number>;
+}
+
 /** Logits (T, V) of the whole row by the full forward. */
-export async function fullForward(engine: Engine, row: ArrayLike<number>): Promise<Float32Array> {
+export async function fullForward(
+  engine: Engine,
+  row: ArrayLike<number>,
+  { prefix = 0, source }: RowOptions = {},
+): Promise<Float32Array> {
   const { columns } = engine.report;
-  const inputs = new Int32Array(columns);
-  inputs.set(row);
-  const targets = new Int32Array(columns);
-  return await engine.logits({ rows: 1, columns, inputs, targets, sampleIds: new Uint32Array(1) });
+  const padded = (tokens: ArrayLike<number>) => {
+    const ids = new Int32Array(columns);
+    ids.set(tokens);
+    return ids;
+  };
+  const spansTo = (to: (column: number) => number) =>
+    Uint32Array.from({ length: 2 * columns }, (_, i) => i % 2 * to(i >> 1)); // (T, 2)
+  const seen = source && spansTo(() => source.length);
+  return await engine.logits({
+    ...{ rows: 1, columns, inputs: padded(row), targets: new Int32Array(columns) },
+    sampleIds: new Uint32Array(1),
+    spans: spansTo((column) => Math.max(column + 1, prefix)),
+    source: source && { columns, inputs: padded(source), spans: seen, crossSpans: seen },
+  });
 }
 
 /** Trains a tiny model on the GPU for 3 steps, with checkpoints of steps 2 and 3. */
@@ -50,19 +83,25 @@ export async function trainTiny(run: string, ...overrides: string[]): Promise<Tr
     "checkpoint.every=2 steps",
     ...overrides,
   );
-  const { seed, tokenizer, bpeVocabSize, model: { seqLen }, validation: { fraction } } = config;
+  const { seed, tokenizer, bpeVocabSize, validation: { fraction }, objective, packing } = config;
+  const { seqLen, architecture } = config.model;
   const dataset = await openDataset({
     data: { text: TEXT },
-    ...{ tokenizer, bpeVocabSize, seqLen, seed },
+    ...{ tokenizer, bpeVocabSize, seqLen, seed, architecture, objective, packing },
     validationFraction: fraction,
     folder: run,
   });
-  const { beta1, beta2, eps, weightDecay, clip } = config.optimizer;
   const engine = await openLocalEngine({
-    model: deriveModel(config.model, dataset.tokenizer.vocabSize),
+    model: deriveModel(config.model, dataset.vocabSize),
     microBatchSize: 2,
     columns: seqLen,
-    training: { beta1, beta2, eps, weightDecay, clip, seed, virtualWorkers: 1, recompute: false },
+    training: {
+      optimizer: deriveRun(config).update,
+      clip: config.optimizer.clip,
+      seed,
+      virtualWorkers: 1,
+      recompute: false,
+    },
   });
   try {
     return await tinyRun(run, config, { engine, dataset });

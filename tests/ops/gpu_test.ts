@@ -1,38 +1,16 @@
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import type { EngineLimits } from "../../src/gpu/tensor.ts";
 import { type OpCase, opCases } from "../../src/ops/cases.ts";
 import { floatTensor, idTensor, makeCase } from "../../src/ops/cases/types.ts";
-import { checkCase } from "../../src/ops/check.ts";
-import { bindingCap, testGpu } from "../_gpu.ts";
+import { checkCase, runOp } from "../../src/ops/check.ts";
+import { testGpu } from "../_gpu.ts";
 
 const KIB = 1024;
 const tiny = opCases.filter(({ sizes }) => sizes === "tiny");
 
-/** Cases that can't run at a cap: attention holds all of a sample's tokens, or one head's scores, in one binding. */
-const TOO_LARGE = new Map<number | null, readonly string[]>([
-  [64 * KIB, [
-    "attention B1 T35 NH1 NK1 HS256",
-    "attention B2 T128 NH4 NK4 HS32",
-    "attention B2 T128 NH4 NK2 HS32 rate 0.1",
-  ]],
-  [16 * KIB, [
-    "attention B1 T65 NH2 NK2 HS16",
-    "attention B2 T65 NH1 NK1 HS33",
-    "attention B1 T33 NH1 NK1 HS64",
-    "attention B1 T17 NH2 NK2 HS128",
-    "attention B1 T35 NH1 NK1 HS256",
-    "attention B1 T130 NH2 NK2 HS8",
-    "attention B1 T130 NH1 NK1 HS33",
-    "attention B2 T17 NH5 NK1 HS16",
-    "attention B1 T70 NH2 NK2 HS16 std 3",
-    "attention B1 T65 NH2 NK2 HS33 rate 0.5",
-  ]],
-]);
-
 /** Runs cases and reports all that are wrong at once. */
 async function check(cases: readonly OpCase[], limits: Partial<EngineLimits> = {}): Promise<void> {
   const gpu = await testGpu(limits);
-  const tooLarge = TOO_LARGE.get(limits.maxBinding ?? bindingCap()) ?? [];
   const wrong: string[] = [];
   for (const opCase of cases) {
     const name = `${opCase.op} ${opCase.name}`;
@@ -40,10 +18,8 @@ async function check(cases: readonly OpCase[], limits: Partial<EngineLimits> = {
       for (const { quantity, maxError, tolerance, ok } of await checkCase(gpu, opCase)) {
         if (!ok) wrong.push(`${name}: ${quantity} is off by ${maxError}, allowed ${tolerance}`);
       }
-      if (tooLarge.includes(name)) wrong.push(`${name} runs, though it is listed as too large`);
     } catch (error) {
-      if (!(error instanceof RangeError) || !tooLarge.includes(name)) wrong.push(`${name}: ${error}`);
-      else assert(error.message.includes("more than a binding holds"), error.message);
+      wrong.push(`${name}: ${error}`);
     }
   }
   assertEquals(wrong, []);
@@ -73,6 +49,31 @@ Deno.test("kernels for GPUs agree with the references, with and without subgroup
 
 Deno.test("kernels for software adapters agree with the references without subgroups", async () => {
   await check(tiny, { isSoftware: true, subgroupSize: 0 });
+});
+
+Deno.test("attention comes to the same bits with other kernels and in windows of any size", async () => {
+  const cases = tiny.filter(({ op }) => op === "attention");
+  const uncapped = { maxBinding: (await testGpu()).device.limits.maxStorageBufferBindingSize };
+  const variants: Partial<EngineLimits>[] = [
+    { isSoftware: false, subgroupSize: 0 },
+    { isSoftware: true, subgroupSize: 0 },
+    { maxBinding: 16 * KIB },
+    { maxBinding: 5 * KIB },
+    { maxBinding: 5 * KIB, isSoftware: false },
+  ];
+  for (const opCase of cases) {
+    const run = async (limits: Partial<EngineLimits>) => {
+      const { output, gradients } = await runOp(await testGpu({ ...uncapped, ...limits }), opCase);
+      return new Map([["output", output], ...gradients]);
+    };
+    const expected = await run({});
+    for (const limits of variants) {
+      for (const [quantity, values] of await run(limits)) {
+        const different = values.findIndex((value, i) => !Object.is(value, expected.get(quantity)![i]));
+        assertEquals(different, -1, `${opCase.name}: ${quantity} with ${JSON.stringify(limits)}`);
+      }
+    }
+  }
 });
 
 Deno.test("ops agree with their references where fewer than four rows fit a window", async () => {

@@ -160,7 +160,7 @@ Deno.test("references.adamw clips, decays and corrects the bias", () => {
     beta2: 0.99,
     eps: 0,
     weightDecay: 0.5,
-    adamStep: 1,
+    step: 1,
     count: 2,
   };
   // The first step moves by the learning rate, whatever the gradient's size; the moments show the clip.
@@ -171,9 +171,35 @@ Deno.test("references.adamw clips, decays and corrects the bias", () => {
     1e-7,
   );
   const second = { ...tensors, grad: [0, 0], moment1: [0.19, 0.19], moment2: [0.0199, 0.0199] };
-  const next = run("adamw", second, { ...options, clip: 1, adamStep: 2 });
+  const next = run("adamw", second, { ...options, clip: 1, step: 2 });
   const moved = 0.1 * (0.9 * 0.19 / 0.19) / Math.sqrt(0.99 * 0.0199 / 0.0199);
   assertClose(next.slice(0, 2), [0.95 - moved, 0.95 - moved]);
+});
+
+Deno.test("references.adafactor factors a matrix's second moment, clips the update and scales the step", () => {
+  const options = { learningRate: 0.1, beta1: 0, eps: 0, weightDecay: 0.5, clip: 0, count: 2, step: 1 };
+  // Mean squares 12.5 of each row, 4.5 and 20.5 of the columns: those are the variances of their elements.
+  const matrix = {
+    param: [[2, 2], [2, 2]],
+    grad: [[6, 8], [0, 10]],
+    "moment2.rows": [7, 8],
+    "moment2.columns": [9, 10],
+  };
+  const update = [3 / Math.sqrt(4.5), 4 / Math.sqrt(20.5), 0, 5 / Math.sqrt(20.5)]; // of root mean square 1
+  const moments = [12.5, 12.5, 4.5, 20.5];
+  const plain = update.map((u) => 1.9 - 0.1 * u);
+  assertClose(run("adafactor", matrix, options), [...plain, ...moments]);
+  const scaled = update.map((u) => 1.9 - 0.2 * u);
+  assertClose(run("adafactor", matrix, { ...options, scaleParameter: true }), [...scaled, ...moments]);
+
+  const vector = { param: [0], grad: [8], moment2: [1], moment1: [1] };
+  const variance = 1 + 15 * 2 ** -0.8; // of the second step; the update, 4 / sqrt(9.6), is clipped to 1
+  const next = run("adafactor", vector, { ...options, step: 2, beta1: 0.9, scaleParameter: true });
+  const moment1 = 0.9 + 0.1 * 0.1 * 1e-3;
+  assertClose(next, [-moment1, variance, moment1]);
+  // Adam's share of the second step is 1 / (1 + beta2).
+  const small = run("adafactor", { ...vector, grad: [1] }, { ...options, step: 2, beta2: 0.5 });
+  assertClose(small, [-0.1 * 0.5 / Math.sqrt(0.5), 1 / 3 + 2 / 3 * 0.25]); // 0.5: the second moment
 });
 
 Deno.test("opCases have unique names, every op, and the same values on every call", () => {
@@ -249,7 +275,7 @@ function checkGradients({ op, options, tensors, sizes }: OpCase): void {
 
 for (const op of Object.keys(references)) {
   const cases = opCases.filter((opCase) => opCase.op === op && opCase.tensors().some(({ grad }) => grad));
-  if (cases.length === 0) continue; // gradNorm and adamw have no gradient
+  if (cases.length === 0) continue; // norm and optimizers have no gradient
   Deno.test(`references.${op}.backward() agrees with finite differences`, async (t) => {
     for (const opCase of cases) {
       await t.step(opCase.name, () => checkGradients(opCase));

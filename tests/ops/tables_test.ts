@@ -79,4 +79,7 @@ Deno.test("distanceBuckets() follow other numbers and distances", () => {
   assertEquals(buckets.length, 37);
   assertEquals(starts(buckets, 1, 2, 0), [2, 6]);
   assertEquals(starts(buckets, -1, 2, 4), [2, 6]);
+  // Two of five are exact; the others begin at 2, 2 * 4.5^(1/3) and 2 * 4.5^(2/3).
+  const odd = distanceBuckets({ numBuckets: 5, maxDistance: 9, bidirectional: false });
+  assertEquals(starts(odd, 1, 2, 0), [2, 4, 6]);
 });

@@ -51,6 +51,20 @@ Deno.test("eval scores a run on its held-out part and on texts", async () => {
   });
 });
 
+Deno.test("eval scores in rows of another length", async () => {
+  await withFolder(async (run) => {
+    const model = ["model.architecture=nonCausalDecoder", "model.positions=alibi", "objective.kind=prefix"];
+    const { validation } = await trainTiny(run, ...model);
+    const [usual, longer] = await Promise.all([[], ["--context", "13"]].map(async (context) => {
+      const { code, stdout, stderr } = await runTask("eval", run, "--json", ...context);
+      assertEquals(code, 0, stderr);
+      return JSON.parse(stdout);
+    }));
+    assertEquals([usual.loss, usual.rows], [validation!.loss, Math.ceil(62 / 8)]);
+    assertEquals(longer.rows, Math.ceil(62 / 13));
+  });
+});
+
 Deno.test("eval refuses to guess the model", async () => {
   for (const [args, found] of [[[], "no model"], [["a", "b"], "a and b"]] as const) {
     const { code, stderr } = await runTask("eval", ...args);

@@ -1,10 +1,11 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { RetryError, UserError } from "../../src/errors.ts";
-import { describeFailure, plain } from "../../tasks/_failure.ts";
+import { messageOf } from "../../src/formats/file.ts";
+import { describeFailure } from "../../tasks/_failure.ts";
 
 const going = new AbortController().signal;
 
-Deno.test("plain() leaves out the numbers and names of system calls", () => {
+Deno.test("messageOf() leaves out the numbers and names of system calls", () => {
   const cases = [
     [
       "Cannot read a.txt: No such file or directory (os error 2)",
@@ -18,7 +19,7 @@ Deno.test("plain() leaves out the numbers and names of system calls", () => {
     ["Cross-device link (os error 18): rename 'a' -> 'b', and more", "Cross-device link, and more"],
     ["model.numLayers is 0, expected more", "model.numLayers is 0, expected more"],
   ];
-  for (const [message, text] of cases) assertEquals(plain(message), text);
+  for (const [message, text] of cases) assertEquals(messageOf(new Error(message)), text);
 });
 
 Deno.test("describeFailure() makes one line of the user's mistakes, and an exit code of everything", () => {

@@ -33,6 +33,23 @@ Deno.test("generate streams text after the prompt, the same for the same seed", 
       stop,
     );
     assertEquals(stopped.stdout, `the ${record.text.slice(0, record.text.indexOf(stop))}\n`);
+
+    const longer = await runTask("generate", run, "--context", "9");
+    assertEquals([longer.code, longer.stdout, longer.stderr.split("\n").length], [1, "", 2]);
+    assertStringIncludes(longer.stderr, "error: A context of 9 tokens is too long: the model has learned");
+  });
+});
+
+Deno.test("generate writes what an encoder and decoder makes of the prompt, in a longer context", async () => {
+  await withFolder(async (run) => {
+    const model = ["model.architecture=encoderDecoder", "model.positions=t5", "objective.kind=span"];
+    await trainTiny(run, ...model);
+    const options = ["--context", "21", "--max-tokens", "12", "--json"];
+    const { code, stdout, stderr } = await runTask("generate", run, "--prompt", "the cat sat", ...options);
+    assertEquals(code, 0, stderr);
+    const { prompt, text } = JSON.parse(stdout);
+    assertEquals([prompt, stderr], ["the cat sat", `the cat sat${text}\n`]);
+    assert(text.length > 0 && text.length <= 12, text);
   });
 });
 

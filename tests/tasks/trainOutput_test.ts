@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "@std/path";
+import { PRESETS, presetSummary } from "../../src/config/presets.ts";
 import { ngramBitsPerByte } from "../../src/data/ngramBaseline.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { runTask, taskCommand } from "./verbs.ts";
@@ -93,4 +94,26 @@ Deno.test("train --dry-run prints numbers that people can read", async () => {
     assertMatch(stdout, /^Operations {4}[\d.]+ kFLOP a step$/m);
     assertMatch(stdout, /^Steps {9}1,234$/m);
   });
+});
+
+Deno.test("train --dry-run shows what a model takes that does not fit, without reading a text", async () => {
+  // a row of logits is larger than this binding, whatever the adapter
+  const args = ["preset=bloom-176b", "data=/nowhere", "engine.maxBinding=1000000", "--dry-run"];
+  const { code, stdout, stderr } = await runTask("train", ...args);
+  assertEquals([code, stderr], [0, ""]);
+  assertMatch(stdout, /^Corpus {8}not read, /m);
+  assertMatch(stdout, /^Parameters {4}176,247,271,424$/m);
+  for (const row of ["Weights", "Gradients", "Moments", "Activations", "Peak", "Operations"]) {
+    assertMatch(stdout, new RegExp(`^${row} +[\\d.]+ `, "m"));
+  }
+  assertMatch(stdout, /\nDoes not fit {2}.*(bytes|buffer|binding).*: .+\n$/);
+});
+
+Deno.test("train --help lists the presets with what they are", async () => {
+  const { code, stdout } = await runTask("train", "--help");
+  assertEquals(code, 0);
+  for (const [name, text] of Object.entries(PRESETS)) {
+    const line = stdout.split("\n").find((line) => line.trim().startsWith(`${name} `));
+    assert(line?.endsWith(presetSummary(text)), name);
+  }
 });

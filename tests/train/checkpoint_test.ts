@@ -135,7 +135,7 @@ Deno.test("a save that fails half-way leaves the checkpoints before it and no ha
     const engine: Engine = {
       ...real,
       read(kind, name) {
-        if (kind === "moment2" && ++moments > real.report.parameters.length) {
+        if (kind === "optimizer" && ++moments > real.report.optimizerState.length) {
           return Promise.reject(new Error("the device was lost"));
         }
         return real.read(kind, name);

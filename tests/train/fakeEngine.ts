@@ -2,7 +2,7 @@ import { type Batch, IGNORE } from "../../src/data/batch.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { decays, modelParameters } from "../../src/model/parameters.ts";
 import { Stream, uniform } from "../../src/random.ts";
-import type { Engine, ParameterInfo, StateKind, StepResult } from "../../src/engine/engine.ts";
+import type { Engine, ParameterInfo, StateKind, StepResult, TensorInfo } from "../../src/engine/engine.ts";
 
 export interface FakeOptions {
   readonly microBatchSize: number;
@@ -35,9 +35,13 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     modelParameters(spec).map(({ name, shape }) => ({ name, shape, decays: decays(shape) }));
   const C = spec.modelDim;
   const V = spec.vocabSize;
-  const zeros = (): Values =>
-    new Map(parameters.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape))]));
-  const state: Record<StateKind, Values> = { weights: zeros(), moment1: zeros(), moment2: zeros() };
+  const zeros = (tensors: readonly TensorInfo[] = parameters): Values =>
+    new Map(tensors.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape))]));
+  const optimizerState = parameters.flatMap(({ name, shape }) => [
+    { name: `${name}.moment1`, shape },
+    { name: `${name}.moment2`, shape },
+  ]);
+  const state: Record<StateKind, Values> = { weights: zeros(), optimizer: zeros(optimizerState) };
   let worker = zeros(); // gradients of the virtual worker at work
   let tree = zeros();
   let sums = { lossSum: 0, zSum: 0, targetCount: 0 };
@@ -102,6 +106,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       microBatchSize: options.microBatchSize,
       columns: spec.seqLen,
       parameters,
+      optimizerState,
       bytes: { weights: 0, gradients: 0, moments: 0, activations: 0, total: 0 },
       flopsPerToken: 6 * V * C,
       startup: { deviceMs: 0, compileMs: 0, recordMs: 0, placeMs: 0 },
@@ -144,7 +149,8 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       results.push({ step, ...sums, gradNorm, halted: isHalted });
       if (!isHalted) {
         for (const { name, decays } of parameters) {
-          const [w, m, v] = [state.weights, state.moment1, state.moment2].map((values) => get(values, name));
+          const w = get(state.weights, name);
+          const [m, v] = ["moment1", "moment2"].map((moment) => get(state.optimizer, `${name}.${moment}`));
           const gradients = get(tree, name);
           for (let i = 0; i < w.length; i++) {
             const g = gradients[i] / sums.targetCount;

@@ -1,25 +1,21 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
+import { deriveModel } from "../../src/config/deriveModel.ts";
+import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
-import type { ParameterInfo } from "../../src/engine/engine.ts";
-import { readModelSpec, readModelWeights } from "../../src/train/modelFiles.ts";
-import { loadWeights } from "../../src/train/weights.ts";
+import { modelSettings, requireModelOf } from "../../src/train/fromModel.ts";
+import {
+  formatModelConfig,
+  modelTensors,
+  readModelSpec,
+  readModelWeights,
+} from "../../src/train/modelFiles.ts";
+import { loadWeights, requireSameModel } from "../../src/train/weights.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
-const GPT2 = new URL("../fixtures/hf/gpt2", import.meta.url).pathname;
 const last = (run: string) => join(run, "checkpoints", "step-7");
-
-/** RMS norm: no GPT-2. */
-function rmsParameters({ vocabSize: V, modelDim: C, seqLen }: ModelSpec): ParameterInfo[] {
-  return [
-    { name: "tok_emb", shape: [V, C], decays: true },
-    { name: "pos_emb", shape: [seqLen, C], decays: true },
-    { name: "final_norm.weight", shape: [C], decays: false },
-  ];
-}
 
 Deno.test("a checkpoint of a GPT-2 has Hugging Face's names and layout", async () => {
   await withFolder(async (run) => {
@@ -48,14 +44,13 @@ Deno.test("a checkpoint of another architecture has our names, and resumes as ex
     const config = tinyConfig("model.norm=rmsnorm", "model.bias=false");
     const controller = new AbortController();
     await tinyRun(run, config, {
-      parametersOf: rmsParameters,
       signal: controller.signal,
       onAccumulate: (_, step) => step === 5 ? controller.abort() : undefined,
     });
-    const result = await tinyRun(run, config, { parametersOf: rmsParameters });
-    assertEquals(result.digest, (await tinyRun(null, config, { parametersOf: rmsParameters })).digest);
+    const result = await tinyRun(run, config);
+    assertEquals(result.digest, (await tinyRun(null, config)).digest);
     using source = openSafetensors(join(last(run), "model.safetensors"));
-    assertEquals([...source.tensors.keys()], ["final_norm.weight", "pos_emb", "tok_emb"]);
+    assertEquals(source.tensors.get("blocks.0.attn.qkv.weight")?.shape, [12, 4]);
     const spec = deriveModel(config.model, (await tinyDataset(config)).tokenizer.vocabSize);
     assertEquals(readModelSpec(last(run)), spec);
   });
@@ -93,9 +88,21 @@ Deno.test("from: refuses a model, a shape or a tokenizer that differs, by name",
       const error = await assertRejects(() => tinyRun(null, config, { dataset }), UserError);
       assert(error.message.includes(expected), error.message);
     };
-    await refused("model.activation=relu", "activation gelu, but model.activation is relu");
-    await refused("model.seqLen=3", "pos_emb with shape [5,4], but the run's model has [3,4]");
-    await refused("model.numLayers=2", "lacks blocks.1.norm1.weight [4]");
+    const refusedAll = async (changes: string[], expected: string) => {
+      const config = tinyConfig(`from=${source}`, ...changes);
+      const error = await assertRejects(() => tinyRun(null, config), UserError);
+      assert(error.message.includes(expected), error.message);
+    };
+    await refused(
+      "model.activation=relu",
+      'model.activation is "relu", expected "gelu"; leave such settings out',
+    );
+    await refused("model.seqLen=3", "model.seqLen is 3, expected 5");
+    await refusedAll(
+      ["model.numLayers=2", "model.bias=false", "model.positions=alibi", "model.numHeads=1"],
+      "model.numLayers is 2, expected 1; model.numHeads is 1, expected 2; model.numKvHeads is 1, expected 2; model.headDim is 4, expected 2; model.bias is false, expected true; " +
+        'model.positions is "alibi", expected "learned"; leave such settings out',
+    );
     await refused("seed=1", "is not the tokenizer of the run's data", "xyz ".repeat(99));
   });
   const config = tinyConfig("from=/nowhere");
@@ -103,14 +110,79 @@ Deno.test("from: refuses a model, a shape or a tokenizer that differs, by name",
   assert(error.message.includes("/nowhere/config.json"), error.message);
 });
 
-Deno.test("loadWeights() reads a GPT-2 of Hugging Face", async () => {
-  const spec = readModelSpec(GPT2);
-  const engine = fakeEngine(spec, { microBatchSize: 1 });
-  await loadWeights(engine, GPT2, spec);
-  using source = openSafetensors(join(GPT2, "model.safetensors"));
-  assertEquals(engine.weights.get("tok_emb"), source.read("transformer.wte.weight"));
-  const up = engine.weights.get("blocks.1.mlp.up.weight")!; // (4 C, C)
-  const stored = source.read("transformer.h.1.mlp.c_fc.weight"); // (C, 4 C)
-  const C = spec.modelDim;
-  assertEquals([up[1], up[C], up[2 * C + 3]], [stored[4 * C], stored[1], stored[3 * 4 * C + 2]]);
+Deno.test("from: another objective, mask, dropout or loss may go on with the same weights", async () => {
+  await withFolder(async (source) => {
+    await tinyRun(source, tinyConfig());
+    const spec = readModelSpec(last(source));
+    requireSameModel(last(source), spec);
+    const changes = {
+      attention: "banded",
+      window: 2,
+      dropout: 0.1,
+      attentionDropout: 0.1,
+      zLoss: 1,
+      initStd: 1,
+    } as const;
+    requireSameModel(last(source), { ...spec, ...changes });
+    requireSameModel(last(source), {
+      ...spec,
+      architecture: "nonCausalDecoder",
+      rotaryBase: 7,
+      t5NumBuckets: 64,
+    });
+  });
+  const llama = new URL("../fixtures/hf/llama", import.meta.url).pathname;
+  const spec = readModelSpec(llama);
+  requireSameModel(llama, { ...spec, seqLen: 999 });
+  const error = assertThrows(() => requireSameModel(llama, { ...spec, rotaryBase: 7 }), UserError);
+  assert(error.message.includes("model.rotaryBase is 7, expected 10000"), error.message);
+});
+
+Deno.test("modelSettings() is the section model of a config that goes on with the weights", async () => {
+  await withFolder(async (run) => {
+    await tinyRun(run, tinyConfig("train.duration=4 steps"));
+    const taken = await modelSettings(run);
+    assertEquals(taken, await modelSettings(join(run, "checkpoints", "step-4")));
+    const { model } = resolveConfig({ settings: taken, overrides: ["model.architecture=nonCausalDecoder"] });
+    assertEquals([model.architecture, model.numLayers, model.modelDim, model.seqLen], [
+      "nonCausalDecoder",
+      1,
+      4,
+      5,
+    ]);
+    assertEquals([model.headDim, model.ffnDim, model.numEncoderLayers], [2, 16, null]);
+    await requireModelOf(run, deriveModel(model, 1));
+    const other = deriveModel({ ...model, numLayers: 2 }, 1);
+    await assertRejects(() => requireModelOf(run, other), UserError, "model.numLayers is 2, expected 1");
+  });
+  for (const name of ["gpt2", "bloom", "gpt_neox", "llama", "t5_v1_1"]) {
+    const folder = new URL(`../fixtures/hf/${name}`, import.meta.url).pathname;
+    const settings = await modelSettings(folder);
+    const { model } = resolveConfig({ settings, overrides: ["model.dropout=0.5"] });
+    const spec = deriveModel(model, 1);
+    requireSameModel(folder, spec);
+    assertEquals([spec.dropout, spec.vocabSize], [0.5, readModelSpec(folder).vocabSize]);
+  }
+  await assertRejects(() => modelSettings("/nowhere"), UserError, "/nowhere/config.json");
+});
+
+Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTensors() writes it again", async () => {
+  for (const name of ["gpt2", "bloom", "gpt_neox", "llama", "t5_v1_1"]) {
+    const folder = new URL(`../fixtures/hf/${name}`, import.meta.url).pathname;
+    const spec = readModelSpec(folder);
+    const engine = fakeEngine(spec, { microBatchSize: 1 });
+    await loadWeights(engine, folder, spec);
+    using source = openSafetensors(join(folder, "model.safetensors"));
+    const written = modelTensors(engine, spec);
+    assertEquals(written.map(({ name }) => name).sort(), [...source.tensors.keys()].sort());
+    for (const { name, values } of written) {
+      const bytes = await values();
+      const found = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      assertEquals(found, source.readBytes(name), name);
+    }
+    // as text and back, as a checkpoint has it
+    const files = { "config.json": formatModelConfig(spec, 3), "model.safetensors": new Uint8Array() };
+    if (name !== "t5_v1_1") assertEquals(readModelSpec(files), spec);
+    assertEquals(JSON.parse(files["config.json"]).eos_token_id, 3);
+  }
 });

@@ -52,9 +52,10 @@ export function checkObjective(
   if (vocabulary === null || vocabSize === null) return;
   const needed = objectiveVocabSize(vocabulary, context);
   if (vocabSize < needed) {
+    const more = needed - vocabulary.vocabSize;
     throw new UserError(
-      `model.vocabSize is ${vocabSize}, expected at least ${needed}: ${vocabulary.vocabSize} tokens of the tokenizer ` +
-        `and ${needed - vocabulary.vocabSize} more that objective ${kind} needs`,
+      `model.vocabSize is ${vocabSize}, expected at least ${needed}: ${vocabulary.vocabSize} tokens of the tokenizer` +
+        (more > 0 ? ` and ${more} more that objective ${kind} needs` : ""),
     );
   }
 }

@@ -49,7 +49,7 @@ export function findWeights(source: TensorSource, family: HfFamily, spec: ModelS
   const pieces = tensors.flatMap((tensor) => tensor.pieces);
   const usual = (name: string) => {
     const bare = name.startsWith(family.prefix) ? name.slice(family.prefix.length) : name;
-    return family.aliases[bare] ?? bare;
+    return Object.hasOwn(family.aliases, bare) ? family.aliases[bare] : bare; // a file may name a tensor `constructor`
   };
   const stored = new Map<string, string>(); // usual name to name in the file
   for (const name of source.tensors.keys()) {

@@ -57,12 +57,11 @@ export function tensorsToWrite(
  *
  * @throws UserError for a finite value that is past what the type holds; `name` is the tensor's
  */
-export function encodeValues(
-  values: Float32Array,
-  dtype: StoredDtype,
-  name: string,
-): Uint8Array {
-  const past = values.find((value) => Number.isFinite(value) && Math.abs(value) >= LIMITS[dtype]);
+export function encodeValues(values: Float32Array, dtype: StoredDtype, name: string): Uint8Array {
+  if (dtype === "F32") return bytesOf(values);
+  const past = values.find((value) =>
+    Number.isFinite(value) && Math.abs(value) >= ROUNDED_TO_INFINITY[dtype]
+  );
   if (past !== undefined) {
     throw new UserError(
       `The tensor ${quote(name)} holds ${past}, more than ${
@@ -70,27 +69,23 @@ export function encodeValues(
       } can; store the model as f32`,
     );
   }
-  return ENCODERS[dtype](values);
+  return bytesOf(dtype === "F16" ? new Float16Array(values) : bfloat16(values));
 }
 
-/** What would be rounded to infinity. */
-const LIMITS: Readonly<Record<StoredDtype, number>> = {
-  F32: Infinity,
-  F16: 65520,
-  BF16: (2 - 2 ** -8) * 2 ** 127,
-};
+const ROUNDED_TO_INFINITY = { F16: 65520, BF16: (2 - 2 ** -8) * 2 ** 127 };
 
-const ENCODERS: Readonly<
-  Record<StoredDtype, (values: Float32Array) => Uint8Array>
-> = {
-  F32: (values) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-  F16: (values) => new Uint8Array(new Float16Array(values).buffer),
-  BF16(values) {
-    const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-    const rounded = Uint16Array.from(bits, (word, i) => {
-      if (Number.isNaN(values[i])) return (word >>> 16) | 0x40; // carrying would make an infinity of it
-      return (word + 0x7fff + ((word >>> 16) & 1)) >>> 16;
-    });
-    return new Uint8Array(rounded.buffer);
-  },
-};
+/** The upper halves of float32 values, after rounding. */
+function bfloat16(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const rounded = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const upper = bits[i] >>> 16;
+    // A carry would make an infinity of some NaN.
+    rounded[i] = Number.isNaN(values[i]) ? upper | 0x40 : (bits[i] + 0x7fff + (upper & 1)) >>> 16;
+  }
+  return rounded;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}

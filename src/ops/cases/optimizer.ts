@@ -21,18 +21,18 @@ const USUAL = {
   eps: 1e-8,
   weightDecay: 0.1,
   clip: 1,
-  adamStep: 7,
+  step: 7,
   count: 37,
 };
 
 export const adamwCases: readonly OpCase[] = [
   adamwCase("n1", 1, USUAL),
-  adamwCase("n3 first step", 3, { ...USUAL, adamStep: 1 }),
+  adamwCase("n3 first step", 3, { ...USUAL, step: 1 }),
   adamwCase("n65 no decay", 65, { ...USUAL, weightDecay: 0 }),
   adamwCase("n65 no clip, eps 0.01", 65, { ...USUAL, clip: 0, count: 1, eps: 0.01, beta1: 0.5 }),
   adamwCase("n257 clipped", 257, { ...USUAL, clip: 0.5, count: 2 }),
   adamwCase("n131 below the clip", 131, { ...USUAL, clip: 100 }),
-  adamwCase("n1031 late, beta2 0.999", 1031, { ...USUAL, beta2: 0.999, adamStep: 5000, learningRate: 0.05 }),
+  adamwCase("n1031 late, beta2 0.999", 1031, { ...USUAL, beta2: 0.999, step: 5000, learningRate: 0.05 }),
   adamwCase("n65537", 65537, { ...USUAL, count: 512 }, "model"),
 ];
 

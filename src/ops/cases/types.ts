@@ -15,7 +15,8 @@ export type OpName =
   | "attention"
   | "crossEntropy"
   | "gradNorm"
-  | "adamw";
+  | "adamw"
+  | "adafactor";
 
 /** An input of a case, row-major. */
 export interface OpTensor {

@@ -152,6 +152,7 @@ for (const family of HF_FAMILIES) {
       await refuse([...others, { ...stored[0], name, shape: [66] }], "has shape [66]");
     }
     await refuse([...stored, { ...stored[1], name: "score.weight" }], '"score.weight", which a ');
+    await refuse([...stored, { ...stored[1], name: "constructor" }], '"constructor", which a ');
     await refuse(storedTensors(modelType, { ...spec, numLayers: 2 }), "model of this config lacks");
     if (prefix !== "") {
       const doubled = { ...stored[0], name: stored[0].name.slice(prefix.length) };

@@ -1,0 +1,158 @@
+/** Where a model comes from, and what follows from it for the texts that it is given. */
+import { dirname, join, resolve } from "@std/path";
+import { z } from "zod";
+import type { ModelSpec } from "../config/deriveModel.ts";
+import { resolveConfig } from "../config/load.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { type Dataset, openDataset } from "../data/dataset.ts";
+import { checkObjective } from "../data/objectives/check.ts";
+import type { ObjectiveOptions } from "../data/objectives/objective.ts";
+import { objectiveVocabSize, specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
+import { CAUSAL_ROWS, createRowFormat, type RowFormat } from "../data/rows.ts";
+import { parseTokenizer } from "../data/tokenizers/load.ts";
+import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import { UserError } from "../errors.ts";
+import { checked } from "../formats/checked.ts";
+import { quote } from "../formats/file.ts";
+import { readIfThere } from "../train/durable.ts";
+import { checkpointsOf } from "../train/findCheckpoint.ts";
+import { modelPath, type ModelSource, readConfigJson } from "../train/modelFiles.ts";
+import { createPromptFormat, type PromptFormat } from "./promptFormat.ts";
+
+/** What is known of a model beside its weights. */
+export interface Origin {
+  readonly source: ModelSource;
+  readonly spec: ModelSpec;
+  /** Tokens of a row. */
+  readonly columns: number;
+  /** null: there is no tokenizer.json. */
+  readonly tokenizer: Tokenizer | null;
+  /** Whose checkpoint it is; null: none that is there. */
+  readonly run: { readonly folder: string; readonly config: RunConfig } | null;
+  /** Without a run the next token for a causal decoder, and what follows a prefix for others. */
+  readonly objective: ObjectiveOptions;
+  /** The tokenizer's size, and the token with which a decoder behind an encoder starts. */
+  readonly vocabulary: Vocabulary;
+  /** Ids that end a text. */
+  readonly ends: readonly number[];
+}
+
+/** @throws UserError for a tokenizer, a run's config or special tokens that are damaged or don't fit the model */
+export async function readOrigin(source: ModelSource, spec: ModelSpec, columns: number): Promise<Origin> {
+  const tokenizer = await tokenizerOf(source, spec);
+  const run = typeof source === "string" ? await runOf(source) : null;
+  const kind = spec.architecture === "causalDecoder" ? "causal" : "prefix";
+  return {
+    ...{ source, spec, columns, tokenizer, run },
+    objective: run?.config.objective ?? { ...CAUSAL_ROWS.objective, kind },
+    ...(run !== null && tokenizer !== null
+      ? { vocabulary: tokenizer, ends: tokenizer.endOfText === null ? [] : [tokenizer.endOfText] }
+      : readSpecialTokens(source, spec, tokenizer)),
+  };
+}
+
+/** How the model is asked to write on. @throws UserError if there are too few columns */
+export function promptFormatOf(
+  { spec: { architecture }, objective, columns, vocabulary, ends }: Origin,
+): PromptFormat {
+  return createPromptFormat({ architecture, objective, columns, ends }, vocabulary);
+}
+
+/**
+ * How a text becomes rows: one document, by the model's objective.
+ *
+ * @throws UserError if there are too few columns for the objective, or too many for the ids that the model knows
+ */
+export function rowFormatOf(origin: Origin): RowFormat {
+  const { spec: { architecture }, objective, columns: seqLen, vocabulary, run } = origin;
+  const { packing } = CAUSAL_ROWS;
+  checkRows(origin);
+  return createRowFormat(
+    { architecture, objective, packing, seqLen, seed: run?.config.seed ?? 0 },
+    vocabulary,
+  );
+}
+
+function checkRows({ spec: { architecture, vocabSize }, objective, columns, vocabulary }: Origin): void {
+  const model = { architecture, seqLen: columns, vocabSize: null };
+  checkObjective(model, objective, CAUSAL_ROWS.packing, vocabulary);
+  const needed = objectiveVocabSize(vocabulary, { architecture, objective, seqLen: columns });
+  if (needed > vocabSize) {
+    throw new UserError(
+      `Rows of ${columns} tokens with objective ${objective.kind} need ids up to ${needed - 1}, ` +
+        `but the model knows those up to ${vocabSize - 1}: take a shorter context`,
+    );
+  }
+}
+
+/** The data that the model's run held out, as it was tokenized for training. @throws UserError if it is not there */
+export async function datasetOf(origin: Origin): Promise<Dataset> {
+  const { source, run, columns } = origin;
+  if (typeof source !== "string") {
+    throw new UserError("The model's files came without data, so nothing is held out: give a text");
+  }
+  if (run === null) {
+    throw new UserError(
+      `${quote(source)} is no checkpoint in a run's folder, so nothing is held out: give a text`,
+    );
+  }
+  const { folder, config } = run;
+  if (await readIfThere(join(folder, "data", "data.json")) === null) {
+    throw new UserError(`${quote(folder)} no longer has its tokens (data/data.json): give a text`);
+  }
+  checkRows(origin);
+  const { data, tokenizer, bpeVocabSize, model, objective, packing, seed, validation } = config;
+  return await openDataset({
+    ...{ data, tokenizer, bpeVocabSize, objective, packing, seed, folder },
+    architecture: model.architecture,
+    seqLen: columns,
+    validationFraction: validation.fraction,
+  });
+}
+
+async function tokenizerOf(source: ModelSource, { vocabSize }: ModelSpec): Promise<Tokenizer | null> {
+  const path = modelPath(source, "tokenizer.json");
+  const text = typeof source === "string" ? await readIfThere(path) : source["tokenizer.json"] ?? null;
+  if (text === null) return null;
+  const tokenizer = parseTokenizer(text, path);
+  if (tokenizer.vocabSize <= vocabSize) return tokenizer;
+  throw new UserError(
+    `${
+      quote(path)
+    } has ${tokenizer.vocabSize} tokens, but the model knows ${vocabSize}: put the model's own there`,
+  );
+}
+
+/** The run whose folder a checkpoint lies in; null: none. */
+async function runOf(checkpoint: string): Promise<Origin["run"]> {
+  const folder = dirname(dirname(resolve(checkpoint)));
+  if (checkpointsOf(folder) !== dirname(resolve(checkpoint))) return null;
+  const path = join(folder, "config.jsonc");
+  const text = await readIfThere(path);
+  return text === null ? null : { folder, config: resolveConfig({ file: { path, text } }) };
+}
+
+const tokenId = z.int().min(0);
+const tokensSchema = z.object({
+  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
+  decoder_start_token_id: tokenId.nullish(),
+});
+
+/** What config.json and the tokenizer say of special tokens. */
+function readSpecialTokens(
+  source: ModelSource,
+  { vocabSize, architecture }: ModelSpec,
+  tokenizer: Tokenizer | null,
+): Pick<Origin, "vocabulary" | "ends"> {
+  const json = checked(tokensSchema, readConfigJson(source), "config.json");
+  const known = tokenizer ?? { vocabSize, endOfText: null };
+  const ends = new Set([json.eos_token_id ?? [], known.endOfText ?? []].flat());
+  const start = json.decoder_start_token_id ?? specialTokens(known).end;
+  if (architecture !== "encoderDecoder") return { vocabulary: known, ends: [...ends] };
+  if (start >= vocabSize) {
+    throw new UserError(
+      `config.json: decoder_start_token_id is ${start}, expected an id below the model's vocab_size ${vocabSize}`,
+    );
+  }
+  return { vocabulary: { vocabSize: known.vocabSize, endOfText: start }, ends: [...ends] };
+}

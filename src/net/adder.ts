@@ -1,0 +1,146 @@
+/**
+ * Arithmetic over float32 vectors in shared memory, in WebAssembly: what JavaScript adds at 1 GB/s, SIMD adds as fast
+ * as memory delivers it. Addresses are in bytes, multiples of 4; IEEE 754 additions, the same bits everywhere.
+ */
+import { assemble, type WasmFunction } from "./wasm.ts";
+
+export interface Adder {
+  /** How it adds: `scalar` where the runtime lacks WebAssembly SIMD. */
+  readonly kind: "simd" | "scalar";
+  /** out = a + b, `count` elements; `out` may be `a` or `b`. */
+  add(out: number, a: number, b: number, count: number): void;
+  /** 1 if any of `count` elements is infinite or NaN, else 0. */
+  hasNonFinite(at: number, count: number): number;
+  /** Rounds `count` elements to bfloat16 in place (to nearest, ties to even) and writes their upper halves to `out`. */
+  packBf16(out: number, at: number, count: number): void;
+  /** Widens `count` bfloat16 at `at`, which may be the upper half of what `out` covers. */
+  unpackBf16(out: number, at: number, count: number): void;
+  /** Folds `count` stripes of 32 bytes into the four 64-bit lanes at `lanes`: the inner loop of XXH64. */
+  hashStripes(lanes: number, at: number, count: number): void;
+}
+
+/** @param memory shared, with a maximum of at most 65536 pages */
+export function createAdder(memory: WebAssembly.Memory): Adder {
+  const kind = WebAssembly.validate(modules.simd()) ? "simd" : "scalar";
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(modules[kind]()), { env: { memory } });
+  return { kind, ...exports as unknown as Omit<Adder, "kind"> };
+}
+
+/** The kernels' bytes; `scalar` is there for tests, too: both give the same bits. */
+export const modules = {
+  simd: () => assemble(kernels(true)),
+  scalar: () => assemble(kernels(false)),
+} as const;
+
+const EXPONENT = 0x7f800000;
+const [PRIME_1, PRIME_2] = [0x9e3779b185ebca87n, 0xc2b2ae3d27d4eb4fn].map((prime) =>
+  BigInt.asIntN(64, prime)
+);
+/** Elements that one turn of a vector loop takes: four vectors of four. */
+const TURN = 16;
+/** Byte offsets of those vectors, and of the four 64-bit lanes of a stripe. */
+const VECTORS = [0, 16, 32, 48];
+const LANES = [0, 8, 16, 24];
+
+const each = (offsets: readonly number[], text: (offset: number) => string) => offsets.map(text).join("\n");
+
+const advance = (bytes: number, pointers: readonly string[]) =>
+  pointers.map((name) => `local.get ${name} i32.const ${bytes} i32.add local.set ${name}`).join("\n");
+
+/** Repeats `body`, which moves `pointer` on, over the next `count & mask` items of 2 ** `shift` bytes. */
+const loop = (pointer: string, mask: number, shift: number, body: string) => `
+  local.get count i32.const ${mask} i32.and i32.const ${shift} i32.shl
+  local.get ${pointer} i32.add local.set end
+  block loop
+    local.get ${pointer} local.get end i32.ge_u br_if 1
+    ${body}
+    br 0
+  end end`;
+
+/** Whole turns in vectors, then the rest one by one. */
+const elementwise = (pointers: readonly string[], one: string, turn?: string) => `
+  ${turn === undefined ? "" : loop(pointers[0], -TURN, 2, `${turn} ${advance(4 * TURN, pointers)}`)}
+  ${loop(pointers[0], turn === undefined ? -1 : TURN - 1, 2, `${one} ${advance(4, pointers)}`)}`;
+
+const addOne = `
+  local.get out
+  local.get a f32.load local.get b f32.load f32.add
+  f32.store`;
+
+const addTurn = each(
+  VECTORS,
+  (offset) => `
+  local.get out
+  local.get a v128.load offset=${offset} local.get b v128.load offset=${offset} f32x4.add
+  v128.store offset=${offset}`,
+);
+
+const seekOne = `
+  local.get at i32.load i32.const ${EXPONENT} i32.and i32.const ${EXPONENT} i32.eq
+  local.get found i32.or local.set found`;
+
+const seekTurn = each(
+  VECTORS,
+  (offset) => `
+  local.get at v128.load offset=${offset} local.get exponents v128.and
+  local.get exponents i32x4.eq local.get founds v128.or local.set founds`,
+);
+
+/** A NaN is made quiet, since rounding could carry it into infinity. Else: half a last place, ties to even. */
+const packOne = `
+  local.get at i32.load local.tee bits i32.const 0x400000 i32.or
+  local.get bits i32.const 0x7fff i32.add
+  local.get bits i32.const 16 i32.shr_u i32.const 1 i32.and i32.add
+  local.get bits i32.const 0x7fffffff i32.and i32.const ${EXPONENT} i32.gt_u
+  select
+  i32.const 0xffff0000 i32.and local.set bits
+  local.get at local.get bits i32.store
+  local.get out local.get bits i32.const 16 i32.shr_u i32.store16`;
+
+const unpackOne = `
+  local.get out local.get at i32.load16_u i32.const 16 i32.shl i32.store`;
+
+const hashStripe = each(
+  LANES,
+  (offset) => `
+  local.get at i64.load offset=${offset} i64.const ${PRIME_2} i64.mul local.get lane${offset} i64.add
+  i64.const 31 i64.rotl i64.const ${PRIME_1} i64.mul local.set lane${offset}`,
+);
+
+function kernels(simd: boolean): Record<string, WasmFunction> {
+  return {
+    add: {
+      parameters: ["out", "a", "b", "count"],
+      locals: { end: "i32" },
+      body: elementwise(["out", "a", "b"], addOne, simd ? addTurn : undefined),
+    },
+    hasNonFinite: {
+      parameters: ["at", "count"],
+      locals: { end: "i32", found: "i32", ...(simd && { exponents: "v128", founds: "v128" }) },
+      result: "i32",
+      body: simd
+        ? `i32.const ${EXPONENT} i32x4.splat local.set exponents
+           ${elementwise(["at"], seekOne, seekTurn)}
+           local.get founds v128.any_true local.get found i32.or`
+        : `${elementwise(["at"], seekOne)} local.get found`,
+    },
+    packBf16: {
+      parameters: ["out", "at", "count"],
+      locals: { end: "i32", bits: "i32" },
+      body: loop("at", -1, 2, `${packOne} ${advance(4, ["at"])} ${advance(2, ["out"])}`),
+    },
+    unpackBf16: {
+      parameters: ["out", "at", "count"],
+      locals: { end: "i32" },
+      body: loop("out", -1, 2, `${unpackOne} ${advance(4, ["out"])} ${advance(2, ["at"])}`),
+    },
+    hashStripes: {
+      parameters: ["lanes", "at", "count"],
+      locals: { end: "i32", lane0: "i64", lane8: "i64", lane16: "i64", lane24: "i64" },
+      body: `
+        ${each(LANES, (offset) => `local.get lanes i64.load offset=${offset} local.set lane${offset}`)}
+        ${loop("at", -1, 5, `${hashStripe} ${advance(32, ["at"])}`)}
+        ${each(LANES, (offset) => `local.get lanes local.get lane${offset} i64.store offset=${offset}`)}`,
+    },
+  };
+}

@@ -1,0 +1,274 @@
+/**
+ * Sums of float32 arrays over the members of a group, in the order of the tree over the virtual workers: the same bits
+ * for any number of members. `exchange.ts` has the steps and bytes, `sumWorker.ts` the copies.
+ */
+import { Exchange, exchangeBytes, type GatherType, type Group, type Reduced } from "./exchange.ts";
+import type { Frame, FrameHeader } from "./frame.ts";
+import { Outbox, type PeerTransport } from "./outbox.ts";
+import { type Reducer, startReducer } from "./reducer.ts";
+import { balancedShares, planSum, type Share } from "./tree.ts";
+
+export type { GatherType, PeerTransport, Reduced };
+
+export interface AllreduceOptions {
+  /** This member's id. */
+  readonly self: string;
+  /** A constant of the run. */
+  readonly virtualWorkers: number;
+  /** The longest bucket, in elements. */
+  readonly bucketElements: number;
+  /** Buckets that may be open at once, the same on all members. Default: 3 */
+  readonly maxOpen?: number;
+  /** Elements that a frame carries, the same on all members. Default: 65536 (256 KiB) */
+  readonly partElements?: number;
+  /** How sums travel, the same on all members. Default: f32 */
+  readonly gatherType?: GatherType;
+}
+
+/** Who takes part, from which step on. */
+export interface EpochSpec {
+  /** Grows with every change of membership, and after every abort. */
+  readonly epoch: number;
+  readonly step: number;
+  /** In the same order everywhere. */
+  readonly members: readonly string[];
+  /** By member. Default: balanced */
+  readonly shares?: readonly Share[];
+}
+
+/** A bucket that is being summed. Its arrays lie in shared memory and are valid until `release` or the epoch's end. */
+export interface Bucket {
+  /** The sums over the maximal subtrees of this member's share, in ascending order: fill them. (length) each */
+  readonly pieces: readonly Float32Array<ArrayBufferLike>[];
+  /** The sum over all virtual workers, once `reduce` resolves. (length) */
+  readonly sum: Float32Array<ArrayBufferLike>;
+  /** Sends the pieces, which must not change any more. @throws ExchangeError */
+  reduce(): Promise<Reduced>;
+  /** Makes room for the next bucket. */
+  release(): void;
+}
+
+/** The epoch has ended for this member: nothing is summed until `begin` is called with the next one. */
+export class ExchangeError extends Error {
+  override readonly name = "ExchangeError";
+  /** @param peer the member that is to blame, if one is */
+  constructor(message: string, readonly peer: string | null) {
+    super(message);
+  }
+}
+
+interface Epoch extends Group {
+  readonly outboxes: ReadonlyMap<string, Outbox>;
+  readonly slotBytes: number;
+}
+
+/** A frame that has come before its bucket was opened here; its sender's credit waits with it. */
+interface Early {
+  readonly peer: string;
+  readonly frame: Frame;
+  readonly taken: PromiseWithResolvers<void>;
+}
+
+/** Where a bucket stands in a run: they are opened in ascending order. */
+type Place = Pick<FrameHeader, "step" | "bucket">;
+
+const placeName = ({ step, bucket }: Place) => `${step} ${bucket}`;
+const isAfter = (a: Place, b: Place) => a.step > b.step || (a.step === b.step && a.bucket > b.bucket);
+
+export class Allreduce {
+  readonly #transport: PeerTransport;
+  readonly #options: Required<AllreduceOptions>;
+  readonly #reducer: Reducer;
+  #epoch: Epoch | null = null;
+  #error: ExchangeError | null = new ExchangeError("No epoch has begun", null);
+  readonly #open = new Map<string, Exchange>();
+  /** The bucket that was opened last. */
+  #last: Place = { step: 0, bucket: -1 };
+  #early: Early[] = [];
+  #freeSlots: number[] = [];
+  #waiting: PromiseWithResolvers<number>[] = [];
+  #ending: Promise<unknown> = Promise.resolve();
+
+  /** Starts a thread; `close` ends it. */
+  constructor(transport: PeerTransport, options: AllreduceOptions) {
+    this.#transport = transport;
+    this.#options = { maxOpen: 3, partElements: 65536, gatherType: "f32", ...options };
+    this.#reducer = startReducer(options.virtualWorkers);
+  }
+
+  /** `scalar` where the runtime lacks WebAssembly SIMD: sums are slower then. */
+  get kind(): "simd" | "scalar" {
+    return this.#reducer.here.kind;
+  }
+
+  /** The longest array, in bytes, that a frame may be a part of. */
+  arrayBytes({ wireType }: Pick<FrameHeader, "wireType">): number {
+    return this.#options.bucketElements * (wireType === "bf16" ? 2 : 4);
+  }
+
+  /** Begins an epoch; whatever is open ends. Resolves when buckets can be opened. */
+  async begin({ epoch, step, members, shares }: EpochSpec): Promise<void> {
+    const { self, virtualWorkers, bucketElements, maxOpen, gatherType, partElements } = this.#options;
+    if (this.#epoch !== null && epoch <= this.#epoch.epoch) {
+      throw new Error(`Epoch ${epoch} does not come after ${this.#epoch.epoch}`);
+    }
+    const index = members.indexOf(self);
+    if (index < 0) throw new Error(`${self} is not a member of epoch ${epoch}`);
+    const plan = planSum(virtualWorkers, shares ?? balancedShares(virtualWorkers, members.length));
+    this.abort(`Epoch ${epoch} begins`);
+    await this.#ending;
+
+    const slotBytes = exchangeBytes({ members, self: index, plan }, bucketElements);
+    this.#reducer.prepare(plan, maxOpen * slotBytes);
+    const outboxes = new Map(
+      members.filter((id) => id !== self).map((id) => [
+        id,
+        new Outbox(this.#transport, id, (error) => {
+          if (this.#epoch?.epoch === epoch) this.lost(id, String(error));
+        }),
+      ]),
+    );
+    this.#epoch = {
+      epoch,
+      members,
+      self: index,
+      plan,
+      gatherType,
+      partElements,
+      reducer: this.#reducer,
+      post: (member, frame, sent) => outboxes.get(members[member])?.push(frame, sent),
+      outboxes,
+      slotBytes,
+    };
+    this.#error = null;
+    this.#last = { step, bucket: -1 };
+    this.#freeSlots = Array.from({ length: maxOpen }, (_, slot) => slot);
+    this.#takeEarly();
+  }
+
+  /**
+   * Opens a bucket as soon as there is room: from then on the other members' parts can come in. All members open the
+   * same buckets with the same lengths, in ascending order of step and bucket, without waiting for one bucket's sum
+   * before the next is opened if any of them doesn't.
+   *
+   * @throws ExchangeError
+   */
+  async open(step: number, bucket: number, length: number): Promise<Bucket> {
+    if (length > this.#options.bucketElements) {
+      throw new Error(`A bucket of ${length} elements, expected at most ${this.#options.bucketElements}`);
+    }
+    const slot = await this.#takeSlot();
+    const { epoch, error } = { epoch: this.#epoch, error: this.#error };
+    if (error !== null || epoch === null) throw error;
+    const place = { step, bucket };
+    if (!isAfter(place, this.#last)) throw new Error(`Bucket ${bucket} of step ${step} is out of order`);
+    const at = this.#reducer.arena + slot * epoch.slotBytes;
+    const exchange = new Exchange(epoch, step, bucket, length, at);
+    this.#open.set(placeName(place), exchange);
+    this.#last = place;
+    this.#takeEarly();
+    return {
+      pieces: exchange.pieces,
+      sum: exchange.sum,
+      reduce: () => {
+        exchange.start();
+        return exchange.result;
+      },
+      release: () => {
+        if (this.#open.get(placeName(place)) !== exchange) return;
+        this.#open.delete(placeName(place));
+        this.#giveSlot(slot);
+      },
+    };
+  }
+
+  /**
+   * Takes a frame from a peer's link. The promise, if there is one, resolves when the frame was consumed: it had come
+   * before its bucket was opened here. A frame of an epoch that has ended is dropped.
+   *
+   * @throws ExchangeError if the frame breaks the protocol, which ends the epoch: close the link
+   */
+  receive(peer: string, frame: Frame): void | Promise<void> {
+    const { epoch, step, bucket } = frame;
+    if (this.#epoch === null || epoch > this.#epoch.epoch) return this.#keep(peer, frame);
+    if (epoch < this.#epoch.epoch || this.#error !== null) return;
+    try {
+      const member = this.#epoch.members.indexOf(peer);
+      if (member < 0 || member === this.#epoch.self) throw new Error(`not a peer of epoch ${epoch}`);
+      if (frame.type !== "partial" && frame.type !== "sum") throw new Error(`${frame.type} frame`);
+      const exchange = this.#open.get(placeName(frame));
+      if (exchange !== undefined) return exchange.receive(member, frame);
+      if (!isAfter(frame, this.#last)) throw new Error(`bucket ${bucket} of step ${step} is over`);
+      if (step > this.#last.step + this.#options.maxOpen) {
+        throw new Error(`step ${step} while the group is at ${this.#last.step}`);
+      }
+      return this.#keep(peer, frame);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw this.#fail(new ExchangeError(`Member ${peer} sent a wrong frame: ${reason}`, peer));
+    }
+  }
+
+  /** Says that a peer's links are gone: the epoch ends if it is a member. */
+  lost(peer: string, reason: string): void {
+    if (this.#error === null && this.#epoch?.members.includes(peer)) {
+      this.#fail(new ExchangeError(`Member ${peer} is lost: ${reason}`, peer));
+    }
+  }
+
+  /** Ends the epoch: everything open rejects, and nothing of it is left behind. */
+  abort(reason: string): void {
+    if (this.#error === null) this.#fail(new ExchangeError(reason, null));
+  }
+
+  close(): void {
+    this.abort("The allreduce was closed");
+    for (const { taken } of this.#early.splice(0)) taken.resolve();
+    this.#reducer.close();
+  }
+
+  #fail(error: ExchangeError): ExchangeError {
+    this.#error = error;
+    this.#epoch?.outboxes.forEach((outbox) => outbox.clear());
+    const ending = [...this.#open.values()].map((exchange) => exchange.abort(error));
+    this.#ending = Promise.all([this.#ending, ...ending]);
+    this.#open.clear();
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.#takeEarly();
+    return error;
+  }
+
+  #takeSlot(): Promise<number> {
+    if (this.#error !== null) return Promise.reject(this.#error);
+    const slot = this.#freeSlots.shift();
+    if (slot !== undefined) return Promise.resolve(slot);
+    const waiting = Promise.withResolvers<number>();
+    this.#waiting.push(waiting);
+    return waiting.promise;
+  }
+
+  #giveSlot(slot: number): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#freeSlots.push(slot);
+    else next.resolve(slot);
+  }
+
+  #keep(peer: string, frame: Frame): Promise<void> {
+    const taken = Promise.withResolvers<void>();
+    this.#early.push({ peer, frame, taken });
+    return taken.promise;
+  }
+
+  /** Offers the early frames again: those whose bucket or epoch is still to come stay. */
+  #takeEarly(): void {
+    for (const { peer, frame, taken } of this.#early.splice(0)) {
+      try {
+        const kept = this.receive(peer, frame);
+        if (kept === undefined) taken.resolve();
+        else kept.then(taken.resolve, taken.reject);
+      } catch (error) {
+        taken.reject(error);
+      }
+    }
+  }
+}

@@ -1,0 +1,103 @@
+/** The client's side: one attempt to get a channel to a server, and attempts until there is one. */
+import { RetryError, UserError } from "../errors.ts";
+import { type Claim, joinServer, newTicket } from "./auth.ts";
+import { Channel, ClosedError } from "./channel.ts";
+import { DEFAULT_WINDOW_BYTES } from "./link.ts";
+
+/** Opens a WebSocket: where more is needed than a URL (a private CA), the caller brings one of these. */
+export type OpenSocket = (url: string, protocol: string) => WebSocket;
+
+export interface Dial {
+  /** With the path of the door: `ws://host:7777/control`. */
+  readonly url: string;
+  readonly token: CryptoKey;
+  readonly claim: Claim;
+  /** For opening and proving, each attempt; default 5000. */
+  readonly timeoutMs?: number;
+  readonly open?: OpenSocket;
+}
+
+export interface Backoff {
+  readonly signal: AbortSignal;
+  /** The first wait, doubled for each next one; default 100. */
+  readonly firstMs?: number;
+  /** The longest wait; default 5000. */
+  readonly mostMs?: number;
+  /** Told why an attempt failed, before the next one. */
+  readonly onFailure?: (error: RetryError) => void;
+}
+
+/**
+ * Opens a WebSocket and proves both sides to each other.
+ * @throws RetryError where nobody answers (in time); UserError where trying again is of no use: the address is none, the
+ * server refused the claim, or it could not prove that it has the token.
+ */
+export async function connect(dial: Dial): Promise<Channel> {
+  const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
+    dial;
+  const channel = new Channel(openSocket(open, url, await newTicket(token)), DEFAULT_WINDOW_BYTES);
+  const timer = setTimeout(() => channel.close("silent", `no answer in ${timeoutMs} ms`), timeoutMs);
+  try {
+    await channel.opened;
+    if (await joinServer(channel, token, claim)) return channel;
+    channel.close("refused");
+    throw new UserError(
+      `${url} answered, but could not prove that it has this run's token; check the address`,
+    );
+  } catch (error) {
+    if (!(error instanceof ClosedError)) throw error;
+    const { kind, by, detail } = error.reason;
+    if ((kind === "refused" && by === "peer") || /\bstatus code: 401\b/.test(detail)) {
+      throw refused(url, claim);
+    }
+    throw new RetryError(`${url} cannot be reached: ${detail === "" ? error.message : detail}`);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Connects, again and again while there is a RetryError, with waits that double and vary by half (so that a whole
+ * group does not come back at one moment).
+ * @throws UserError as {@linkcode connect} does; the signal's reason where that is aborted.
+ */
+export async function reconnect(dial: Dial, backoff: Backoff): Promise<Channel> {
+  const { signal, firstMs = 100, mostMs = 5000, onFailure } = backoff;
+  for (let wait = firstMs;; wait = Math.min(2 * wait, mostMs)) {
+    signal.throwIfAborted();
+    try {
+      return await connect(dial);
+    } catch (error) {
+      if (!(error instanceof RetryError)) throw error;
+      onFailure?.(error);
+    }
+    await pause(wait * (0.5 + Math.random() / 2), signal);
+  }
+}
+
+function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket {
+  const parsed = URL.parse(url);
+  if (parsed === null || !/^wss?:$/.test(parsed.protocol) || parsed.hash !== "") {
+    throw new UserError(`${url} is no address of a server, expected ws://host:port or wss://host:port`);
+  }
+  return open(url, protocol);
+}
+
+function refused(url: string, { run, role, id }: Claim): UserError {
+  return new UserError(
+    `${url} refused ${id} as ${role} of run ${run}; the token, the run or the role differ, and the log over there says which`,
+  );
+}
+
+/** Waits, or until `signal` is aborted; the caller looks at the signal next. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
+}

@@ -1,0 +1,148 @@
+import type { CoordinatorMessage, Held, Identity, MemberMessage } from "./messages.ts";
+
+/** Missed heartbeats after which a peer counts as silent. */
+export const MISSED_HEARTBEATS = 3;
+
+/** How a coordinator is set up. Times are in milliseconds. */
+export interface CoordinatorSettings {
+  /** Members that a group without survivors waits for. */
+  readonly minMembers: number;
+  /** How long such a group waits for the members of the last epoch beyond that. */
+  readonly waitMs: number;
+  readonly heartbeatMs: number;
+  /** Go on without asking how many of the last epoch's members are here: the user says that no other group trains. */
+  readonly force: boolean;
+}
+
+/** What outlives the coordinator: written and fsynced before an epoch is used. */
+export interface SavedGroup {
+  readonly identity: Identity;
+  readonly epoch: number;
+  /** Steps that were committed when the epoch began. */
+  readonly step: number;
+  /** Of that epoch, without those that have left. */
+  readonly members: readonly string[];
+  /** See `CoordinatorState`. */
+  readonly electorates: readonly (readonly string[])[];
+}
+
+/**
+ * - idle: said what it has, waits for an epoch
+ * - active: in the epoch, at work on the step
+ * - aborting: was told to give up, its answer is awaited
+ * - following: copies the state of its donor, then the steps since
+ * - warm: has caught up and goes on following: may enter
+ */
+export type Role = "idle" | "active" | "aborting" | "following" | "warm";
+
+/** A connected member. */
+export interface MemberRecord {
+  readonly id: string;
+  readonly link: number;
+  readonly url: string;
+  lastSeen: number;
+  role: Role;
+  /** As it last said. */
+  appliedStep: number;
+  digest: string;
+  held: Held | null;
+  /** Has taken part in an epoch since its process began. */
+  wasIn: boolean;
+  donor: string | null;
+  tokensPerSecond: number;
+  exposedShare: number;
+  /** Steps of this epoch in which it was last. */
+  lastSteps: number;
+  /** How long the others waited for it in those. */
+  waitMs: number;
+}
+
+/** What a member has said about the step under way. */
+export interface Ready {
+  readonly digest: string;
+  readonly workMs: number;
+}
+
+export interface CoordinatorState {
+  readonly settings: CoordinatorSettings;
+  phase: "gathering" | "training" | "stopped";
+  /** What the members were last told about why nothing goes on. */
+  reason: string | null;
+  /** Set by the first member. */
+  identity: Identity | null;
+  /** The newest that was used; 0: none. */
+  epoch: number;
+  /** Steps committed, as far as is known. */
+  step: number;
+  /** Of the state after them; null: unknown, the members that come tell. */
+  digest: string | null;
+  /** Of the newest epoch, by id, without those that have left. */
+  epochMembers: readonly string[];
+  /** Of those, who was lost since the epoch began. */
+  lost: readonly string[];
+  /**
+   * The members of the last epoch that did a step, and of each epoch since, without those known to have ended: a group that
+   * another coordinator could have formed consists of a strict majority of one of them.
+   */
+  electorates: readonly (readonly string[])[];
+  /** Has this coordinator the only right to form groups? Not if it has lost its file: then it needs strict majorities. */
+  hasFile: boolean;
+  /** When gathering began, which is when the first member came; null: nobody is here. */
+  since: number | null;
+  lastTick: number | null;
+  members: Map<string, MemberRecord>;
+  ready: Map<string, Ready>;
+  /** For each member, how often it was blamed for the loss of the step under way. */
+  blame: Map<string, number>;
+  isFinished: boolean;
+}
+
+/** What happens to a coordinator. A link is a connection's number, never used again. */
+export type CoordinatorEvent =
+  | { readonly kind: "message"; readonly link: number; readonly message: MemberMessage }
+  /** The connection has ended, whoever ended it. */
+  | { readonly kind: "closed"; readonly link: number }
+  /** Comes once a heartbeat at least. */
+  | { readonly kind: "tick" }
+  /** Another coordinator has the file, or the lock is lost. */
+  | { readonly kind: "fenced"; readonly reason: string };
+
+/** What a coordinator wants done, in this order: nothing is sent before the `persist` ahead of it is on disk. */
+export type CoordinatorAction =
+  | { readonly kind: "send"; readonly link: number; readonly message: CoordinatorMessage }
+  | { readonly kind: "close"; readonly link: number }
+  | { readonly kind: "persist"; readonly group: SavedGroup }
+  | { readonly kind: "log"; readonly level: "info" | "warn"; readonly text: string }
+  /** The run has reached its end and the last member has left. */
+  | { readonly kind: "finished" }
+  /** A person has to look at this. */
+  | { readonly kind: "stop"; readonly reason: string };
+
+/** An event under way: the state that it makes, and what is to be done. */
+export interface Draft {
+  readonly state: CoordinatorState;
+  readonly now: number;
+  readonly actions: CoordinatorAction[];
+}
+
+/** What another process of the same coordinator has to know. */
+export function toSaved(state: CoordinatorState, identity: Identity): SavedGroup {
+  const { epoch, step, epochMembers, electorates } = state;
+  return { identity, epoch, step, members: epochMembers, electorates };
+}
+
+export function send({ actions }: Draft, { link }: { link: number }, message: CoordinatorMessage): void {
+  actions.push({ kind: "send", link, message });
+}
+
+export function log({ actions }: Draft, level: "info" | "warn", text: string): void {
+  actions.push({ kind: "log", level, text });
+}
+
+export function withRole({ state }: Draft, role: Role): MemberRecord[] {
+  return [...state.members.values()].filter((member) => member.role === role).sort(byId);
+}
+
+export function byId(a: { readonly id: string }, b: { readonly id: string }): number {
+  return a.id < b.id ? -1 : 1;
+}

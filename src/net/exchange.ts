@@ -1,0 +1,286 @@
+/**
+ * One bucket's way through an allreduce. With p members and n bytes:
+ *
+ * 1. *Reduce-scatter by direct exchange.* Member k sends every other member j slice j of each of its pieces, in parts
+ *    of a frame: (p-1)/p n bytes a piece, in one trip. An even share of a power of two of virtual workers is one
+ *    piece; an uneven one costs a few more, at most 2 lg V.
+ * 2. *Sum.* As soon as a part of slice k has come of all pieces, member k adds it along the tree, on another thread.
+ * 3. *All-gather.* The sum of the part goes to everybody at once, while later parts still come in: again (p-1)/p n
+ *    bytes in one trip.
+ *
+ * So two trips and 2 (p-1)/p n bytes, the lower bound of an allreduce, for any p. A bucket of at most SMALL_ELEMENTS
+ * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes.
+ */
+import type { Frame, OutgoingFrame } from "./frame.ts";
+import {
+  aligned,
+  numParts,
+  partOf,
+  type Slice,
+  sliceCapacity,
+  sliceOf,
+  SMALL_ELEMENTS,
+} from "./partition.ts";
+import type { Reducer } from "./reducer.ts";
+import type { SumPlan } from "./tree.ts";
+import type { NonFinite } from "./treeSum.ts";
+
+/** How sums travel and are kept; `bf16` rounds them to nearest, ties to even. Pieces always travel in float32. */
+export type GatherType = "f32" | "bf16";
+
+/** What all exchanges of an epoch share. */
+export interface Group {
+  readonly epoch: number;
+  readonly members: readonly string[];
+  /** This member's index. */
+  readonly self: number;
+  readonly plan: SumPlan;
+  readonly gatherType: GatherType;
+  readonly partElements: number;
+  readonly reducer: Reducer;
+  /** Queues a frame for another member. */
+  readonly post: (member: number, frame: OutgoingFrame, sent: () => void) => void;
+}
+
+export interface Reduced {
+  /** XXH64 of the sum's bytes: the same on all members, or somebody's sum is wrong. */
+  readonly digest: string;
+  /** What is wrong with a part that was summed here; only the member that sums it knows. */
+  readonly nonFinite: { readonly element: number; readonly member: string | null } | null;
+}
+
+const BYTES = 4;
+
+/** Bytes that an exchange of at most `length` elements takes in shared memory. */
+export function exchangeBytes(group: Pick<Group, "members" | "self" | "plan">, length: number): number {
+  const own = group.plan.pieces.filter(({ member }) => member === group.self).length;
+  const slices = group.plan.pieces.length - own + 1; // the last for packed sums
+  return BYTES * ((own + 1) * aligned(length) + slices * sliceCapacity(length, group.members.length));
+}
+
+export class Exchange {
+  /** This member's pieces in ascending order, to be filled before `start`. (length) each */
+  readonly pieces: readonly Float32Array<ArrayBufferLike>[];
+  /** (length) */
+  readonly sum: Float32Array<ArrayBufferLike>;
+  readonly result: Promise<Reduced>;
+
+  readonly #group: Group;
+  readonly #step: number;
+  readonly #bucket: number;
+  readonly #length: number;
+  readonly #isSmall: boolean;
+  readonly #ownSlice: Slice;
+  /** Address of each piece's element 0: of others' pieces, this member's slice is all there is in memory. */
+  readonly #pieceAt: readonly number[];
+  readonly #sumAt: number;
+  /** Where the own slice is packed for the wire. */
+  readonly #packedAt: number;
+  /** Parts that have come, named by kind, piece or member, and part. */
+  readonly #arrived = new Set<string>();
+  /** Pieces that each part of the own slice still waits for; the own ones count as one. */
+  readonly #missing: Int32Array;
+  /** Parts to be summed here, sums to come and frames to be sent. */
+  #remaining: number;
+  #nonFinite: Reduced["nonFinite"] = null;
+  #error: Error | null = null;
+  #jobs: Promise<unknown> = Promise.resolve();
+  readonly #finished = Promise.withResolvers<Reduced>();
+
+  /** @param at address of `exchangeBytes(group, length)` that nobody else uses */
+  constructor(group: Group, step: number, bucket: number, length: number, at: number) {
+    const { plan, self, members, partElements } = group;
+    this.#group = group;
+    this.#step = step;
+    this.#bucket = bucket;
+    this.#length = length;
+    this.#isSmall = length <= SMALL_ELEMENTS;
+    this.#ownSlice = sliceOf(length, self, members.length);
+    let free = at;
+    const take = (elements: number) => {
+      const address = free;
+      free += BYTES * aligned(elements);
+      return address;
+    };
+    const slice = this.#ownSlice;
+    this.#pieceAt = plan.pieces.map(({ member }) =>
+      member === self ? take(length) : take(slice.to - slice.from) - BYTES * slice.from
+    );
+    this.#sumAt = take(length);
+    this.#packedAt = take(slice.to - slice.from);
+    this.pieces = this.#pieceAt.filter((_, piece) => plan.pieces[piece].member === self).map((address) =>
+      this.#floats(address)
+    );
+    this.sum = this.#floats(this.#sumAt);
+
+    const others = plan.pieces.filter(({ member }) => member !== self).length;
+    const ownParts = numParts(slice, partElements);
+    this.#missing = new Int32Array(ownParts).fill(others + 1);
+    this.#remaining = ownParts * (this.#isSmall ? 1 : members.length);
+    members.forEach((_, member) => {
+      if (member === self) return;
+      const parts = numParts(sliceOf(length, member, members.length), partElements);
+      this.#remaining += parts * (this.pieces.length + (this.#isSmall ? 0 : 1));
+    });
+    this.result = this.#finished.promise;
+    this.result.catch(() => {}); // whoever is interested asks for it
+  }
+
+  /** Sends the pieces, which are complete now and stay as they are. */
+  start(): void {
+    const { members, self, plan, partElements } = this.#group;
+    if (this.#error !== null) return;
+    for (let turn = 1; turn < members.length; turn++) {
+      const member = (self + turn) % members.length; // everybody begins with another one
+      const slice = sliceOf(this.#length, member, members.length);
+      for (let part = 0; part < numParts(slice, partElements); part++) {
+        plan.pieces.forEach((owner, piece) => {
+          if (owner.member === self) this.#send(member, "partial", piece, partOf(slice, part, partElements));
+        });
+      }
+    }
+    this.#missing.forEach((_, part) => this.#has(part));
+    if (this.#length === 0) this.#finish();
+  }
+
+  /** Takes a frame of another member. @throws Error if it is not one that was to come */
+  receive(member: number, frame: Frame): void {
+    if (this.#error !== null) return;
+    if (frame.type === "partial") this.#takePartial(member, frame);
+    else this.#takeSum(member, frame);
+  }
+
+  /** Ends the exchange, if it has not ended; resolves when nothing reads or writes its memory any more. */
+  async abort(error: Error): Promise<void> {
+    this.#error ??= error;
+    this.#finished.reject(error);
+    await this.#jobs;
+  }
+
+  #takePartial(member: number, { wireType, piece, offset, payload }: Frame): void {
+    if (wireType !== "f32") throw new Error(`partial in ${wireType}, expected f32`);
+    if (this.#group.plan.pieces[piece]?.member !== member) {
+      throw new Error(`piece ${piece} is not the sender's`);
+    }
+    const part = this.#expect(`partial ${piece}`, this.#ownSlice, offset / BYTES, payload.byteLength / BYTES);
+    this.#bytes(this.#pieceAt[piece] + offset, payload.byteLength).set(payload);
+    this.#has(part);
+  }
+
+  #takeSum(member: number, { wireType, piece, offset, payload }: Frame): void {
+    const { members, gatherType, reducer } = this.#group;
+    if (this.#isSmall) throw new Error("sum of a bucket that everybody sums");
+    if (wireType !== gatherType) throw new Error(`sum in ${wireType}, expected ${gatherType}`);
+    if (piece !== 0) throw new Error(`sum of piece ${piece}, expected 0`);
+    const width = gatherType === "bf16" ? 2 : BYTES;
+    const slice = sliceOf(this.#length, member, members.length);
+    const elements = payload.byteLength / width;
+    this.#expect(`sum ${member}`, slice, offset / width, elements);
+    const at = this.#sumAt + BYTES * (offset / width);
+    if (gatherType === "f32") {
+      this.#bytes(at, payload.byteLength).set(payload);
+    } else {
+      // Widened in place, from the upper half of where it belongs.
+      this.#bytes(at + payload.byteLength, payload.byteLength).set(payload);
+      reducer.here.unpackBf16(at, at + payload.byteLength, elements);
+    }
+    this.#done();
+  }
+
+  /** Notes that a part has come, and says which. */
+  #expect(kind: string, slice: Slice, from: number, elements: number): number {
+    const part = (from - slice.from) / this.#group.partElements;
+    if (!Number.isInteger(part) || from < slice.from || from >= slice.to) {
+      throw new Error(`${kind} from element ${from} is not a part of slice ${slice.from} to ${slice.to}`);
+    }
+    const { to } = partOf(slice, part, this.#group.partElements);
+    if (elements !== to - from) throw new Error(`${kind} has ${elements} elements, expected ${to - from}`);
+    const name = `${kind} ${part}`;
+    if (this.#arrived.has(name)) throw new Error(`${kind} from element ${from} came twice`);
+    this.#arrived.add(name);
+    return part;
+  }
+
+  /** A piece of the part is there. */
+  #has(part: number): void {
+    if (--this.#missing[part] > 0) return;
+    const { from, to } = partOf(this.#ownSlice, part, this.#group.partElements);
+    const job = {
+      pieces: this.#pieceAt.map((at) => at + BYTES * from),
+      out: this.#sumAt + BYTES * from,
+      count: to - from,
+      ...(this.#packs && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
+    };
+    const { reducer, plan } = this.#group;
+    if (this.#isSmall) this.#summed(from, to, reducer.here.sum(plan, job));
+    else this.#run(reducer.sum(job), (found) => this.#summed(from, to, found));
+  }
+
+  #summed(from: number, to: number, found: NonFinite | null): void {
+    const { members, self } = this.#group;
+    if (found !== null) this.#noteNonFinite(from, found);
+    if (!this.#isSmall) {
+      for (let turn = 1; turn < members.length; turn++) {
+        this.#send((self + turn) % members.length, "sum", 0, { from, to });
+      }
+    }
+    this.#done();
+  }
+
+  /** Of several, that with the lowest element is kept. */
+  #noteNonFinite(from: number, { element, piece }: NonFinite): void {
+    const { members, plan } = this.#group;
+    const found = from + element;
+    if (this.#nonFinite !== null && this.#nonFinite.element < found) return;
+    this.#nonFinite = { element: found, member: piece === null ? null : members[plan.pieces[piece].member] };
+  }
+
+  get #packs(): boolean {
+    return this.#group.gatherType === "bf16" && !this.#isSmall;
+  }
+
+  #send(member: number, type: "partial" | "sum", piece: number, { from, to }: Slice): void {
+    const isPacked = type === "sum" && this.#packs;
+    const width = isPacked ? 2 : BYTES;
+    const at = isPacked
+      ? this.#packedAt + width * (from - this.#ownSlice.from)
+      : (type === "sum" ? this.#sumAt : this.#pieceAt[piece]) + width * from;
+    this.#group.post(member, {
+      type,
+      wireType: isPacked ? "bf16" : "f32",
+      bucket: this.#bucket,
+      epoch: this.#group.epoch,
+      step: this.#step,
+      piece,
+      offset: width * from,
+      payload: this.#bytes(at, width * (to - from)),
+    }, () => this.#done());
+  }
+
+  #done(): void {
+    if (this.#error === null && --this.#remaining === 0) this.#finish();
+  }
+
+  #finish(): void {
+    const { reducer } = this.#group;
+    const resolve = (digest: string) => this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
+    if (this.#isSmall) resolve(reducer.here.digest(this.#sumAt, BYTES * this.#length));
+    else this.#run(reducer.digest(this.#sumAt, BYTES * this.#length), resolve);
+  }
+
+  /** Waits for the other thread; what it found is of no use after an abort. */
+  #run<T>(job: Promise<T>, then: (found: T) => void): void {
+    const settled = job.then((found) => {
+      if (this.#error === null) then(found);
+    }).catch((error) => this.#finished.reject(error));
+    this.#jobs = Promise.all([this.#jobs, settled]);
+  }
+
+  #floats(at: number): Float32Array<ArrayBufferLike> {
+    return new Float32Array(this.#group.reducer.memory.buffer, at, this.#length);
+  }
+
+  #bytes(at: number, length: number): Uint8Array<ArrayBufferLike> {
+    return new Uint8Array(this.#group.reducer.memory.buffer, at, length);
+  }
+}

@@ -1,0 +1,149 @@
+/** Who gets in: every WebSocket that others open to us passes here, whoever serves it. */
+import { admitClient, type Claim, type Expected, isTicket, MAX_HANDSHAKE_CHARS } from "./auth.ts";
+import { asciiLine, Channel, ClosedError } from "./channel.ts";
+import { DEFAULT_WINDOW_BYTES } from "./link.ts";
+import { TokenBucket } from "./tokenBucket.ts";
+
+/** What lies behind a path of the server. */
+export interface Door extends Expected {
+  /** Takes over whoever has got in: make a Link or a ControlLink of it before this returns. */
+  readonly enter: (channel: Channel, claim: Claim) => void;
+}
+
+export interface GateOptions {
+  /** By the path of their URL. */
+  readonly doors: Readonly<Record<string, Door>>;
+  /** Pages whose scripts may connect; none unless told. Programs send no Origin. */
+  readonly origins?: readonly string[];
+  /** Default 5000. */
+  readonly handshakeMs?: number;
+  /** WebSockets that one address may have open, in and waiting; default 256. */
+  readonly maxPerAddress?: number;
+  /** WebSockets that may wait for their handshake, of all addresses; default 64. */
+  readonly maxPending?: number;
+  /** Told of everybody who was let in or turned away. */
+  readonly log?: (event: GateEvent) => void;
+}
+
+export interface GateEvent {
+  readonly address: string;
+  readonly path: string;
+  /** Who it says it is; null: it has said nothing. Proved only where `refusal` is null. */
+  readonly claim: Claim | null;
+  /** Why it was turned away; null: it was let in. */
+  readonly refusal: string | null;
+}
+
+/** What of a request decides whether it may become a WebSocket. */
+export interface Knock {
+  readonly address: string;
+  readonly path: string;
+  readonly origin: string | null;
+  /** The subprotocol that it asks for. */
+  readonly ticket: string | null;
+}
+
+/** Failures that an address may have at once, and a second in the long run; several nodes may share an address. */
+const FAILURE_BURST = 10;
+const FAILURES_PER_SECOND = 1;
+const MAX_REMEMBERED_ADDRESSES = 1024;
+
+export class Gate {
+  readonly #options: GateOptions;
+  readonly #channels = new Set<Channel>();
+  readonly #numOpen = new Map<string, number>();
+  readonly #failures = new Map<string, TokenBucket>();
+  #numPending = 0;
+  #isClosed = false;
+
+  constructor(options: GateOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Before an upgrade: the HTTP status with which to turn a request away; null: upgrade it, with its ticket as the
+   * subprotocol, and {@linkcode take} the WebSocket.
+   */
+  async check({ address, path, origin, ticket }: Knock): Promise<number | null> {
+    const { doors, origins = [], maxPerAddress = 256, maxPending = 64 } = this.#options;
+    const refuse = (status: number, refusal: string) => {
+      this.#turnAway({ address, path, claim: null, refusal });
+      return status;
+    };
+    if (this.#failuresOf(address).left < 1) return 429;
+    if (!Object.hasOwn(doors, path)) return refuse(404, "unknown path");
+    if (origin !== null && !origins.includes(origin)) return refuse(403, `origin ${origin}`);
+    if (ticket === null || !await isTicket(doors[path].token, ticket)) return refuse(401, "wrong token");
+    const numOpen = this.#numOpen.get(address) ?? 0;
+    const isFull = this.#isClosed || this.#numPending >= maxPending || numOpen >= maxPerAddress;
+    return isFull ? refuse(503, "too many connections") : null;
+  }
+
+  /**
+   * Takes over a WebSocket that was just upgraded, and lets it in at `path` once it has proved who it is. Resolves when
+   * that is decided.
+   */
+  async take(socket: WebSocket, path: string, address: string): Promise<void> {
+    const { doors, handshakeMs = 5000, log } = this.#options;
+    const channel = new Channel(socket, MAX_HANDSHAKE_CHARS);
+    if (this.#isClosed) return channel.close();
+    this.#count(channel, address);
+    this.#numPending++;
+    const timer = setTimeout(() => channel.close("silent", "no handshake in time"), handshakeMs);
+    const event = { address, path };
+    try {
+      await channel.opened;
+      const { claim, refusal } = await admitClient(channel, doors[path]);
+      if (refusal !== null) {
+        this.#turnAway({ ...event, claim, refusal });
+        return channel.close("refused");
+      }
+      log?.({ ...event, claim, refusal });
+      channel.allow(DEFAULT_WINDOW_BYTES);
+      doors[path].enter(channel, claim);
+    } catch (error) {
+      if (!(error instanceof ClosedError)) throw error;
+      this.#turnAway({ ...event, claim: null, refusal: error.message });
+    } finally {
+      clearTimeout(timer);
+      this.#numPending--;
+    }
+  }
+
+  /** Ends every channel that came in here, and lets nobody in any more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const channel of this.#channels) channel.close();
+  }
+
+  #count(channel: Channel, address: string): void {
+    this.#channels.add(channel);
+    this.#numOpen.set(address, (this.#numOpen.get(address) ?? 0) + 1);
+    channel.closed.then(() => {
+      this.#channels.delete(channel);
+      const left = (this.#numOpen.get(address) ?? 1) - 1;
+      if (left > 0) this.#numOpen.set(address, left);
+      else this.#numOpen.delete(address);
+    });
+  }
+
+  #failuresOf(address: string): TokenBucket {
+    const known = this.#failures.get(address);
+    if (known !== undefined) return known;
+    if (this.#failures.size >= MAX_REMEMBERED_ADDRESSES) {
+      const [oldest] = this.#failures.keys();
+      this.#failures.delete(oldest);
+    }
+    const bucket = new TokenBucket(FAILURE_BURST, FAILURES_PER_SECOND);
+    this.#failures.set(address, bucket);
+    return bucket;
+  }
+
+  /** Counts a failure and logs it, and beyond what the address may have of them says so once and is quiet. */
+  #turnAway(event: GateEvent & { readonly refusal: string }): void {
+    const failures = this.#failuresOf(event.address);
+    if (!failures.take()) return;
+    const last = failures.left < 1 ? "; too many failures, further ones are turned away unheard" : "";
+    this.#options.log?.({ ...event, refusal: asciiLine(event.refusal) + last });
+  }
+}

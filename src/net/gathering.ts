@@ -1,0 +1,211 @@
+/** Between two epochs: who is here, may they form a group, on which state, and who does what. */
+import type { Draft, MemberRecord } from "./coordinatorTypes.ts";
+import { byId, log, MISSED_HEARTBEATS, send, toSaved, withRole } from "./coordinatorTypes.ts";
+import { toReason } from "./messages.ts";
+
+/** Epochs that a coordinator without its file skips: the lost one may have used them. */
+const LOST_EPOCHS = 1024;
+
+/** Forms the next epoch if that may be done now; tells the members why not otherwise. */
+export function tryForm(draft: Draft): void {
+  const { state } = draft;
+  const idle = withRole(draft, "idle");
+  if (state.isFinished || idle.length === 0 || withRole(draft, "aborting").length > 0) return;
+  const reason = whyWait(draft, idle);
+  if (reason !== null) return hold(draft, reason);
+  if (!agreeOnBase(draft, idle)) return;
+  const current = idle.filter((member) => isCurrent(draft, member));
+  formEpoch(draft, [...current, ...withRole(draft, "warm")]);
+}
+
+/** Is a member's state that of the group? */
+export function isCurrent({ state }: Draft, { appliedStep, digest }: MemberRecord): boolean {
+  return appliedStep === state.step && digest === state.digest;
+}
+
+/** Says why nothing goes on, once. */
+function hold(draft: Draft, reason: string): void {
+  if (draft.state.reason === reason) return;
+  draft.state.reason = reason;
+  log(draft, "info", reason);
+  for (const member of draft.state.members.values()) {
+    send(draft, member, { type: "hold", reason: toReason(reason) });
+  }
+}
+
+/** Why no group may be formed yet; null: it may. */
+function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
+  const { state, now } = draft;
+  const { settings, members } = state;
+  const survives = idle.some((member) => member.wasIn || (state.digest !== null && isCurrent(draft, member)));
+  const needed = survives ? 1 : settings.minMembers;
+  if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
+  if (!settings.force) {
+    const minority = state.electorates.find((electorate) => !isQuorum(draft, electorate));
+    if (minority !== undefined) return explainMinority(draft, minority);
+  }
+  const awaited = state.epochMembers.filter((id) => {
+    return !members.has(id) && !(survives && state.lost.includes(id));
+  });
+  const wait = survives ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
+  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return null;
+  return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
+}
+
+/**
+ * The file and its lock count as half a vote: with them, half of an electorate suffices, without them it takes more than half. So
+ * of two coordinators, one of which has lost the file, only one can form a group.
+ */
+function isQuorum({ state }: Draft, electorate: readonly string[]): boolean {
+  const present = electorate.filter((id) => state.members.has(id)).length;
+  return state.hasFile ? 2 * present >= electorate.length : 2 * present > electorate.length;
+}
+
+function explainMinority({ state }: Draft, electorate: readonly string[]): string {
+  const missing = electorate.filter((id) => !state.members.has(id));
+  const needed = state.hasFile ? "half of them" : "more than half of them, because its file is lost or old";
+  return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
+    `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
+}
+
+/**
+ * Decides on which state the group goes on: the one that was committed last if a member has it. Where that is not known
+ * (the coordinator is new) or lost, the most advanced state that is here. Sets the coordinator's step and digest.
+ *
+ * A held gradient is committed if somebody has applied that step, or if all of the last epoch are here and hold the same:
+ * what they would have been told. Otherwise the step is done again.
+ *
+ * @returns whether there is such a state
+ */
+function agreeOnBase(draft: Draft, idle: readonly MemberRecord[]): boolean {
+  const { state } = draft;
+  if (state.digest === null || !idle.some((member) => isCurrent(draft, member))) {
+    const top = Math.max(...idle.map((member) => member.appliedStep));
+    const atTop = idle.filter((member) => member.appliedStep === top);
+    const digest = majority(atTop.map((member) => member.digest));
+    if (digest === null) {
+      stop(
+        draft,
+        `The states of ${
+          atTop.map(({ id }) => id).join(", ")
+        } after step ${top} differ and none has a majority; ` +
+          `restart the right ones alone`,
+      );
+      return false;
+    }
+    if (top < state.step) {
+      log(
+        draft,
+        "warn",
+        `Step ${top} is the newest here, ${state.step} were done: those after it are done again`,
+      );
+    }
+    state.step = top;
+    state.digest = digest;
+    commitHeldByAll(draft, idle);
+  }
+  for (const member of idle) settleHeld(draft, member);
+  for (const member of idle) {
+    if (member.appliedStep === state.step && !isCurrent(draft, member)) {
+      log(
+        draft,
+        "warn",
+        `${member.id} has another state after step ${state.step} than the group, and copies it`,
+      );
+    }
+  }
+  return true;
+}
+
+function commitHeldByAll(draft: Draft, idle: readonly MemberRecord[]): void {
+  const { state } = draft;
+  const holders = idle.filter((member) => {
+    return isCurrent(draft, member) && member.held?.step === state.step + 1;
+  });
+  const digests = new Set(holders.map((member) => member.held?.digest));
+  const isAll = state.epochMembers.length > 0 &&
+    state.epochMembers.every((id) => holders.some((holder) => holder.id === id));
+  const [digest] = digests;
+  if (!isAll || digests.size !== 1 || digest === undefined) return;
+  state.step++;
+  state.digest = digest;
+}
+
+/** Lets a member apply what it holds if that is the step which the group committed last. */
+export function settleHeld(draft: Draft, member: MemberRecord): void {
+  const { step, digest } = draft.state;
+  const { held } = member;
+  if (held === null || held.step !== step || held.digest !== digest || member.appliedStep !== step - 1) {
+    return;
+  }
+  send(draft, member, { type: "commit", epoch: held.epoch, step, digest });
+  member.appliedStep = step;
+  member.digest = digest;
+  member.held = null;
+}
+
+/** What more than half of the values are; null: there is no such. */
+export function majority(values: readonly string[]): string | null {
+  for (const value of new Set(values)) {
+    if (2 * values.filter((other) => other === value).length > values.length) return value;
+  }
+  return null;
+}
+
+/** Begins the next epoch with as many of the candidates, best first, as there are virtual workers. */
+export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): void {
+  const { state } = draft;
+  const { identity, digest } = state;
+  if (identity === null || digest === null) {
+    throw new Error("An epoch needs members that said what they have");
+  }
+  const chosen = candidates.slice(0, identity.virtualWorkers).sort(byId);
+  const ids = chosen.map(({ id }) => id);
+  state.epoch += state.hasFile || state.epoch === 0 ? 1 : LOST_EPOCHS;
+  state.hasFile = true;
+  state.phase = "training";
+  state.reason = null;
+  state.electorates = [...(state.settings.force ? [] : state.electorates), ids];
+  state.epochMembers = ids;
+  state.lost = [];
+  state.ready.clear();
+  for (const member of state.members.values()) {
+    if (ids.includes(member.id)) {
+      Object.assign(member, { role: "active", wasIn: true, lastSteps: 0, waitMs: 0 });
+    } else if (member.role !== "warm") member.role = "following";
+  }
+  draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
+  log(draft, "info", `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`);
+  for (const member of [...state.members.values()].sort(byId)) sendEpoch(draft, member);
+}
+
+/** Tells a member the epoch, and whom to follow if it is not in it. */
+export function sendEpoch(draft: Draft, member: MemberRecord): void {
+  const { epoch, step, digest } = draft.state;
+  if (digest === null) throw new Error("An epoch begins on a known state");
+  const active = withRole(draft, "active");
+  member.donor = member.role === "active" ? null : chooseDonor(draft, member, active);
+  const members = active.map(({ id, url }) => ({ id, url }));
+  send(draft, member, { type: "epoch", epoch, step: step + 1, digest, members, donor: member.donor });
+}
+
+/** The donor it has, as long as that is active; otherwise the one with the fewest followers. */
+function chooseDonor(draft: Draft, member: MemberRecord, active: readonly MemberRecord[]): string {
+  if (active.some(({ id }) => id === member.donor) && member.donor !== null) return member.donor;
+  const others = [...draft.state.members.values()].filter((other) => other !== member);
+  const load = (id: string) => others.filter(({ donor }) => donor === id).length;
+  return active.map(({ id }) => id).reduce((best, id) => (load(id) < load(best) ? id : best));
+}
+
+/** Nothing goes on until a person has looked. */
+export function stop(draft: Draft, reason: string): void {
+  const { state, actions } = draft;
+  state.phase = "stopped";
+  state.reason = reason;
+  for (const member of state.members.values()) {
+    send(draft, member, { type: "refused", reason: toReason(reason), retry: false });
+    actions.push({ kind: "close", link: member.link });
+  }
+  state.members.clear();
+  actions.push({ kind: "stop", reason });
+}

@@ -1,0 +1,31 @@
+import type { CoordinatorState } from "./coordinatorTypes.ts";
+import { byId } from "./coordinatorTypes.ts";
+import { type GroupStatus, toReason } from "./messages.ts";
+import { shareOut } from "./shares.ts";
+
+/** Who is in the group, what each does, and for whom the others wait. */
+export function groupStatus(state: CoordinatorState, now: number): GroupStatus {
+  const { phase, epoch, step, epochMembers, identity, reason } = state;
+  const shares = identity === null || epochMembers.length === 0
+    ? []
+    : shareOut(identity.virtualWorkers, epochMembers.length);
+  return {
+    type: "status",
+    run: identity?.run ?? null,
+    phase,
+    reason: reason === null ? null : toReason(reason),
+    epoch,
+    step,
+    members: [...state.members.values()].sort(byId).map((member) => ({
+      id: member.id,
+      role: member.role,
+      share: member.role === "active" ? shares[epochMembers.indexOf(member.id)] ?? null : null,
+      step: member.appliedStep,
+      silentMs: now - member.lastSeen,
+      tokensPerSecond: member.tokensPerSecond,
+      exposedShare: member.exposedShare,
+      lastSteps: member.lastSteps,
+      waitMs: member.waitMs,
+    })),
+  };
+}

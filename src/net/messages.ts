@@ -1,0 +1,209 @@
+/**
+ * The messages of the control plane: JSON text frames between a member and the coordinator.
+ *
+ * A *step* s is the s-th of the run, from 1: it turns the state after s - 1 steps into the state after s steps. The
+ * *digest* of a state is a hash chained over the steps that made it: the digest after step s is a hash of the digest
+ * after s - 1 and of the reduced gradient of step s. So one string names both a state and how it came about.
+ */
+import { z } from "zod";
+import { UserError } from "../errors.ts";
+
+/** Grows when a message changes; members and coordinator have the same one. */
+export const PROTOCOL = 1;
+/** A longer frame is not even parsed. */
+export const MAX_MESSAGE_BYTES = 64 * 1024;
+/** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
+export const MAX_MEMBERS = 128;
+const MAX_REASON = 500;
+
+const u32 = z.int().min(0).max(2 ** 32 - 1);
+const step = u32;
+const epoch = u32;
+const digest = z.string().regex(/^[0-9a-f]{8,64}$/);
+const memberId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+const memberIds = z.array(memberId).max(MAX_MEMBERS);
+const url = z.string().max(256).regex(/^wss?:\/\/[^\s\p{Cc}]+$/u);
+/** A line for people; no control characters, so that a peer can't write lines of its own into a log. */
+const reason = z.string().min(1).max(MAX_REASON).regex(/^[^\p{Cc}]*$/u);
+const name = z.string().min(1).max(128).regex(/^[^\p{Cc}]*$/u);
+
+/** What all members of a group have in common. */
+export const identitySchema = z.strictObject({
+  run: name,
+  /** Of Bloomery: another one may compute other bits. */
+  version: name,
+  configDigest: digest,
+  tokenizerHash: digest,
+  virtualWorkers: z.int().min(1).max(65536),
+  /** Digest of a few operations on the member's adapter: another one computes other bits. */
+  probe: digest,
+});
+
+const membershipSchema = z.strictObject({ epoch, members: memberIds });
+const heldSchema = z.strictObject({ epoch, step, digest });
+
+const memberMessageSchema = z.discriminatedUnion("type", [
+  /** Here I am, this is what I have, and I am not in a step. The first message, and the answer to `abort`. */
+  z.strictObject({
+    type: z.literal("hello"),
+    protocol: z.literal(PROTOCOL),
+    ...identitySchema.shape,
+    memberId,
+    /** Of its data plane. */
+    url,
+    /** The newest epoch that this process took part in. */
+    group: membershipSchema.nullable(),
+    appliedStep: step,
+    digest,
+    /** A reduced gradient whose `ready` has no answer yet. */
+    held: heldSchema.nullable(),
+  }),
+  z.strictObject({
+    type: z.literal("heartbeat"),
+    step,
+    tokensPerSecond: z.number().min(0),
+    /** The part of a step in which nothing but the exchange went on. */
+    exposedShare: z.number().min(0).max(1),
+  }),
+  /** The reduced gradient of the step is here whole; the digest is that of the state after it. */
+  z.strictObject({
+    type: z.literal("ready"),
+    epoch,
+    step,
+    digest,
+    /** From the beginning of the step until this member's own gradients were done. */
+    workMs: z.number().min(0),
+  }),
+  /** The member has given the step up; null: through its own fault. */
+  z.strictObject({ type: z.literal("failed"), epoch, step, peer: memberId.nullable(), reason }),
+  /** The member does no further step; `finished`: because the run has reached its end. */
+  z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),
+  /** A newcomer has the state of the group, a step or two aside. */
+  z.strictObject({ type: z.literal("caughtUp"), step, digest }),
+  /** From anybody with the token: how is the group? */
+  z.strictObject({ type: z.literal("status") }),
+]);
+
+const statusSchema = z.strictObject({
+  type: z.literal("status"),
+  run: name.nullable(),
+  phase: z.enum(["gathering", "training", "stopped"]),
+  /** Why it waits or has stopped. */
+  reason: reason.nullable(),
+  epoch,
+  step,
+  members: z.array(z.strictObject({
+    id: memberId,
+    role: z.enum(["idle", "active", "aborting", "following", "warm"]),
+    /** Virtual workers, `to` excluded; null: takes no part. */
+    share: z.strictObject({ from: u32, to: u32 }).nullable(),
+    step,
+    silentMs: z.number().min(0),
+    tokensPerSecond: z.number().min(0),
+    exposedShare: z.number().min(0).max(1),
+    /** Steps of this epoch in which all waited for it, and for how long. */
+    lastSteps: u32,
+    waitMs: z.number().min(0),
+  })).max(MAX_MEMBERS),
+});
+
+const coordinatorMessageSchema = z.discriminatedUnion("type", [
+  z.strictObject({ type: z.literal("welcome"), heartbeatMs: z.number().min(1) }),
+  /** The last word to a member; `retry`: a process started anew may join. */
+  z.strictObject({ type: z.literal("refused"), reason, retry: z.boolean() }),
+  /** The answer to `leaving`. */
+  z.strictObject({ type: z.literal("released") }),
+  /** The answer to a heartbeat. */
+  z.strictObject({ type: z.literal("heartbeat") }),
+  /**
+   * Drops whatever earlier epochs left undone. Who is listed begins with step `step` on the state with the digest (and
+   * catches up to it first); who isn't follows its donor.
+   */
+  z.strictObject({
+    type: z.literal("epoch"),
+    epoch,
+    step,
+    digest,
+    members: z.array(z.strictObject({ id: memberId, url })).min(1).max(MAX_MEMBERS),
+    donor: memberId.nullable(),
+  }),
+  z.strictObject({ type: z.literal("commit"), epoch, step, digest }),
+  z.strictObject({ type: z.literal("abort"), epoch, step, reason }),
+  /** Why nothing goes on. */
+  z.strictObject({ type: z.literal("hold"), reason }),
+  statusSchema,
+]);
+
+/** What makes members fit to train together. */
+export type Identity = Readonly<z.infer<typeof identitySchema>>;
+/** An epoch and who is in it. */
+export type Membership = z.infer<typeof membershipSchema>;
+/** A reduced gradient that waits for the coordinator's word. */
+export type Held = Readonly<z.infer<typeof heldSchema>>;
+/** From a member to the coordinator. */
+export type MemberMessage = z.infer<typeof memberMessageSchema>;
+/** From the coordinator to a member. */
+export type CoordinatorMessage = z.infer<typeof coordinatorMessageSchema>;
+/** One kind of message. */
+export type MessageOf<M extends { type: string }, T extends M["type"]> = Extract<M, { type: T }>;
+/** Who is in, what they do and whom they wait for. */
+export type GroupStatus = z.infer<typeof statusSchema>;
+
+/** Parses a frame from a member. @throws UserError if it is not a message: what is wrong with it */
+export function parseMemberMessage(text: string): MemberMessage {
+  return parse(memberMessageSchema, text);
+}
+
+/** Parses a frame from the coordinator. @throws UserError if it is not a message: what is wrong with it */
+export function parseCoordinatorMessage(text: string): CoordinatorMessage {
+  return parse(coordinatorMessageSchema, text);
+}
+
+/** The text frame of a message. */
+export function formatMessage(message: MemberMessage | CoordinatorMessage): string {
+  return JSON.stringify(message);
+}
+
+/** A text as a message may carry it: one line, cut to what is allowed. */
+export function toReason(text: string): string {
+  const line = text.replace(/\p{Cc}+/gu, " ").trim();
+  return line === "" ? "no reason given" : line.slice(0, MAX_REASON).toWellFormed();
+}
+
+function parse<T>(schema: z.ZodType<T>, text: string): T {
+  const bytes = byteLengthUpTo(text, MAX_MESSAGE_BYTES);
+  if (bytes > MAX_MESSAGE_BYTES) {
+    throw new UserError(`A control message has more than ${MAX_MESSAGE_BYTES} bytes, expected at most that`);
+  }
+  const json = parseJson(text);
+  const theirs = protocolOf(json);
+  if (theirs !== null && theirs !== PROTOCOL) {
+    throw new UserError(
+      `A member speaks protocol ${theirs}, expected ${PROTOCOL}; use the same version on all nodes`,
+    );
+  }
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [{ path, message }] = parsed.error.issues;
+  const where = path.length === 0 ? "" : ` at ${path.map(String).join(".")}`;
+  throw new UserError(`A control message is not as expected${where}: ${toReason(message)}`);
+}
+
+/** The version of the protocol is told before anything else of a hello: another one may have other keys. */
+function protocolOf(json: unknown): number | null {
+  if (typeof json !== "object" || json === null || !("type" in json) || json.type !== "hello") return null;
+  return "protocol" in json && typeof json.protocol === "number" ? json.protocol : null;
+}
+
+/** The length in UTF-8; more than the limit as soon as that is certain. */
+function byteLengthUpTo(text: string, limit: number): number {
+  return text.length > limit ? text.length : new TextEncoder().encode(text).length;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new UserError("A control message is not JSON, expected one object a text frame");
+  }
+}

@@ -1,0 +1,25 @@
+/** A contiguous range of virtual workers; `to` is excluded. */
+export interface Share {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Which virtual workers the members of an epoch host: member k of p hosts floor(kV/p) up to floor((k+1)V/p). A function of the
+ * order of the members alone, so that the coordinator and all members compute the same.
+ *
+ * @returns one share a member, none of them empty
+ * @throws Error if there are more members than virtual workers: the rest are spares and not in the epoch
+ *
+ * @example
+ * ```ts
+ * shareOut(8, 3); // [{ from: 0, to: 2 }, { from: 2, to: 5 }, { from: 5, to: 8 }]
+ * ```
+ */
+export function shareOut(virtualWorkers: number, members: number): Share[] {
+  if (members < 1 || members > virtualWorkers) {
+    throw new Error(`${members} members, expected 1 to ${virtualWorkers}, one virtual worker each at least`);
+  }
+  const bound = (k: number) => Math.floor(k * virtualWorkers / members);
+  return Array.from({ length: members }, (_, k) => ({ from: bound(k), to: bound(k + 1) }));
+}
