@@ -52,8 +52,8 @@ export async function prepareOurs(
   };
 }
 
-/** Seconds of one product: the best of `rounds`, each of as many products as take about `seconds`. */
-export async function timeRun(run: MatmulRun, rounds = 5, seconds = 0.25): Promise<number> {
+/** Seconds of one run: the best of `rounds`, each of as many runs as take about `seconds`. */
+export async function timeRun(run: Pick<MatmulRun, "run">, rounds = 5, seconds = 0.25): Promise<number> {
   await run.run();
   let times = 1;
   let best = Infinity;

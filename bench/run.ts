@@ -7,8 +7,13 @@ import { type Report, reporter } from "./_report.ts";
 
 /** By name; what is compared with is loaded with the benchmark, so that help and mistakes need none of it. */
 const benchmarks: Readonly<Record<string, (report: Report, size: string | undefined) => Promise<void>>> = {
+  async attention(report, size) {
+    refuseSize("attention", size);
+    const { benchAttention } = await import("./attention.ts");
+    await benchAttention(report);
+  },
   async matmul(report, size) {
-    if (size !== undefined) throw new UserError(`Found ${size}, but bench matmul takes no size`);
+    refuseSize("matmul", size);
     const { benchMatmul } = await import("./matmul.ts");
     await benchMatmul(report);
   },
@@ -18,19 +23,31 @@ const benchmarks: Readonly<Record<string, (report: Report, size: string | undefi
     if (sizes.length === 0) throw new UserError(`Found ${size}, expected one of ${stepSizes.join(", ")}`);
     for (const each of sizes) await benchStep(report, each);
   },
+  async variants(report, size) {
+    refuseSize("variants", size);
+    const { benchVariants } = await import("./variants.ts");
+    await benchVariants(report);
+  },
 };
+
+function refuseSize(name: string, size: string | undefined): void {
+  if (size !== undefined) throw new UserError(`Found ${size}, but bench ${name} takes no size`);
+}
 
 const verb = {
   name: "bench",
   summary: "Measures how fast this machine is, beside other WebGPU libraries. Keep it quiet meanwhile.",
   usage: "NAME [SIZE]",
   operands: {
-    NAME: "matmul (512^3 in float32) or step (a whole training step)",
+    NAME:
+      "attention (bands and packed documents beside dense), matmul (512^3 in float32), step (of training) or variants (of the model)",
     SIZE: "of the step's model: small or middle (default: one after the other)",
   },
   options: {},
   examples: [
+    ["attention", "what a band or a document saves of attention's time"],
     ["matmul", "GFLOP/s of the three kinds of product"],
+    ["variants", "what each axis of the model costs beside a plain GPT"],
     ["step small --json", "a step of nanoGPT's size for a CPU, for programs"],
   ],
 } as const;
@@ -39,7 +56,7 @@ await runVerb(verb, async ({ args, signal, say, emit }) => {
   const [name, size, ...rest] = args;
   const names = Object.keys(benchmarks);
   if (name === undefined || !names.includes(name) || rest.length > 0) {
-    throw new UserError(`Found ${args.join(" ") || "no name"}, expected a benchmark: ${names.join(" or ")}`);
+    throw new UserError(`Found ${args.join(" ") || "no name"}, expected one of ${names.join(", ")}`);
   }
   preferVulkan();
   const interrupted = new Promise<never>((_, reject) => {

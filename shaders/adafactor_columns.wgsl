@@ -2,7 +2,8 @@
 //   STEP blocks: partial (blocks, C): the squared gradients of blocks of BLOCK rows, for the rows of a window. GOES_ON 1: they
 //                are later rows of a block that was begun.
 //   STEP total:  sums (C) += the blocks' sums; FIRST 1: = them.
-//   STEP moment: column_moment (C), the moving mean of the squared gradients, and its own mean, which is that of row_moment, too.
+//   STEP moment: column_moment (C), the moving mean of the squared gradients; column_scale (C), 1 over its root; and its own mean,
+//                which is that of row_moment, too.
 //
 // Order: down a column a chain over each block, then a chain over the blocks; for the mean 64 chains (column c in chain c % 64 or,
 // with VEC, four for each lane), then a tree. VEC 1: the width is a multiple of 4.
@@ -27,6 +28,7 @@
 //# uniforms height:f32 eps:f32
 //# tensor sums : read ${FORM}
 //# tensor column_moment : read_write ${FORM}
+//# tensor column_scale : write ${FORM}
 //# tensor mean : write
 //# let SUM = T
 //# include tree
@@ -44,6 +46,7 @@ fn kernel(group: u32, lane: u32) {
     let fresh = ${LOAD}_sums(column) / u.height + u.eps;
     let moment = (1.0 - live.freshShare) * ${LOAD}_column_moment(column) + live.freshShare * fresh;
     ${STORE}_column_moment(column, moment);
+    ${STORE}_column_scale(column, inverseSqrt(moment));
     chain += moment;
   }
   let sum = tree(lane, chain);

@@ -13,7 +13,7 @@
 //# tensor gradients : read ${FORM}
 //# if SQUARES
 //# tensor row_moment : read
-//# tensor column_moment : read ${FORM}
+//# tensor column_scale : read ${FORM}
 //# tensor mean : read
 //# tensor squares : write
 //#   if SCALE
@@ -29,7 +29,7 @@ fn at(row: u32, c: u32) -> u32 { return row * (u.width / ${VEC ? 4 : 1}u) + c; }
 
 fn term0(row: u32, c: u32, mean: f32, scale: f32) -> ${T} {
 //# if SQUARES
-  let value = ${LOAD}_gradients(at(row, c)) * scale * inverseSqrt(${LOAD}_column_moment(c));
+  let value = ${LOAD}_gradients(at(row, c)) * scale * ${LOAD}_column_scale(c);
 //# else
   let value = ${LOAD}_gradients(at(row, c)) * scale;
 //# end

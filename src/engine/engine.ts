@@ -18,12 +18,20 @@ export interface Engine {
    */
   read(kind: StateKind | "gradient", name: string): Promise<Float32Array>;
 
-  /** Sets the virtual worker's gradients and sums to 0. */
-  beginStep(): Promise<void>;
+  /**
+   * Begins a sum: the virtual worker's gradients and sums are 0.
+   *
+   * @param workers virtual workers that it is over, those of a whole subtree of the run's tree; default: all
+   */
+  beginStep(workers?: number): Promise<void>;
   /** Forward and backward of a micro-batch (at most report.microBatchSize rows); gradients of the SUM of losses are added up. */
   accumulate(micro: Batch, step: number): Promise<void>;
   /** Adds what virtual worker `index` has accumulated to the fixed tree, and clears it. */
   endWorker(index: number): Promise<void>;
+  /** The tree's sum (report.sumLength), to be added to other nodes' sums. Waits for everything queued. */
+  readSum(): Promise<Float32Array>;
+  /** Puts another sum in its place. */
+  writeSum(values: Float32Array): Promise<void>;
   /** The optimizer's step on the tree's sum, divided by its number of targets. Does nothing once the halt flag is up. */
   update(update: Update): Promise<void>;
   /** Results of all updates since the last call, in order. Waits for everything queued. */
@@ -95,6 +103,8 @@ export interface EngineReport {
     /** The most that the engine holds at any time of a training. */
     readonly total: number;
   };
+  /** Values of a step's sum: gradients and losses; 0 where the engine does not train. */
+  readonly sumLength: number;
   /** Of a whole forward and backward of one token. */
   readonly flopsPerToken: number;
   readonly startup: { deviceMs: number; compileMs: number; recordMs: number; placeMs: number };

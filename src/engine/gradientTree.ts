@@ -12,7 +12,7 @@ export class GradientTree {
   readonly #partials: readonly Partial[];
   /** For each level: adds its sum to the running one. */
   readonly #additions: readonly Program[];
-  readonly #virtualWorkers: number;
+  #workers = 0;
   /** What each level holds: a sum, an empty one, or nothing yet. */
   #levels: ("sum" | "empty" | null)[] = [];
   #nextWorker = 0;
@@ -22,19 +22,24 @@ export class GradientTree {
     runtime: Runtime,
     partials: readonly Partial[],
     additions: readonly Program[],
-    virtualWorkers: number,
   ) {
     this.#runtime = runtime;
     this.#partials = partials;
     this.#additions = additions;
-    this.#virtualWorkers = virtualWorkers;
   }
 
-  /** Begins a step: the running sum is 0, the levels hold nothing. */
-  begin(): void {
+  /** Begins a sum over `workers` workers, numbered from 0: the running sum is 0, the levels hold nothing. */
+  begin(workers: number): void {
     this.#levels = this.#additions.map(() => null);
+    this.#workers = workers;
     this.#nextWorker = 0;
     this.#clearRunning();
+  }
+
+  /** Puts another sum in the place of this one: nothing is left to be added. */
+  replace(): void {
+    this.begin(1);
+    this.#runningIsEmpty = false;
   }
 
   /** Says that something was added to the running sum. */
@@ -47,7 +52,7 @@ export class GradientTree {
     if (index !== this.#nextWorker) {
       throw new Error(`Virtual worker ${index} ends, expected ${this.#nextWorker}: they end in order`);
     }
-    const isLast = index === this.#virtualWorkers - 1;
+    const isLast = index === this.#workers - 1;
     if (!isLast && this.#levels.length > 0) this.#carry();
     this.#nextWorker++;
   }

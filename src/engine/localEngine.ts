@@ -17,6 +17,7 @@ import { record, recordTuned } from "./record.ts";
 import { reportOf } from "./report.ts";
 import { ResultRing } from "./resultRing.ts";
 import { StateAccess } from "./stateAccess.ts";
+import { readSum, writeSum } from "./sumTransfer.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
   /** Bytes of the machine's memory that a software adapter may take; without it that is not checked. */
@@ -113,8 +114,7 @@ export class LocalEngine implements Engine {
     [this.#training, this.#updating] = programs.slice(levels);
     this.#optimizer = spec.training && createOptimizer(spec.training.optimizer);
     const { partials, ring } = recorded.tensors;
-    const virtualWorkers = spec.training?.virtualWorkers ?? 1;
-    this.#tree = new GradientTree(runtime, partials, programs.slice(0, levels), virtualWorkers);
+    this.#tree = new GradientTree(runtime, partials, programs.slice(0, levels));
     this.#ring = new ResultRing(runtime, ring);
     this.#queue = new QueueLimit(() => runtime.idle(), QUEUE_SECONDS);
     this.report = report;
@@ -134,8 +134,24 @@ export class LocalEngine implements Engine {
     return this.#state.read(kind, name);
   }
 
-  beginStep(): Promise<void> {
-    return this.#calls.run(() => this.#tree.begin());
+  beginStep(workers: number = this.#spec.training?.virtualWorkers ?? 1): Promise<void> {
+    return this.#calls.run(() => this.#tree.begin(workers));
+  }
+
+  readSum(): Promise<Float32Array<ArrayBuffer>> {
+    return this.#calls.run(async () => {
+      this.#tree.fold();
+      const values = await readSum(this.#runtime, this.#recorded.tensors.partials[0]);
+      this.#queue.emptied();
+      return values;
+    });
+  }
+
+  writeSum(values: Float32Array<ArrayBuffer>): Promise<void> {
+    return this.#calls.run(async () => {
+      this.#tree.replace();
+      await writeSum(this.#runtime, this.#recorded.tensors.partials[0], values);
+    });
   }
 
   accumulate(micro: Batch, step: number): Promise<void> {

@@ -13,8 +13,8 @@ const AHEAD_BYTES = 2 ** 25;
  * Readers of tensors that will be asked for in this order, one after the other: a reader whose values aren't there yet
  * reads those of the next ones, too, as many as fit 32 MiB, since a wait for the GPU costs more than a copy.
  *
- * @returns a reader for each tensor: its values, row-major. What it read is kept for the others of its group until the
- * next group is read, so the state must not change between the first reader and the last.
+ * @returns a reader for each tensor: its values, row-major. The first of a group reads all of it anew, so the state must
+ * not change between the first reader and the last, and may before the first is asked again.
  */
 export function readAhead(
   engine: Pick<Engine, "read" | "report">,
@@ -24,7 +24,7 @@ export function readAhead(
   let held: { readonly group: StateTensor[]; readonly values: Promise<Float32Array[]> } | null = null;
   return groups.flatMap((group) =>
     group.map((_, i) => async () => {
-      if (held?.group !== group) {
+      if (i === 0 || held?.group !== group) {
         held = { group, values: Promise.all(group.map(({ kind, name }) => engine.read(kind, name))) };
       }
       return (await held.values)[i];

@@ -6,6 +6,7 @@ import { LIVE_STRIDE, STACKS } from "../gpu/kernel.ts";
 import { type Placement, poolBytes, uniformBytes } from "../gpu/place.ts";
 import { decays } from "../model/parameters.ts";
 import type { EngineReport } from "./engine.ts";
+import { sumLength } from "./sumTransfer.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
 import type { EngineSpec } from "./spec.ts";
 
@@ -26,6 +27,7 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
       tensors.map(({ name, shape }) => ({ name, shape }))
     ),
     bytes: countBytes(programs, gpu.limits.maxBuffer),
+    sumLength: spec.training === null ? 0 : sumLength(programs.tensors.partials[0]),
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
   };

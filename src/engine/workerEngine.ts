@@ -100,6 +100,8 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
       beginStep: call("beginStep"),
       accumulate: call("accumulate"),
       endWorker: call("endWorker"),
+      readSum: call("readSum"),
+      writeSum: call("writeSum"),
       update: call("update"),
       metrics: call("metrics"),
       clearHalt: call("clearHalt"),

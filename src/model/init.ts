@@ -10,7 +10,7 @@ export interface InitOptions {
   readonly numLayers: number;
 }
 
-const RESIDUAL_OUTPUT = /\.(attn\.out|mlp\.down)\.weight$/;
+const RESIDUAL_OUTPUT = /\.(attn\.out|cross\.out|mlp\.down)\.weight$/;
 
 /**
  * The values that a parameter starts with: N(0, initStd) for matrices and embeddings (two dimensions), 1 for norm

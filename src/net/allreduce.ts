@@ -6,7 +6,8 @@ import { Exchange, exchangeBytes, type GatherType, type Group, type Reduced } fr
 import type { Frame, FrameHeader } from "./frame.ts";
 import { Outbox, type PeerTransport } from "./outbox.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
-import { balancedShares, planSum, type Share } from "./tree.ts";
+import { shareOut } from "./shares.ts";
+import { planSum } from "./tree.ts";
 
 export type { GatherType, PeerTransport, Reduced };
 
@@ -30,10 +31,8 @@ export interface EpochSpec {
   /** Grows with every change of membership, and after every abort. */
   readonly epoch: number;
   readonly step: number;
-  /** In the same order everywhere. */
+  /** In the same order everywhere; `shareOut` says who hosts which virtual workers. */
   readonly members: readonly string[];
-  /** By member. Default: balanced */
-  readonly shares?: readonly Share[];
 }
 
 /** A bucket that is being summed. Its arrays lie in shared memory and are valid until `release` or the epoch's end. */
@@ -106,15 +105,15 @@ export class Allreduce {
     return this.#options.bucketElements * (wireType === "bf16" ? 2 : 4);
   }
 
-  /** Begins an epoch; whatever is open ends. Resolves when buckets can be opened. */
-  async begin({ epoch, step, members, shares }: EpochSpec): Promise<void> {
+  /** Begins an epoch; whatever is open ends. Resolves when buckets can be opened; one call at a time. */
+  async begin({ epoch, step, members }: EpochSpec): Promise<void> {
     const { self, virtualWorkers, bucketElements, maxOpen, gatherType, partElements } = this.#options;
     if (this.#epoch !== null && epoch <= this.#epoch.epoch) {
       throw new Error(`Epoch ${epoch} does not come after ${this.#epoch.epoch}`);
     }
     const index = members.indexOf(self);
     if (index < 0) throw new Error(`${self} is not a member of epoch ${epoch}`);
-    const plan = planSum(virtualWorkers, shares ?? balancedShares(virtualWorkers, members.length));
+    const plan = planSum(virtualWorkers, shareOut(virtualWorkers, members.length));
     this.abort(`Epoch ${epoch} begins`);
     await this.#ending;
 
@@ -147,9 +146,9 @@ export class Allreduce {
   }
 
   /**
-   * Opens a bucket as soon as there is room: from then on the other members' parts can come in. All members open the
-   * same buckets with the same lengths, in ascending order of step and bucket, without waiting for one bucket's sum
-   * before the next is opened if any of them doesn't.
+   * Opens a bucket as soon as there is room: from then on the other members' parts can come in. All members run the
+   * same program: they open the same buckets of the same lengths, in ascending order of step and bucket, and wait for
+   * sums at the same places.
    *
    * @throws ExchangeError
    */
@@ -158,8 +157,7 @@ export class Allreduce {
       throw new Error(`A bucket of ${length} elements, expected at most ${this.#options.bucketElements}`);
     }
     const slot = await this.#takeSlot();
-    const { epoch, error } = { epoch: this.#epoch, error: this.#error };
-    if (error !== null || epoch === null) throw error;
+    const epoch = this.#running();
     const place = { step, bucket };
     if (!isAfter(place, this.#last)) throw new Error(`Bucket ${bucket} of step ${step} is out of order`);
     const at = this.#reducer.arena + slot * epoch.slotBytes;
@@ -176,6 +174,9 @@ export class Allreduce {
       },
       release: () => {
         if (this.#open.get(placeName(place)) !== exchange) return;
+        if (!exchange.isOver) {
+          throw new Error(`Bucket ${bucket} of step ${step} is released before it is reduced`);
+        }
         this.#open.delete(placeName(place));
         this.#giveSlot(slot);
       },
@@ -189,24 +190,10 @@ export class Allreduce {
    * @throws ExchangeError if the frame breaks the protocol, which ends the epoch: close the link
    */
   receive(peer: string, frame: Frame): void | Promise<void> {
-    const { epoch, step, bucket } = frame;
-    if (this.#epoch === null || epoch > this.#epoch.epoch) return this.#keep(peer, frame);
-    if (epoch < this.#epoch.epoch || this.#error !== null) return;
-    try {
-      const member = this.#epoch.members.indexOf(peer);
-      if (member < 0 || member === this.#epoch.self) throw new Error(`not a peer of epoch ${epoch}`);
-      if (frame.type !== "partial" && frame.type !== "sum") throw new Error(`${frame.type} frame`);
-      const exchange = this.#open.get(placeName(frame));
-      if (exchange !== undefined) return exchange.receive(member, frame);
-      if (!isAfter(frame, this.#last)) throw new Error(`bucket ${bucket} of step ${step} is over`);
-      if (step > this.#last.step + this.#options.maxOpen) {
-        throw new Error(`step ${step} while the group is at ${this.#last.step}`);
-      }
-      return this.#keep(peer, frame);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw this.#fail(new ExchangeError(`Member ${peer} sent a wrong frame: ${reason}`, peer));
-    }
+    if (!this.#isEarly(frame)) return this.#take(peer, frame);
+    const taken = Promise.withResolvers<void>();
+    this.#early.push({ peer, frame, taken });
+    return taken.promise;
   }
 
   /** Says that a peer's links are gone: the epoch ends if it is a member. */
@@ -238,6 +225,11 @@ export class Allreduce {
     return error;
   }
 
+  #running(): Epoch {
+    if (this.#error !== null || this.#epoch === null) throw this.#error;
+    return this.#epoch;
+  }
+
   #takeSlot(): Promise<number> {
     if (this.#error !== null) return Promise.reject(this.#error);
     const slot = this.#freeSlots.shift();
@@ -253,21 +245,44 @@ export class Allreduce {
     else next.resolve(slot);
   }
 
-  #keep(peer: string, frame: Frame): Promise<void> {
-    const taken = Promise.withResolvers<void>();
-    this.#early.push({ peer, frame, taken });
-    return taken.promise;
+  /** Whether a frame's epoch or bucket has yet to begin here; others can be ahead by the buckets that may be open. */
+  #isEarly(frame: Frame): boolean {
+    if (this.#epoch === null || frame.epoch > this.#epoch.epoch) return true;
+    if (frame.epoch < this.#epoch.epoch || this.#error !== null) return false;
+    return isAfter(frame, this.#last) && frame.step <= this.#last.step + this.#options.maxOpen;
   }
 
-  /** Offers the early frames again: those whose bucket or epoch is still to come stay. */
+  #take(peer: string, frame: Frame): void {
+    if (this.#epoch === null || frame.epoch < this.#epoch.epoch || this.#error !== null) return;
+    try {
+      const { type, step, bucket } = frame;
+      const member = this.#epoch.members.indexOf(peer);
+      if (member < 0 || member === this.#epoch.self) throw new Error("it is not in the group");
+      if (type !== "partial" && type !== "sum") throw new Error(`${type} among partials and sums`);
+      const exchange = this.#open.get(placeName(frame));
+      if (exchange === undefined) {
+        throw new Error(
+          `bucket ${bucket} of step ${step}, while bucket ${this.#last.bucket} of step ${this.#last.step} was opened last`,
+        );
+      }
+      exchange.receive(member, frame);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw this.#fail(new ExchangeError(`Member ${peer} sent a wrong frame: ${reason}`, peer));
+    }
+  }
+
   #takeEarly(): void {
-    for (const { peer, frame, taken } of this.#early.splice(0)) {
+    for (const early of this.#early.splice(0)) {
+      if (this.#isEarly(early.frame)) {
+        this.#early.push(early);
+        continue;
+      }
       try {
-        const kept = this.receive(peer, frame);
-        if (kept === undefined) taken.resolve();
-        else kept.then(taken.resolve, taken.reject);
+        this.#take(early.peer, early.frame);
+        early.taken.resolve();
       } catch (error) {
-        taken.reject(error);
+        early.taken.reject(error);
       }
     }
   }

@@ -84,6 +84,7 @@ export class Exchange {
   #remaining: number;
   #nonFinite: Reduced["nonFinite"] = null;
   #error: Error | null = null;
+  #isOver = false;
   #jobs: Promise<unknown> = Promise.resolve();
   readonly #finished = Promise.withResolvers<Reduced>();
 
@@ -148,6 +149,11 @@ export class Exchange {
     if (this.#error !== null) return;
     if (frame.type === "partial") this.#takePartial(member, frame);
     else this.#takeSum(member, frame);
+  }
+
+  /** Whether the sum is there and nothing more is read or written. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   /** Ends the exchange, if it has not ended; resolves when nothing reads or writes its memory any more. */
@@ -263,7 +269,10 @@ export class Exchange {
 
   #finish(): void {
     const { reducer } = this.#group;
-    const resolve = (digest: string) => this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
+    const resolve = (digest: string) => {
+      this.#isOver = true;
+      this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
+    };
     if (this.#isSmall) resolve(reducer.here.digest(this.#sumAt, BYTES * this.#length));
     else this.#run(reducer.digest(this.#sumAt, BYTES * this.#length), resolve);
   }

@@ -13,12 +13,13 @@ export type Response =
   | { readonly id: number; readonly digest: string };
 
 export interface Reducer {
+  /** Another one after each `prepare` that needs more of it. */
   readonly memory: WebAssembly.Memory;
   /** Where the memory that the caller may use begins. */
   readonly arena: number;
   /** Adds on the caller's thread: for what is smaller than the way to the other one. */
   readonly here: TreeSum;
-  /** Says how jobs from now on add; grows the memory, so that `bytes` from the arena on can be used. */
+  /** Says how jobs from now on add, with `bytes` from the arena on for them. No job is under way. */
   prepare(plan: SumPlan, bytes: number): void;
   sum(job: SumJob): Promise<NonFinite | null>;
   digest(at: number, bytes: number): Promise<string>;
@@ -33,12 +34,6 @@ const MOST_PAGES = 65535; // one less than 4 GiB, so that no address wraps aroun
 export function startReducer(virtualWorkers: number): Reducer {
   const scratch = scratchBytes(virtualWorkers);
   const arena = 2 * scratch;
-  const memory = new WebAssembly.Memory({
-    initial: Math.ceil(arena / PAGE),
-    maximum: MOST_PAGES,
-    shared: true,
-  });
-  const here = createTreeSum(memory, 0);
   const worker = new Worker(new URL("./sumWorker.ts", import.meta.url), { type: "module", name: "sums" });
   const waiting = new Map<number, { resolve(response: Response): void; reject(error: Error): void }>();
   let nextId = 0;
@@ -65,17 +60,27 @@ export function startReducer(virtualWorkers: number): Reducer {
       waiting.set(id, { resolve, reject });
       post(request(id));
     });
-  post({ memory, scratch });
+
+  // Not grown in place: V8 lets other threads see the new length of a shared memory only after a while.
+  const allocate = (bytes: number) => {
+    const pages = Math.ceil((arena + bytes) / PAGE);
+    if (pages > MOST_PAGES) throw new Error(`${bytes} bytes don't fit the 4 GiB of a shared memory`);
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    post({ memory, scratch });
+    return { memory, here: createTreeSum(memory, 0) };
+  };
+  let { memory, here } = allocate(0);
 
   return {
-    memory,
     arena,
-    here,
+    get memory() {
+      return memory;
+    },
+    get here() {
+      return here;
+    },
     prepare(plan, bytes) {
-      const pages = Math.ceil((arena + bytes) / PAGE);
-      if (pages > MOST_PAGES) throw new Error(`${bytes} bytes don't fit the 4 GiB of a shared memory`);
-      const missing = pages - memory.buffer.byteLength / PAGE;
-      if (missing > 0) memory.grow(missing);
+      if (arena + bytes > memory.buffer.byteLength) ({ memory, here } = allocate(bytes));
       post({ plan });
     },
     async sum(job) {

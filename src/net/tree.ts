@@ -4,12 +4,7 @@
  *
  * A node over [from, to) has the largest power of two strictly below its count on the left, the rest on the right.
  */
-
-/** Virtual workers [from, to). */
-export interface Share {
-  readonly from: number;
-  readonly to: number;
-}
+import type { Share } from "./shares.ts";
 
 /** The sum over a maximal subtree that lies within one member's share. */
 export interface Piece extends Share {
@@ -34,12 +29,6 @@ export interface SumPlan {
   readonly registers: number;
   /** The value that is the sum: the first register, or the only piece. */
   readonly root: number;
-}
-
-/** Member k of p hosts [floor(kV/p), floor((k+1)V/p)). */
-export function balancedShares(virtualWorkers: number, members: number): Share[] {
-  const start = (k: number) => Math.floor(k * virtualWorkers / members);
-  return Array.from({ length: members }, (_, k) => ({ from: start(k), to: start(k + 1) }));
 }
 
 /** The maximal subtrees of the tree over [0, virtualWorkers) that lie within `share`, in ascending order. */

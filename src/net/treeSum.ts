@@ -1,5 +1,5 @@
 /** Sums of pieces in tree order within one shared memory, on whichever thread calls it. */
-import { createAdder } from "./adder.ts";
+import { type Adder, createAdder } from "./adder.ts";
 import { LANES_BYTES, xxh64 } from "./digest.ts";
 import type { SumPlan } from "./tree.ts";
 
@@ -22,10 +22,11 @@ export interface NonFinite {
 }
 
 export interface TreeSum {
-  readonly kind: "simd" | "scalar";
+  readonly kind: Adder["kind"];
   sum(plan: SumPlan, job: SumJob): NonFinite | null;
   /** XXH64, 16 hexadecimal digits. */
   digest(at: number, bytes: number): string;
+  unpackBf16: Adder["unpackBf16"];
 }
 
 /** Elements that stay in the first-level cache while they go through the whole tree. */
@@ -75,5 +76,6 @@ export function createTreeSum(memory: WebAssembly.Memory, scratch: number): Tree
     kind: adder.kind,
     sum,
     digest: (at, bytes) => xxh64(adder, memory.buffer, scratch, at, bytes),
+    unpackBf16: adder.unpackBf16,
   };
 }

@@ -67,7 +67,8 @@ export function attention(
   const k = operand(context, "keys", key);
   const turnedKeys = keys.of === "cache" ? k : turned(context, k);
   const [q, v] = [operand(context, "queries", query), operand(context, "keys", value)];
-  const weighted = result(context, "queries", { tensor: out, accumulate: 0 });
+  const place = { offset: 0, isShared: false };
+  const weighted = result(context, "queries", { tensor: out, accumulate: 0 }, place);
   for (const piece of plan.pieces) {
     product(context, "scores", piece, { scratch: scores, queries: q, keys: turnedKeys });
     softmax(context, piece, weighing, { scores, lse });
@@ -79,7 +80,9 @@ export function attention(
     const targets = new Map([...new Set(inputs)].map((tensor) => [tensor, graph.target(tensor)]));
     const resultFor = (side: Side, { tensor, offset }: Heads) => {
       const target = targets.get(tensor) ?? null;
-      return target && result(context, side, target, offset);
+      // Where keys are columns of the queries' rows, the gradients of queries are written first.
+      const isShared = plan.inRows && side === "keys" && tensor === query.tensor;
+      return target && result(context, side, target, { offset, isShared });
     };
     const tableGradient = table && graph.target(table.table);
     const [dquery, dkey, dvalue] = [
@@ -101,26 +104,29 @@ export function attention(
       rows: scratch("grad bias of queries", numBuckets),
       heads: graph.tensor("grad bias of heads", [batch * NH, numBuckets]), // (B*NH, buckets)
     };
-    // Where keys are columns of the same rows, the gradients of queries are written first.
-    const isShared = (heads: Heads) => plan.inRows && heads.tensor === query.tensor;
     for (const piece of plan.pieces) {
       product(context, "scores", piece, { scratch: weights, queries: q, keys: turnedKeys });
       product(context, "dscores", piece, { scratch: dscores, queries: dout, keys: turnedValues });
       softmax(context, piece, weighing, { scores: weights, lse, backward: { dscores, out: weighted, dout } });
       if (table && biasSums) addBiasGradient(context, piece, table, scale, dscores, biasSums);
       if (dquery) {
-        const { operand, accumulate } = dquery;
-        product(context, "dquery", piece, { scratch: dscores, queries: operand, keys: k, accumulate });
+        product(context, "dquery", piece, {
+          ...dquery.how,
+          scratch: dscores,
+          queries: dquery.operand,
+          keys: k,
+        });
       }
       if (dkey) {
-        const { operand, accumulate } = dkey;
-        const shared = { accumulate, isShared: isShared(key) };
-        product(context, "dkey", piece, { scratch: dscores, queries: q, keys: operand, ...shared });
+        product(context, "dkey", piece, { ...dkey.how, scratch: dscores, queries: q, keys: dkey.operand });
       }
       if (dvalue) {
-        const { operand, accumulate } = dvalue;
-        const shared = { accumulate, isShared: isShared(value) };
-        product(context, "dvalue", piece, { scratch: weights, queries: dout, keys: operand, ...shared });
+        product(context, "dvalue", piece, {
+          ...dvalue.how,
+          scratch: weights,
+          queries: dout,
+          keys: dvalue.operand,
+        });
       }
     }
     for (const each of [dquery, dkey, dvalue]) each?.finish();
@@ -129,10 +135,10 @@ export function attention(
   return out;
 }
 
-/** Heads that kernels write. */
+/** Heads that products write. */
 interface Result {
   readonly operand: Operand;
-  readonly accumulate: number;
+  readonly how: { readonly accumulate: number; readonly isShared: boolean };
   /** Brings them where they belong. */
   finish(): void;
 }
@@ -142,14 +148,13 @@ function result(
   context: AttentionContext,
   side: Side,
   { tensor, accumulate }: GradientTarget,
-  offset = 0,
+  { offset, isShared }: { readonly offset: number; readonly isShared: boolean },
 ): Result {
   const rows = { tensor, offset };
-  if (context.plan.inRows) {
-    return { operand: { ...rows, width: width(tensor) }, accumulate, finish: () => {} };
-  }
+  const how = { accumulate, isShared };
+  if (context.plan.inRows) return { operand: { ...rows, width: width(tensor) }, how, finish: () => {} };
   const heads = headsTensor(context, side, `${tensor.name} heads`);
   // Sums go on from what is there.
   if (accumulate === 1) copyHeads(context, side, "heads", rows, heads);
-  return { operand: heads, accumulate, finish: () => copyHeads(context, side, "rows", rows, heads) };
+  return { operand: heads, how, finish: () => copyHeads(context, side, "rows", rows, heads) };
 }

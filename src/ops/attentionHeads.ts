@@ -128,14 +128,9 @@ export function copyHeads(
   }
 }
 
-/** What a piece's dispatches bind of its queries; `dim` elements each. */
-export function querySlice(
-  { shape, plan }: AttentionContext,
-  tensor: Tensor,
-  piece: Piece,
-  dim = shape.headDim,
-): Slice {
-  return plan.inRows ? tensor.whole() : perQuery(shape, tensor, piece, dim);
+/** What a piece's dispatches bind of its queries. */
+export function querySlice({ shape, plan }: AttentionContext, tensor: Tensor, piece: Piece): Slice {
+  return plan.inRows ? tensor.whole() : perQuery(shape, tensor, piece, shape.headDim);
 }
 
 /** A piece's queries in a tensor (B, NH, T, dim). */

@@ -169,17 +169,18 @@ export function pairsSeen(shape: AttentionShape, piece: Piece): number {
   return pairs * kvs * members;
 }
 
-/**
- * What is bound of a tensor (.., heads, count, dim): `rows` of them from `row0` on, of all heads from `first` on (and
- * what lies between).
- */
-export function headsSlice(
-  tensor: Tensor,
-  { first, heads, count, row0, rows, dim }: Record<
-    "first" | "heads" | "count" | "row0" | "rows" | "dim",
-    number
-  >,
-): Slice {
+/** Rows `row0` to `row0 + rows` of heads `first` to `first + heads`, in a tensor (.., heads, count, dim). */
+interface HeadRows {
+  readonly first: number;
+  readonly heads: number;
+  readonly count: number;
+  readonly row0: number;
+  readonly rows: number;
+  readonly dim: number;
+}
+
+/** The stretch of a tensor from the first of these rows to the last one. */
+export function headsSlice(tensor: Tensor, { first, heads, count, row0, rows, dim }: HeadRows): Slice {
   return { tensor, at: (first * count + row0) * dim, length: ((heads - 1) * count + rows) * dim };
 }
 

@@ -3,6 +3,8 @@ import { join } from "@std/path";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { Engine } from "../engine/engine.ts";
+import { specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
+import { readAhead } from "../engine/readAhead.ts";
 import { UserError } from "../errors.ts";
 import { messageOf, quote } from "../formats/file.ts";
 import { type NamedValues, readWeights } from "../formats/hf/read.ts";
@@ -48,7 +50,7 @@ export async function exportModel(
   tokenizer: Tokenizer,
 ): Promise<Required<ModelFiles>> {
   return {
-    "config.json": formatModelConfig(spec, tokenizer.endOfText),
+    "config.json": formatModelConfig(spec, tokenizer),
     "model.safetensors": await encodeSafetensors(sortedByName(modelTensors(engine, spec)), METADATA),
     "tokenizer.json": JSON.stringify(tokenizer.toJSON()),
   };
@@ -67,9 +69,14 @@ export async function readModelFiles(folder: string): Promise<Required<ModelFile
   return { "config.json": config, "model.safetensors": weights, "tokenizer.json": tokenizer };
 }
 
-/** The text of a checkpoint's config.json. @param endOfText the token at which generation stops */
-export function formatModelConfig(spec: ModelSpec, endOfText: number | null): string {
-  return formatHfConfig(formatFor(spec), spec, { bos_token_id: endOfText, eos_token_id: endOfText }, "F32");
+/** The text of a checkpoint's config.json. @param vocabulary says where texts end and an encoder's decoder starts */
+export function formatModelConfig(spec: ModelSpec, vocabulary: Vocabulary): string {
+  const ids = {
+    bos_token_id: vocabulary.endOfText,
+    eos_token_id: vocabulary.endOfText,
+    decoder_start_token_id: specialTokens(vocabulary).end,
+  };
+  return formatHfConfig(formatFor(spec), spec, ids, "F32");
 }
 
 /** The weights of an engine, as model.safetensors holds them; each is read when its turn comes. */
@@ -79,12 +86,9 @@ export function modelTensors(engine: Engine, spec: ModelSpec): TensorToWrite[] {
 
 /** What the optimizer remembers, as optimizer.safetensors holds it: the engine's names and layout. */
 export function optimizerTensors(engine: Engine): TensorToWrite[] {
-  return engine.report.optimizerState.map(({ name, shape }) => ({
-    name,
-    shape,
-    dtype: "F32" as const,
-    values: () => engine.read("optimizer", name),
-  }));
+  const tensors = engine.report.optimizerState.toSorted((a, b) => (a.name < b.name ? -1 : 1)); // as they are stored
+  const readers = readAhead(engine, tensors.map(({ name }) => ({ kind: "optimizer", name })));
+  return tensors.map(({ name, shape }, i) => ({ name, shape, dtype: "F32" as const, values: readers[i] }));
 }
 
 /** The content of a model folder's config.json. @throws UserError if there is none */

@@ -64,7 +64,7 @@ export function openStore(options: StoreOptions): Store {
   const contents: CheckpointContents = {
     model: modelTensors(engine, spec),
     optimizer: optimizerTensors(engine),
-    config: formatModelConfig(spec, dataset.tokenizer.endOfText),
+    config: formatModelConfig(spec, dataset.tokenizer),
     tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;

@@ -103,21 +103,17 @@ const refused: [overrides: string[], message: string][] = [
     ["packing.restartPositions=true"],
     "packing.restartPositions is true, but documents are not separate: set packing.separate to true, too",
   ],
-  ...[[PREFIX], [SPAN], [ENCODER], [NON_CAUSAL, SPAN], [ENCODER, PREFIX]].map(
-    (settings): [string[], string] => {
-      const valueOf = (key: string, otherwise: string) =>
-        settings.find((setting) => setting.startsWith(key))?.split("=")[1] ?? otherwise;
-      const [architecture, kind] = [
-        valueOf("model.architecture", "causalDecoder"),
-        valueOf("objective", "causal"),
-      ];
-      return [
-        [...settings, SEPARATE],
-        `packing.separate is true, but rows of a ${architecture} with objective ${kind} are of one piece: ` +
-        "set it to false, or train a causalDecoder with objective causal",
-      ];
-    },
-  ),
+  ...([
+    [[PREFIX], "a causalDecoder", "prefix"],
+    [[SPAN], "a causalDecoder", "span"],
+    [[ENCODER], "an encoderDecoder", "causal"],
+    [[ENCODER, PREFIX], "an encoderDecoder", "prefix"],
+    [[NON_CAUSAL, SPAN], "a nonCausalDecoder", "span"],
+  ] as const).map(([settings, aModel, kind]): [string[], string] => [
+    [...settings, SEPARATE],
+    `packing.separate is true, but rows of ${aModel} with objective ${kind} are of one piece: ` +
+    "set it to false, or train a causalDecoder with objective causal",
+  ]),
   [
     [PREFIX, "model.seqLen=1"],
     "model.seqLen is 1, expected at least 2 for objective prefix on a causalDecoder",
@@ -162,7 +158,5 @@ const accepted = [
 ];
 
 for (const overrides of accepted) {
-  Deno.test(`a run with ${overrides.join(" ")} is not refused`, () => {
-    assertEquals(specOf(overrides).columns, specOf(overrides).model.seqLen);
-  });
+  Deno.test(`a run with ${overrides.join(" ")} is not refused`, () => void specOf(overrides));
 }

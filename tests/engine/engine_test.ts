@@ -225,11 +225,11 @@ Deno.test("write() and read() name a parameter that does not exist", async () =>
 
 Deno.test("openLocalEngine() tells what does not fit the adapter", async () => {
   const { device } = await testGpu();
-  const spec = tinySpec({ model: { modelDim: 600, headDim: 150, seqLen: 7 } });
+  const spec = tinySpec({ model: { ffnDim: 5000 } });
   await assertRejects(
     () => openLocalEngine(spec, { device, maxBinding: 16384 }),
     UserError,
-    "7 tokens of attention take 50400 bytes, more than a binding holds (16128): choose a smaller model",
+    "A row of 20000 bytes does not fit a binding of 16384 bytes: choose a smaller model",
   );
 });
 
@@ -261,7 +261,7 @@ Deno.test("openWorkerEngine() passes on errors as what they are, progress and th
   await engine.close();
   await local.close();
 
-  const large = tinySpec({ model: { modelDim: 600, headDim: 150, seqLen: 7 } });
+  const large = tinySpec({ model: { ffnDim: 5000 } });
   await assertRejects(
     () => openWorkerEngine(large, { maxBinding: 16384 }),
     UserError,

@@ -1,8 +1,9 @@
 /** The grid of models: its axes, and a small set of models in which every two values of two axes meet. */
 import { deriveModel, type ModelSpec, PLAIN_GPT } from "../../src/config/deriveModel.ts";
+import type { UpdateRule } from "../../src/config/deriveUpdate.ts";
 import type { ModelConfig } from "../../src/config/schema.ts";
 import { type Choice, coverPairs } from "./coveringArray.ts";
-import type { TinyMask } from "./tiny.ts";
+import { type TinyMask, TRAINING } from "./tiny.ts";
 
 const AXES = {
   activation: ["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"],
@@ -24,6 +25,7 @@ const AXES = {
   tied: [true, false],
   zLoss: [0, 0.1],
   initStd: [0.02, null],
+  optimizer: ["adamw", "adafactor"],
 } as const;
 
 type GridChoice = Choice<typeof AXES>;
@@ -44,11 +46,17 @@ const SIZES = { numLayers: 2, modelDim: 12, numHeads: 4, ffnDim: 17, seqLen: 7 }
 
 const VOCABULARY = 11;
 
+const OPTIMIZERS: Readonly<Record<GridChoice["optimizer"], UpdateRule>> = {
+  adamw: TRAINING.optimizer,
+  adafactor: { kind: "adafactor", beta1: 0, beta2: null, eps: 1e-30, weightDecay: 0, scaleParameter: true },
+};
+
 /** A model of the grid, as a config derives it. */
 export interface GridModel {
   readonly name: string;
   readonly model: ModelSpec;
   readonly mask: TinyMask;
+  readonly optimizer: UpdateRule;
 }
 
 function makesSense(
@@ -60,7 +68,7 @@ function makesSense(
 }
 
 /** A config with the values of a choice. */
-function configOf({ rows, ...choice }: GridChoice): ModelConfig {
+function configOf({ rows, optimizer: _, ...choice }: GridChoice): ModelConfig {
   const { architecture } = ROWS[rows];
   return {
     ...PLAIN_GPT,
@@ -91,5 +99,6 @@ export function gridModels(): GridModel[] {
     name: nameOf(choice),
     model: deriveModel(configOf(choice), VOCABULARY),
     mask: ROWS[choice.rows].mask,
+    optimizer: OPTIMIZERS[choice.optimizer],
   }));
 }

@@ -131,17 +131,23 @@ export async function accumulate(
   to: number,
   rows: number,
   model: ModelSpec = MODEL,
+  mask?: TinyMask,
 ): Promise<void> {
   for (let at = from; at < to; at += rows) {
-    await engine.accumulate(tinyBatch(at, Math.min(rows, to - at), model), step);
+    await engine.accumulate(tinyBatch(at, Math.min(rows, to - at), model, mask), step);
   }
 }
 
 /** Three steps of five samples each. */
-export async function threeSteps(engine: Engine, model: ModelSpec = MODEL, rows = 2): Promise<void> {
+export async function threeSteps(
+  engine: Engine,
+  model: ModelSpec = MODEL,
+  rows = 2,
+  mask?: TinyMask,
+): Promise<void> {
   for (let step = 1; step <= 3; step++) {
     await engine.beginStep();
-    await accumulate(engine, step, 5 * step, 5 * step + 5, rows, model);
+    await accumulate(engine, step, 5 * step, 5 * step + 5, rows, model, mask);
     await engine.endWorker(0);
     await engine.update({ step, learningRate: 0.01 });
   }

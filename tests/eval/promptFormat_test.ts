@@ -20,7 +20,7 @@ const COMBINATIONS: [Architecture, "causal" | "prefix" | "span"][] = [
 const VOCABULARIES: Vocabulary[] = [{ vocabSize: 20, endOfText: null }, { vocabSize: 20, endOfText: 2 }];
 
 for (const [architecture, kind] of COMBINATIONS) {
-  Deno.test(`ask(), ${architecture}: is the beginning of its rows with objective ${kind}`, () => {
+  Deno.test(`ask() of ${architecture} is the beginning of its rows with objective ${kind}`, () => {
     for (const vocabulary of VOCABULARIES) {
       const objective = { ...CAUSAL_ROWS.objective, kind, noiseDensity: 0.2 }; // one token of five is masked: the last
       const rows = { architecture, objective, packing: CAUSAL_ROWS.packing, seqLen: COLUMNS, seed: 3 };

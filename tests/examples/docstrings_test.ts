@@ -75,7 +75,12 @@ Deno.test("the examples in the docstrings of mod.ts are type-checked and run", a
     await Promise.all(examples.map(({ code }, i) => Deno.writeTextFile(paths[i], shortened(code))));
     await deno(["check", "--quiet", "--config", config, ...paths]);
 
-    // what the examples find: a text, and a run
+    // what the examples find: a text, a run, and a model of Hugging Face
+    const downloaded = join(folder, "downloads", "pythia-70m");
+    await Deno.mkdir(downloaded, { recursive: true });
+    for (const file of ["config.json", "model.safetensors"]) {
+      await Deno.copyFile(join(ROOT, "tests/fixtures/hf/gpt_neox", file), join(downloaded, file));
+    }
     await Deno.writeTextFile(
       join(folder, "book.txt"),
       "The cat sat on the mat, and the dog on the cat.\n".repeat(200),

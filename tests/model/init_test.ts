@@ -21,7 +21,7 @@ Deno.test("initialValues() draws matrices from N(0, initStd), residual outputs f
   const shape = [101, 101];
   const wide = standardDeviation(initialValues({ name: "blocks.0.attn.qkv.weight", shape }, OPTIONS));
   assertAlmostEquals(wide, 0.02, 0.0006);
-  for (const name of ["blocks.0.attn.out.weight", "blocks.7.mlp.down.weight"]) {
+  for (const name of ["blocks.0.attn.out.weight", "blocks.1.cross.out.weight", "blocks.7.mlp.down.weight"]) {
     assertAlmostEquals(standardDeviation(initialValues({ name, shape }, OPTIONS)), 0.02 / 4, 0.00015);
     const plain = initialValues({ name, shape }, { ...OPTIONS, scaledResidualInit: false });
     assertAlmostEquals(standardDeviation(plain), 0.02, 0.0006);

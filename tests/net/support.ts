@@ -28,7 +28,11 @@ export function hardVector(length: number, seed: number): Float32Array<ArrayBuff
 
 /** The sum in the order of `engine/gradientTree.ts`: a binary counter whose level l waits with 2^l workers. */
 export function counterTreeSum(workers: readonly Float32Array[]): Float32Array {
-  const add = (a: Float32Array, b: Float32Array) => Float32Array.from(a, (x, i) => x + b[i]);
+  const add = (a: Float32Array, b: Float32Array) => {
+    const sum = new Float32Array(a.length);
+    for (let i = 0; i < sum.length; i++) sum[i] = a[i] + b[i];
+    return sum;
+  };
   const levels: (Float32Array | null)[] = [];
   let running = workers[workers.length - 1];
   for (const worker of workers.slice(0, -1)) {
@@ -47,4 +51,9 @@ export function counterTreeSum(workers: readonly Float32Array[]): Float32Array {
 /** The bits of each element, so that -0 and NaN compare. */
 export function bits(vector: Float32Array): number[] {
   return [...new Uint32Array(vector.slice().buffer)];
+}
+
+export function sameBits(a: Float32Array, b: Float32Array): boolean {
+  const [x, y] = [a, b].map((each) => new Uint32Array(each.slice().buffer));
+  return x.length === y.length && x.every((word, i) => word === y[i]);
 }

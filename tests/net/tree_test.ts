@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { balancedShares, planSum, type Share, subtreesOf } from "../../src/net/tree.ts";
+import { type Share, shareOut } from "../../src/net/shares.ts";
+import { planSum, subtreesOf } from "../../src/net/tree.ts";
 import { bits, counterTreeSum, hardVector, randomOf } from "./support.ts";
 
 /** [0, total) cut at random places; some parts may be empty. */
@@ -36,14 +37,14 @@ Deno.test("planSum() adds as many pieces as a share needs, at most 2 lg V", () =
   assertEquals(subtreesOf(8, { from: 4, to: 8 }), [{ from: 4, to: 8 }]);
   assertEquals(subtreesOf(8, { from: 1, to: 7 }).map(({ from }) => from), [1, 2, 4, 6]);
   assertEquals(subtreesOf(6, { from: 2, to: 6 }), [{ from: 2, to: 4 }, { from: 4, to: 6 }]);
-  assertEquals(planSum(8, balancedShares(8, 1)), {
+  assertEquals(planSum(8, shareOut(8, 1)), {
     pieces: [{ member: 0, from: 0, to: 8 }],
     additions: [],
     registers: 0,
     root: 0,
   });
   for (const members of [2, 3, 5, 7, 64]) {
-    const { pieces } = planSum(64, balancedShares(64, members));
+    const { pieces } = planSum(64, shareOut(64, members));
     for (let k = 0; k < members; k++) {
       const own = pieces.filter(({ member }) => member === k);
       assertEquals(own.length >= 1 && own.length <= 12, true);

@@ -11,6 +11,9 @@ import { Graph } from "../../src/ops/graph.ts";
 import type { Input, Options } from "../../src/ops/reference/types.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
 
+/** Buckets of the distances from -2 to 2. */
+export const BUCKETS = [2, 2, 0, 1, 3];
+
 /** Token ids are below this. */
 export const VOCAB_SIZE = 11;
 
@@ -23,6 +26,8 @@ export interface Size {
 /** An op recorded for at most `recorded` rows and columns. */
 export interface LiveCase {
   readonly op: OpName;
+  /** Default: the op's name. */
+  readonly name?: string;
   readonly options?: Options;
   readonly recorded: Size;
   /** Activations: values per token. */
@@ -62,6 +67,7 @@ export class Harness {
     this.#inputs.add("targets", [M], "i32");
     this.#inputs.add("places", [M], "u32");
     this.#inputs.add("spans", [M, 2], "u32");
+    this.#inputs.add("buckets", [BUCKETS.length], "u32");
     this.#losses.add("losses", [M, 2]);
     this.#sums.add("sums", [4]);
     this.#graph = new Graph(gpu.limits, { parameterGradients });
@@ -132,6 +138,7 @@ export class Harness {
     inputs.places = { shape: [rows], values: ids };
     const spans = Int32Array.from({ length: 2 * rows }, (_, i) => i % 2 * (Math.floor(i / 2) % columns + 1));
     inputs.spans = { shape: [batch, columns, 2], values: spans };
+    inputs.buckets = { shape: [BUCKETS.length], values: Int32Array.from(BUCKETS) };
     inputs.sampleIds = { shape: [batch], values: Int32Array.from({ length: batch }, (_, i) => 100 + i) };
 
     for (const [name, { values }] of Object.entries(inputs)) {
@@ -151,7 +158,8 @@ export class Harness {
     if (seed !== undefined) this.#write(seed, dOut);
 
     const distinct = sorted.distinctIds.length;
-    this.#runtime.run(this.#program!, { rows, batch, columns, distinct, step: Number(options.step ?? 0) });
+    const step = Number(options.step ?? 0);
+    this.#runtime.run(this.#program!, { rows, batch, columns, source: columns, distinct, step });
 
     const where = `${op} at ${batch} x ${columns}`;
     if (op === "crossEntropy") {

@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { type OpCase, opCases, type OpName, referenceInputs, references } from "../../src/ops/cases.ts";
 import { erf } from "../../src/ops/reference/erf.ts";
 import type { Options } from "../../src/ops/reference/types.ts";
-import { dropoutKeeps, normals, Stream, uniform } from "../../src/random.ts";
+import { normals, Stream, uniform } from "../../src/random.ts";
 
 /** An array in row-major order, and its shape. */
 type Nested = readonly number[] | readonly (readonly number[])[];
@@ -102,39 +102,6 @@ Deno.test("references.activation has every curve, and the gate in the second hal
   assertClose(at("reglu", 5, 7, 3, -3), [15, 0]);
 });
 
-Deno.test("references.attention looks at keys up to its own position, each query head at its kv head", () => {
-  // T 2, NH 2, NK 1, HS 1: rows of q0, q1, k, v
-  const qkv = { shape: [1, 2, 4], values: Float64Array.of(9, 9, 0, 100, Math.log(3), 0, 1, 200) };
-  const out = references.attention.forward({ qkv }, { numHeads: 2, numKvHeads: 1, headDim: 1, rate: 0 });
-  assertClose(out, [100, 100, 0.25 * 100 + 0.75 * 200, 0.5 * 100 + 0.5 * 200]);
-});
-
-Deno.test("references.attention shares kv heads between neighbouring query heads", () => {
-  // T 1, NH 4, NK 2, HS 1: q0, q1, q2, q3, k0, k1, v0, v1. One key has weight 1.
-  const qkv = { shape: [1, 1, 8], values: Float64Array.of(1, 2, 3, 4, 5, 6, 70, 80) };
-  const out = references.attention.forward({ qkv }, { numHeads: 4, numKvHeads: 2, headDim: 1, rate: 0 });
-  assertClose(out, [70, 70, 80, 80]);
-});
-
-Deno.test("references.attention drops weight (h, i, j) of a sample by its element (h T + i) T + j", () => {
-  // T 3, NH 4, NK 2, HS 1; queries are 0, so that all weights of query i are 1 / (i + 1); v is 1, 10, 100 by position.
-  const [T, NH] = [3, 4];
-  const rows = [1, 10, 100].map((v) => [0, 0, 0, 0, 5, 6, v, v]);
-  const qkv = { shape: [1, T, 8], values: Float64Array.from(rows.flat()) };
-  const sampleIds = { shape: [1], values: Int32Array.of(77) };
-  const site = { seed: 1, step: 2, site: 3 };
-  const options = { numHeads: NH, numKvHeads: 2, headDim: 1, rate: 0.5, ...site };
-  const expected = new Array<number>(T * NH).fill(0); // (T, NH)
-  for (let h = 0; h < NH; h++) {
-    for (let i = 0; i < T; i++) {
-      for (let j = 0; j <= i; j++) {
-        if (dropoutKeeps(site, 77, (h * T + i) * T + j, 0.5)) expected[i * NH + h] += 2 * 10 ** j / (i + 1);
-      }
-    }
-  }
-  assertClose(references.attention.forward({ qkv, sampleIds }, options), expected);
-});
-
 Deno.test("references.crossEntropy sums over the targets that are not ignored", () => {
   const x = [[0, 0], [0, Math.log(3)], [1000, 0]];
   const weight = [[1, 0], [0, 1]];
@@ -221,6 +188,7 @@ for (const op of ["dropout", "attention"] as const) {
   Deno.test(`references.${op} treats a sample the same in any batch`, () => {
     for (const opCase of opCases.filter(({ op: name, sizes }) => name === op && sizes === "tiny")) {
       const tensors = opCase.tensors().map((tensor) => {
+        if (["slopes", "table", "buckets"].includes(tensor.name)) return tensor; // the same for all samples
         const last = tensor.values.subarray(-tensor.values.length / tensor.shape[0]);
         return { ...tensor, shape: [1, ...tensor.shape.slice(1)], values: last };
       });

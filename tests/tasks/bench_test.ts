@@ -24,15 +24,16 @@ Deno.test("bench --help names the benchmarks", async () => {
   const { code, stdout, stderr } = await runBench("--help");
   assertEquals([code, stderr], [0, ""]);
   assertStringIncludes(stdout, "Usage: deno task bench NAME [SIZE]\n");
-  assertMatch(stdout, /^ {2}NAME +matmul .* step /m);
+  assertMatch(stdout, /^ {2}NAME +attention .* matmul .* step /m);
 });
 
 Deno.test("bench refuses what it does not know in one line", async () => {
   const cases = [
-    [[], "Found no name, expected a benchmark: matmul or step"],
-    [["matmull"], "Found matmull, expected a benchmark: matmul or step"],
+    [[], "Found no name, expected one of attention, matmul, step"],
+    [["matmull"], "Found matmull, expected one of attention, matmul, step"],
     [["matmul", "small"], "Found small, but bench matmul takes no size"],
-    [["step", "small", "middle"], "Found step small middle, expected a benchmark: matmul or step"],
+    [["attention", "small"], "Found small, but bench attention takes no size"],
+    [["step", "small", "middle"], "Found step small middle, expected one of attention, matmul, step"],
     [["matmul", "--jsn"], "Unknown flag --jsn, the nearest known one is --json"],
   ] as const;
   for (const [args, message] of cases) {

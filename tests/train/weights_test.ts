@@ -181,8 +181,12 @@ Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTens
       assertEquals(found, source.readBytes(name), name);
     }
     // as text and back, as a checkpoint has it
-    const files = { "config.json": formatModelConfig(spec, 3), "model.safetensors": new Uint8Array() };
+    const files = {
+      "config.json": formatModelConfig(spec, { vocabSize: 7, endOfText: 3 }),
+      "model.safetensors": new Uint8Array(),
+    };
     if (name !== "t5_v1_1") assertEquals(readModelSpec(files), spec);
     assertEquals(JSON.parse(files["config.json"]).eos_token_id, 3);
+    if (name === "t5_v1_1") assertEquals(JSON.parse(files["config.json"]).decoder_start_token_id, 3);
   }
 });

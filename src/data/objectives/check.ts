@@ -25,6 +25,7 @@ export function checkObjective(
 ): void {
   const { architecture, seqLen, vocabSize } = model;
   const { kind } = objective;
+  const aModel = `${architecture === "encoderDecoder" ? "an" : "a"} ${architecture}`;
   if (packing.restartPositions && !packing.separate) {
     throw new UserError(
       "packing.restartPositions is true, but documents are not separate: set packing.separate to true, too",
@@ -38,15 +39,14 @@ export function checkObjective(
   }
   if (packing.separate && (kind !== "causal" || architecture !== "causalDecoder")) {
     throw new UserError(
-      `packing.separate is true, but rows of a ${architecture} with objective ${kind} are of one piece: ` +
+      `packing.separate is true, but rows of ${aModel} with objective ${kind} are of one piece: ` +
         "set it to false, or train a causalDecoder with objective causal",
     );
   }
   const context = { architecture, objective, seqLen };
   if (createObjective(context, vocabulary ?? NO_TOKENS).windowLength < 2) {
     throw new UserError(
-      `model.seqLen is ${seqLen}, expected at least ${shortest(context)} for objective ${kind} ` +
-        `on ${architecture === "encoderDecoder" ? "an" : "a"} ${architecture}`,
+      `model.seqLen is ${seqLen}, expected at least ${shortest(context)} for objective ${kind} on ${aModel}`,
     );
   }
   if (vocabulary === null || vocabSize === null) return;

@@ -1,6 +1,6 @@
 import { CHARACTERS } from "./byteAlphabet.ts";
 import { byteLevelJson } from "./json.ts";
-import { decoding, type Tokenizer, wholeCharacters } from "./tokenizer.ts";
+import { decoding, NO_FRAME, type Tokenizer, wholeCharacters } from "./tokenizer.ts";
 
 /**
  * UTF-8 bytes as tokens: the id is the byte. Saved as a byte-level BPE without merges.
@@ -16,6 +16,7 @@ export function bytesTokenizer(): Tokenizer {
     kind: "bytes",
     vocabSize: 256,
     endOfText: null,
+    frame: NO_FRAME,
     ...decoding(CHARACTERS.map((_, byte) => Uint8Array.of(byte))),
     encode: (text) => Int32Array.from(new TextEncoder().encode(text)),
     lastBoundary: wholeCharacters,

@@ -1,6 +1,6 @@
 import { UserError } from "../../errors.ts";
 import { charsJson } from "./json.ts";
-import { decoding, type Tokenizer, wholeCharacters } from "./tokenizer.ts";
+import { decoding, NO_FRAME, type Tokenizer, wholeCharacters } from "./tokenizer.ts";
 
 /**
  * Characters (Unicode code points) as tokens. Saved as a WordLevel model whose pre-tokenizer splits every character.
@@ -15,6 +15,7 @@ export function charsTokenizer(characters: readonly string[]): Tokenizer {
     kind: "chars",
     vocabSize: characters.length,
     endOfText: null,
+    frame: NO_FRAME,
     ...decoding(characters.map((character) => utf8.encode(character))),
     encode(text) {
       const out = new Int32Array(text.length); // (N), N known once surrogate pairs are counted

@@ -1,14 +1,20 @@
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
-import { checked } from "../../formats/checked.ts";
 import { messageOf } from "../../formats/file.ts";
-import { type BpeParts, bpeTokenizer } from "./bpe.ts";
+import { bpeModel } from "./bpe.ts";
 import { CHARACTERS } from "./byteAlphabet.ts";
 import { bytesTokenizer } from "./bytes.ts";
 import { charsTokenizer } from "./chars.ts";
 import { EVERY_CHARACTER } from "./json.ts";
-import { gpt2PreTokenizer, type PreTokenizer, sequence, splitPreTokenizer } from "./preTokenizer.ts";
+import { cutBeforeRuns, SPACE_MARK } from "./metaspace.ts";
+import { type PipelineParts, pipelineTokenizer } from "./pipeline.ts";
+import { readDecoder } from "./readDecoder.ts";
+import { readNormalizer } from "./readNormalizer.ts";
+import { readPostProcessor } from "./readPostProcessor.ts";
+import { type Cut, piecesOf, readPreTokenizer, WORD } from "./readPreTokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { TokenizerFile } from "./tokenizerFile.ts";
+import { unigramModel } from "./unigram.ts";
 
 // Keys may be any token, `__proto__` too, so the vocabulary is checked as a whole and not rebuilt as a record.
 const vocabularySchema = z.custom<Record<string, number>>(
@@ -17,43 +23,29 @@ const vocabularySchema = z.custom<Record<string, number>>(
     Object.values(value).every((id) => Number.isInteger(id) && id >= 0),
   "expected an object of token to id",
 );
-const stepSchema = z.looseObject({ type: z.string() });
-const fileSchema = z.looseObject({
-  added_tokens: z.array(z.object({
-    id: z.int().min(0),
-    content: z.string(),
-    single_word: z.boolean().default(false),
-    lstrip: z.boolean().default(false),
-    rstrip: z.boolean().default(false),
-    normalized: z.boolean().default(false),
-    special: z.boolean().default(false),
-  })).default([]),
-  normalizer: stepSchema.nullish(),
-  pre_tokenizer: stepSchema.nullish(),
-  decoder: stepSchema.nullish(),
-  model: z.looseObject({ type: z.string().optional() }),
-});
-const bpeSchema = z.looseObject({
+const bpeSchema = z.object({
   dropout: z.number().nullish(),
+  unk_token: z.string().nullish(),
   continuing_subword_prefix: z.string().nullish(),
   end_of_word_suffix: z.string().nullish(),
+  fuse_unk: z.boolean().default(false),
   byte_fallback: z.boolean().default(false),
   ignore_merges: z.boolean().default(false),
   vocab: vocabularySchema,
   merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
 });
-const splitSchema = z.object({
-  pattern: z.union([z.object({ Regex: z.string() }), z.object({ String: z.string() })]),
-  behavior: z.string(),
-  invert: z.boolean().default(false),
+const unigramSchema = z.object({
+  vocab: z.array(z.tuple([z.string(), z.number()])),
+  unk_id: z.int().min(0).nullish(),
+  byte_fallback: z.boolean().default(false),
 });
-const byteLevelSchema = z.object({
-  add_prefix_space: z.boolean().default(true),
-  use_regex: z.boolean().default(true),
+const wordLevelSchema = z.object({ vocab: vocabularySchema });
+const everyCharacterSchema = z.object({
+  type: z.literal("Split"),
+  pattern: z.object({ Regex: z.literal(EVERY_CHARACTER) }),
+  behavior: z.literal("Isolated"),
+  invert: z.literal(false).default(false),
 });
-
-type TokenizerFile = z.infer<typeof fileSchema>;
-type Step = z.infer<typeof stepSchema>;
 
 /** Reads a tokenizer.json from disk. Throws UserError that names the file. */
 export async function readTokenizer(path: string): Promise<Tokenizer> {
@@ -74,113 +66,115 @@ export function parseTokenizer(text: string, path: string): Tokenizer {
   return loadTokenizer(json, path);
 }
 
+/** Makes the tokenizer of a model's type. */
+const MODELS: Readonly<Record<string, (file: TokenizerFile, json: object) => Tokenizer>> = {
+  BPE: loadBpe,
+  Unigram: loadUnigram,
+  WordLevel: loadChars,
+};
+
 /**
- * Makes a tokenizer from the content of a tokenizer.json: our own bytes, chars and bpe, and any byte-level BPE that
- * Hugging Face's tokenizers library wrote. Tokens that its post-processor would add are not added.
+ * Makes a tokenizer from the content of a tokenizer.json, as Hugging Face's tokenizers library writes it: our own bytes,
+ * chars and bpe, BPE of bytes (GPT-2, BLOOM, GPT-NeoX) or of characters with byte fallback (LLaMA), and Unigram (T5).
  *
  * @param name how errors name the file
- * @throws UserError for another kind of model, which it names
+ * @throws UserError for what is not understood, which it names
  */
 export function loadTokenizer(json: unknown, name = "tokenizer.json"): Tokenizer {
-  const refuse = (found: string) =>
-    new UserError(`${name} has ${found}, which is not supported: expected a byte-level BPE such as GPT-2's`);
-  const file = checked(fileSchema, json, name);
-  const type = file.model.type ?? ("merges" in file.model ? "BPE" : "unnamed");
-  if (type === "WordLevel") return loadChars(file, name, refuse);
-  if (type !== "BPE") throw refuse(`a model of type ${type}`);
+  const file = new TokenizerFile(json, name);
+  const { model } = file.json;
+  const type = model.type ?? ("merges" in model ? "BPE" : "unnamed");
+  return file.look(MODELS, { type }, "model")(file, json as object);
+}
 
-  const model = checked(bpeSchema, file.model, name);
-  const decoder = file.decoder?.type ?? "none";
-  if (model.byte_fallback) throw refuse("a BPE model with byte_fallback");
-  if (model.dropout) throw refuse("a BPE model with dropout");
-  if (model.continuing_subword_prefix || model.end_of_word_suffix) throw refuse("a BPE model with affixes");
-  if (decoder !== "ByteLevel") throw refuse(`a decoder of type ${decoder}`);
-  const vocabulary = new Map(Object.entries(model.vocab));
-  for (const character of CHARACTERS) {
-    if (!vocabulary.has(character)) throw new UserError(`${name} has no token for the byte ${character}`);
+function loadBpe(file: TokenizerFile, json: object): Tokenizer {
+  const model = file.read(bpeSchema, file.json.model);
+  if (model.dropout) throw file.refuse("a BPE model with dropout");
+  if (model.continuing_subword_prefix || model.end_of_word_suffix) {
+    throw file.refuse("a BPE model with affixes");
   }
+  const vocabulary = new Map(Object.entries(model.vocab));
   const merges = model.merges.map((merge) => {
     const [left, right, more] = typeof merge === "string" ? merge.split(" ") : merge;
-    const complete = more === undefined && [left, right, left + right].every((part) => vocabulary.has(part));
-    if (!complete) throw new UserError(`${name} has a merge of unknown tokens: ${JSON.stringify(merge)}`);
+    const isComplete = more === undefined &&
+      [left, right, left + right].every((part) => vocabulary.has(part));
+    if (!isComplete) throw file.damaged(`a merge of unknown tokens: ${JSON.stringify(merge)}`);
     return [left, right] as const;
   });
-  const words = preTokenizerOf(file, name, refuse);
-  if (isBytes(vocabulary, file, merges.length, words.steps)) return bytesTokenizer();
-  return bpeTokenizer({
-    vocabulary,
-    merges,
-    addedTokens: file.added_tokens,
-    normalize: normalizerOf(file.normalizer, refuse),
-    ...words,
-    ignoreMerges: model.ignore_merges,
-    json: json as object,
+  const unknown = model.unk_token == null ? null : vocabulary.get(model.unk_token) ?? null;
+  const { fuse_unk: fuseUnknown, byte_fallback: byteFallback, ignore_merges: ignoreMerges } = model;
+
+  const cuts = readPreTokenizer(file);
+  if (cuts.at(-1)?.isByteLevel) {
+    const missing = CHARACTERS.find((character) => !vocabulary.has(character));
+    if (missing !== undefined) throw file.damaged(`no token for the byte ${missing}`);
+    if (merges.length === 0 && isBytes(file, vocabulary)) return bytesTokenizer();
+  } else if (!ignoreMerges && vocabulary.has(SPACE_MARK) && !merges.some(crossesMark)) {
+    // Cut where no merge goes on, because short pieces can be remembered.
+    cuts.push({ cut: cutBeforeRuns, endsAfter: WORD, isSpaceOnly: true });
+  }
+  const tokens: string[] = [];
+  for (const [token, id] of vocabulary) tokens[id] = token;
+  return assemble(file, json, {
+    kind: "bpe",
+    tokens,
+    cuts,
+    model: bpeModel({ vocabulary, merges, unknown, fuseUnknown, byteFallback, ignoreMerges }),
   });
 }
+
+function loadUnigram(file: TokenizerFile, json: object): Tokenizer {
+  const { vocab: vocabulary, unk_id: unknown, byte_fallback: byteFallback } = file.read(
+    unigramSchema,
+    file.json.model,
+  );
+  if (unknown == null) throw file.refuse("a Unigram model without unk_id");
+  if (unknown >= vocabulary.length) throw file.damaged(`unk_id ${unknown}, but ${vocabulary.length} tokens`);
+  return assemble(file, json, {
+    kind: "unigram",
+    tokens: vocabulary.map(([token]) => token),
+    cuts: readPreTokenizer(file),
+    model: unigramModel({ vocabulary, unknown, byteFallback }),
+  });
+}
+
+/** A model with the steps around it. */
+function assemble(
+  file: TokenizerFile,
+  json: object,
+  { cuts, ...model }: Pick<PipelineParts, "kind" | "tokens" | "model"> & { readonly cuts: readonly Cut[] },
+): Tokenizer {
+  return pipelineTokenizer({
+    ...model,
+    addedTokens: file.json.added_tokens,
+    normalizer: readNormalizer(file),
+    pieces: piecesOf(cuts, file),
+    decodingOf: readDecoder(file),
+    frame: readPostProcessor(file),
+    json,
+  });
+}
+
+const crossesMark = ([left, right]: readonly [string, string]) => /[^▁]▁/.test(left + right);
 
 function isBytes(
+  { json: { added_tokens: added, normalizer, pre_tokenizer: words, post_processor } }: TokenizerFile,
   vocabulary: ReadonlyMap<string, number>,
-  file: TokenizerFile,
-  merges: number,
-  steps: number,
 ): boolean {
-  return merges === 0 && steps === 0 && file.added_tokens.length === 0 && file.normalizer == null &&
-    vocabulary.size === 256 && CHARACTERS.every((character, byte) => vocabulary.get(character) === byte);
+  return added.length === 0 && normalizer == null && post_processor == null && words?.type === "ByteLevel" &&
+    words.add_prefix_space === false && words.use_regex === false && vocabulary.size === 256 &&
+    CHARACTERS.every((character, byte) => vocabulary.get(character) === byte);
 }
 
-function loadChars(file: TokenizerFile, name: string, refuse: (found: string) => UserError): Tokenizer {
-  const split = splitSchema.safeParse(file.pre_tokenizer);
-  const everyCharacter = split.success && "Regex" in split.data.pattern &&
-    split.data.pattern.Regex === EVERY_CHARACTER && file.decoder?.type === "Fuse" && file.normalizer == null;
+function loadChars(file: TokenizerFile): Tokenizer {
+  const { added_tokens: added, normalizer, pre_tokenizer, decoder, model } = file.json;
+  const isPlain = everyCharacterSchema.safeParse(pre_tokenizer).success && decoder?.type === "Fuse" &&
+    normalizer == null && added.length === 0;
   const characters: string[] = [];
-  for (const [token, id] of Object.entries(checked(vocabularySchema, file.model.vocab, name))) {
-    characters[id] = token;
-  }
+  for (const [token, id] of Object.entries(file.read(wordLevelSchema, model).vocab)) characters[id] = token;
   const single = Array.from(characters, (token) => token !== undefined && [...token].length === 1);
-  if (!everyCharacter || file.added_tokens.length > 0 || single.includes(false)) {
-    throw refuse("a WordLevel model of other tokens than single characters");
+  if (!isPlain || single.includes(false)) {
+    throw file.refuse("a WordLevel model of other tokens than single characters");
   }
   return charsTokenizer(characters);
-}
-
-function normalizerOf(
-  step: Step | null | undefined,
-  refuse: (found: string) => UserError,
-): BpeParts["normalize"] {
-  if (step == null) return (text) => text;
-  const form = ["NFC", "NFD", "NFKC", "NFKD"].find((name) => name === step.type);
-  if (form === undefined) throw refuse(`a normalizer of type ${step.type}`);
-  return (text) => text.normalize(form);
-}
-
-/** `Split`s, if any, and then `ByteLevel`, alone or in a `Sequence`. */
-function preTokenizerOf(
-  { pre_tokenizer: step, added_tokens: addedTokens }: TokenizerFile,
-  name: string,
-  refuse: (found: string) => UserError,
-): Pick<BpeParts, "preTokenizer" | "boundary"> & { steps: number } {
-  const all = step?.type === "Sequence"
-    ? checked(z.array(stepSchema), step.pretokenizers, name)
-    : step
-    ? [step]
-    : [];
-  const last = all.at(-1);
-  if (last?.type !== "ByteLevel") throw refuse(`a pre_tokenizer that ends in ${last?.type ?? "nothing"}`);
-  const steps = all.slice(0, -1).map((part): PreTokenizer => {
-    if (part.type !== "Split") throw refuse(`a pre_tokenizer of type ${part.type}`);
-    const { pattern, behavior, invert } = checked(splitSchema, part, name);
-    if (behavior !== "Isolated" || invert) {
-      throw refuse(`a pre_tokenizer Split with ${behavior}, invert ${invert}`);
-    }
-    return splitPreTokenizer("Regex" in pattern ? pattern.Regex : RegExp.escape(pattern.String));
-  });
-  const { add_prefix_space: prefix, use_regex: words } = checked(byteLevelSchema, last, name);
-  // GPT-2's words never go on into white space; in other patterns at least those of letters and digits don't.
-  const before = steps.length === 0 ? "\\P{White_Space}" : "[\\p{L}\\p{N}]";
-  const boundary = new RegExp(`${before}${prefix ? " " : "\\p{White_Space}"}`, "u");
-  const crossed = (steps.length === 0 && !words) ||
-    addedTokens.some(({ content, rstrip }) => rstrip || boundary.test(content));
-  if (prefix) steps.push((text) => [text.startsWith(" ") ? text : ` ${text}`]);
-  if (words) steps.push(gpt2PreTokenizer);
-  return { preTokenizer: sequence(steps), boundary: crossed ? /(?!)/ : boundary, steps: steps.length };
 }

@@ -117,7 +117,7 @@ function recordMatrix(recorder: Recorder, update: Update, rowMoment: Tensor, col
       flops: 3 * (to - from) * C,
     });
   });
-  const mean = recordColumns(recorder, update, columnMoment);
+  const { mean, columnScale } = recordColumns(recorder, update, columnMoment);
 
   const squares = recorder.tensor("squares of rows", [R, 2]); // (R, 2) of the update, of the weights
   const squaresKernel = rowsSource.kernel({ SQUARES: true, SCALE, LIVE: false, ...cut });
@@ -127,31 +127,30 @@ function recordMatrix(recorder: Recorder, update: Update, rowMoment: Tensor, col
         control,
         gradients: gradients.rows(from, to),
         row_moment: rowMoment.rows(from, to),
-        column_moment: columnMoment,
+        column_scale: columnScale,
         mean,
         squares: squares.rows(from, to),
         ...(SCALE ? { weights: weights.rows(from, to) } : {}),
       },
       uniforms: { ...uniforms, width: C },
       groups: groups(1, cut.ROWS),
-      flops: 7 * (to - from) * C,
+      flops: 6 * (to - from) * C,
     });
   });
   const step = recordLength(recorder, update, R, 2, (from, to) => ({ squares: squares.rows(from, to) }));
   forRows(recorder, R, windows, ({ from, to }) => {
-    recordApply(recorder, update, from, to, {
-      tensors: { step, row_moment: rowMoment.rows(from, to), column_moment: columnMoment, mean },
-      uniforms: { width: C },
-    });
+    const tensors = { step, row_moment: rowMoment.rows(from, to), column_scale: columnScale, mean };
+    recordApply(recorder, update, { from, to, rows: to - from, width: C }, tensors);
   });
 }
 
-/** Updates the columns' moments. @param columnMoment (C) @returns (1) their mean */
-function recordColumns(
-  recorder: Recorder,
-  { gradients, control, options }: Update,
-  columnMoment: Tensor,
-): Tensor {
+/**
+ * Updates the columns' moments.
+ *
+ * @param columnMoment (C)
+ * @returns their mean (1), and 1 over their roots (C)
+ */
+function recordColumns(recorder: Recorder, { gradients, control, options }: Update, columnMoment: Tensor) {
   const [R, C] = gradients.shape;
   const VEC = C % 4 === 0;
   const across = Math.ceil(C / (VEC ? 256 : 64));
@@ -178,14 +177,15 @@ function recordColumns(
       flops: partial.size,
     });
   });
+  const columnScale = recorder.tensor("column scale", [C]); // (C)
   const mean = recorder.tensor("mean of columns", [1]);
   recorder.dispatch(columnsSource.kernel({ STEP: "moment", VEC, BLOCK }), {
-    tensors: { control, sums, column_moment: columnMoment, mean },
+    tensors: { control, sums, column_moment: columnMoment, column_scale: columnScale, mean },
     uniforms: { width: C, height: R, eps: options.eps },
     groups: 1,
     flops: 5 * C,
   });
-  return mean;
+  return { mean, columnScale };
 }
 
 /** @param moment2 (n) */
@@ -197,7 +197,8 @@ function recordVector(recorder: Recorder, update: Update, moment2: Tensor): void
     ...(scaleParameter ? { weights: weights.rows(from, to) } : {}),
   }));
   forRows(recorder, weights.size, { widths: [1], live: false }, ({ from, to }) => {
-    recordApply(recorder, update, from, to, { tensors: { step, moment2: moment2.rows(from, to) } });
+    const tensors = { step, moment2: moment2.rows(from, to) };
+    recordApply(recorder, update, { from, to, rows: 1, width: to - from }, tensors);
   });
 }
 
@@ -239,27 +240,36 @@ function recordLength(
   return step;
 }
 
-/** The step itself, on rows `from` to `to` of a matrix or such elements of a vector. */
+/** Rows that a thread of the step goes through. */
+const ROWS = 8;
+
+/** A window of a parameter: rows of a matrix, or a stretch of a vector as one row. */
+interface Window {
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+  readonly width: number;
+}
+
+/** The step itself. */
 function recordApply(
   recorder: Recorder,
   { weights, gradients, moment1, control, options: { beta1 }, decay }: Update,
-  from: number,
-  to: number,
-  { tensors, uniforms = {} }: Pick<DispatchOptions, "tensors" | "uniforms">,
+  { from, to, rows, width }: Window,
+  tensors: DispatchOptions["tensors"],
 ): void {
-  const slice = weights.rows(from, to);
   const VEC = weights.shape.at(-1)! % 4 === 0;
-  const constants = { FACTORED: weights.shape.length === 2, MOMENTUM: moment1 !== null, VEC };
+  const constants = { FACTORED: weights.shape.length === 2, MOMENTUM: moment1 !== null, VEC, ROWS };
   recorder.dispatch(applySource.kernel(constants), {
     tensors: {
       control,
       gradients: gradients.rows(from, to),
-      weights: slice,
+      weights: weights.rows(from, to),
       ...tensors,
       ...(moment1 ? { moment1: moment1.rows(from, to) } : {}),
     },
-    uniforms: { count: slice.length, decay, ...uniforms, ...(moment1 ? { beta1 } : {}) },
-    groups: Math.ceil(slice.length / (VEC ? 256 : 64)),
-    flops: 8 * slice.length,
+    uniforms: { rows, width, decay, ...(moment1 ? { beta1 } : {}) },
+    groups: Math.ceil(rows / ROWS) * Math.ceil(width / (VEC ? 256 : 64)),
+    flops: 8 * rows * width,
   });
 }

@@ -21,7 +21,7 @@ async function readLines<T>(path: string): Promise<T[]> {
   return lines.map((line) => JSON.parse(line) as T);
 }
 
-for (const name of ["gpt2", "bloom"]) {
+for (const name of ["gpt2", "bloom", "llama", "t5"]) {
   const folder = `${FIXTURES}${name}`;
 
   Deno.test(`readTokenizer() encodes as the tokenizers library does: ${name}`, async () => {

@@ -1,4 +1,4 @@
-import type { Identity } from "./messages.ts";
+import type { Identity } from "../messages.ts";
 
 /** What to say of each property in which a newcomer differs, most telling first. */
 const EXPLANATIONS: readonly [keyof Identity, (theirs: string, ours: string) => string][] = [

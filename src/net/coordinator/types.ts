@@ -1,4 +1,4 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage } from "./messages.ts";
+import type { CoordinatorMessage, Held, Identity, MemberMessage } from "../messages.ts";
 
 /** Missed heartbeats after which a peer counts as silent. */
 export const MISSED_HEARTBEATS = 3;
@@ -92,8 +92,8 @@ export interface CoordinatorState {
   lastTick: number | null;
   members: Map<string, MemberRecord>;
   ready: Map<string, Ready>;
-  /** For each member, how often it was blamed for the loss of the step under way. */
-  blame: Map<string, number>;
+  /** For each member, the epochs in which it was blamed for the loss of the step under way. */
+  blame: Map<string, readonly number[]>;
   isFinished: boolean;
 }
 
@@ -145,4 +145,9 @@ export function withRole({ state }: Draft, role: Role): MemberRecord[] {
 
 export function byId(a: { readonly id: string }, b: { readonly id: string }): number {
   return a.id < b.id ? -1 : 1;
+}
+
+/** Who speaks on a connection; undefined: nobody yet, or no longer. */
+export function memberOf({ state }: Draft, link: number): MemberRecord | undefined {
+  return [...state.members.values()].find((member) => member.link === link);
 }

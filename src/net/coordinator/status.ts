@@ -1,12 +1,12 @@
-import type { CoordinatorState } from "./coordinatorTypes.ts";
-import { byId } from "./coordinatorTypes.ts";
-import { type GroupStatus, toReason } from "./messages.ts";
-import { shareOut } from "./shares.ts";
+import type { CoordinatorState } from "./types.ts";
+import { byId } from "./types.ts";
+import { type GroupStatus, toReason } from "../messages.ts";
+import { shareOut } from "../shares.ts";
 
 /** Who is in the group, what each does, and for whom the others wait. */
 export function groupStatus(state: CoordinatorState, now: number): GroupStatus {
   const { phase, epoch, step, epochMembers, identity, reason } = state;
-  const shares = identity === null || epochMembers.length === 0
+  const shares = identity === null || phase !== "training"
     ? []
     : shareOut(identity.virtualWorkers, epochMembers.length);
   return {

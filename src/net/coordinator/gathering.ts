@@ -1,7 +1,7 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
-import type { Draft, MemberRecord } from "./coordinatorTypes.ts";
-import { byId, log, MISSED_HEARTBEATS, send, toSaved, withRole } from "./coordinatorTypes.ts";
-import { toReason } from "./messages.ts";
+import type { Draft, MemberRecord } from "./types.ts";
+import { byId, log, MISSED_HEARTBEATS, send, toSaved, withRole } from "./types.ts";
+import { toReason } from "../messages.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
@@ -9,8 +9,13 @@ const LOST_EPOCHS = 1024;
 /** Forms the next epoch if that may be done now; tells the members why not otherwise. */
 export function tryForm(draft: Draft): void {
   const { state } = draft;
+  if (state.isFinished || withRole(draft, "aborting").length > 0) return;
   const idle = withRole(draft, "idle");
-  if (state.isFinished || idle.length === 0 || withRole(draft, "aborting").length > 0) return;
+  const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
+  const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
+  // With the newest state lost, every other one counts: who followed tells what it has.
+  if (!isKept && followers.length > 0) return askAgain(draft, followers, "The group's newest state is lost");
+  if (idle.length === 0) return;
   const reason = whyWait(draft, idle);
   if (reason !== null) return hold(draft, reason);
   if (!agreeOnBase(draft, idle)) return;
@@ -21,6 +26,15 @@ export function tryForm(draft: Draft): void {
 /** Is a member's state that of the group? */
 export function isCurrent({ state }: Draft, { appliedStep, digest }: MemberRecord): boolean {
   return appliedStep === state.step && digest === state.digest;
+}
+
+/** Ends what members do, to hear what they have. */
+export function askAgain(draft: Draft, members: readonly MemberRecord[], reason: string): void {
+  const { epoch, step } = draft.state;
+  for (const member of members) {
+    member.role = "aborting";
+    send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason) });
+  }
 }
 
 /** Says why nothing goes on, once. */
@@ -37,16 +51,16 @@ function hold(draft: Draft, reason: string): void {
 function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const { state, now } = draft;
   const { settings, members } = state;
-  const survives = idle.some((member) => member.wasIn || (state.digest !== null && isCurrent(draft, member)));
+  const survives = idle.some((member) => member.wasIn || isCurrent(draft, member));
   const needed = survives ? 1 : settings.minMembers;
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
   if (!settings.force) {
     const minority = state.electorates.find((electorate) => !isQuorum(draft, electorate));
     if (minority !== undefined) return explainMinority(draft, minority);
   }
-  const awaited = state.epochMembers.filter((id) => {
-    return !members.has(id) && !(survives && state.lost.includes(id));
-  });
+  // Who was lost is worth waiting for only if the newest state was lost with it.
+  const isKept = idle.some((member) => isCurrent(draft, member));
+  const awaited = state.epochMembers.filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
   const wait = survives ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
   if (awaited.length === 0 || now >= (state.since ?? now) + wait) return null;
   return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
@@ -165,7 +179,8 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   state.hasFile = true;
   state.phase = "training";
   state.reason = null;
-  state.electorates = [...(state.settings.force ? [] : state.electorates), ids];
+  const older = state.settings.force ? [] : state.electorates.filter((other) => other.join() !== ids.join());
+  state.electorates = [...older, ids];
   state.epochMembers = ids;
   state.lost = [];
   state.ready.clear();

@@ -1,0 +1,137 @@
+/**
+ * `deno task bench variants`: a training step of each axis of the model beside the baseline, a plain GPT of the same
+ * size: how many times its time it takes, and how many times its operations it has.
+ */
+import { deriveModel } from "../src/config/deriveModel.ts";
+import { resolveConfig } from "../src/config/load.ts";
+import type { Batch } from "../src/data/batch.ts";
+import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";
+import { initialValues } from "../src/model/init.ts";
+import { median, type Report } from "./_report.ts";
+
+const SIZE = { numLayers: 4, modelDim: 256, numHeads: 8, seqLen: 256, vocabSize: 1024 };
+const BATCH = 4;
+const ROUNDS = 6;
+
+const VARIANTS: Readonly<Record<string, readonly string[]>> = {
+  "positions none": ["model.positions=none"],
+  "positions sinusoidal": ["model.positions=sinusoidal"],
+  "positions rotary": ["model.positions=rotary"],
+  "positions rotaryInterleaved": ["model.positions=rotaryInterleaved"],
+  "positions alibi": ["model.positions=alibi"],
+  "positions t5": ["model.positions=t5"],
+  "activation geluErf": ["model.activation=geluErf"],
+  "activation relu": ["model.activation=relu"],
+  "activation silu": ["model.activation=silu"],
+  "activation swiglu": ["model.activation=swiglu"],
+  "activation geglu": ["model.activation=geglu"],
+  "norm rmsnorm": ["model.norm=rmsnorm"],
+  "embedding norm": ["model.embeddingNorm=true"],
+  "qk norm": ["model.qkNorm=true"],
+  "parallel residual": ["model.parallelResidual=true"],
+  "no biases": ["model.bias=false"],
+  "2 key heads of 8": ["model.numKvHeads=2"],
+  "window 64": ["model.attention=banded", "model.window=64"],
+  "prefix, non-causal": ["model.architecture=nonCausalDecoder"],
+  "packed documents of 64": ["packing.separate=true"],
+  "z-loss": ["model.zLoss=1e-4"],
+  "dropout 0.1": ["model.dropout=0.1", "model.attentionDropout=0.1"],
+  "recompute": ["engine.recompute=true"],
+  "adafactor": ["optimizer.kind=adafactor"],
+  "encoder and decoder of 2 layers": ["model.architecture=encoderDecoder", "model.numLayers=2"],
+};
+
+interface Run {
+  readonly engine: LocalEngine;
+  readonly batch: Batch;
+  /** Of the whole step. */
+  readonly flops: number;
+}
+
+export async function benchVariants(report: Report): Promise<void> {
+  const baseline = await open([]);
+  for (const [name, overrides] of Object.entries(VARIANTS)) {
+    const run = await open(overrides);
+    const [base, own]: number[][] = [[], []];
+    for (let round = 0; round <= ROUNDS; round++) {
+      const times = [await time(baseline), await time(run)];
+      if (round === 0) continue; // the first ones warm up
+      base.push(times[0]);
+      own.push(times[1]);
+    }
+    const operations = run.flops / baseline.flops;
+    report({
+      bench: "variants",
+      case: name,
+      value: median(own) * 1000,
+      unit: "ms",
+      peer: "baseline",
+      ratio: median(own) / median(base),
+      note: `${operations.toFixed(2)} times its operations`,
+    });
+    await run.engine.close();
+  }
+  await baseline.engine.close();
+}
+
+async function open(overrides: readonly string[]): Promise<Run> {
+  const config = resolveConfig({ overrides });
+  const { vocabSize, ...sizes } = SIZE;
+  const numLayers = overrides.some((each) => each.startsWith("model.numLayers"))
+    ? config.model.numLayers
+    : SIZE.numLayers;
+  const model = deriveModel({ ...config.model, ...sizes, numLayers }, vocabSize);
+  const adafactor = {
+    kind: "adafactor",
+    beta1: null,
+    beta2: null,
+    eps: 1e-30,
+    scaleParameter: true,
+  } as const;
+  const adamw = { kind: "adamw", beta1: 0.9, beta2: 0.99, eps: 1e-8 } as const;
+  const optimizer = { ...(config.optimizer.kind === "adamw" ? adamw : adafactor), weightDecay: 0.1 };
+  const { recompute } = config.engine;
+  const training = { optimizer, clip: 1, seed: 0, virtualWorkers: 1, recompute };
+  const spec = { model, microBatchSize: BATCH, columns: SIZE.seqLen, training };
+  const engine = await openLocalEngine(spec, { tune: true });
+  for (const parameter of engine.report.parameters) {
+    const values = Float32Array.from(initialValues(parameter, { ...model, seed: 1 }));
+    await engine.write("weights", parameter.name, values);
+  }
+  const flops = engine.report.flopsPerToken * BATCH * SIZE.seqLen;
+  return { engine, batch: batchFor(config.model.architecture, config.packing.separate), flops };
+}
+
+function batchFor(architecture: string, isPacked: boolean): Batch {
+  const T = SIZE.seqLen;
+  const ids = (salt: number) =>
+    Int32Array.from({ length: BATCH * T }, (_, i) => (i * 7919 + salt) % SIZE.vocabSize);
+  const spans = (see: (column: number) => [number, number]) =>
+    Uint32Array.from(Array.from({ length: BATCH * T }, (_, i) => see(i % T)).flat());
+  return {
+    rows: BATCH,
+    columns: T,
+    inputs: ids(0),
+    targets: ids(1),
+    sampleIds: new Uint32Array(BATCH),
+    spans: architecture === "nonCausalDecoder"
+      ? spans((column) => [0, Math.max(column + 1, T / 2)])
+      : isPacked
+      ? spans((column) => [column - column % 64, column + 1])
+      : undefined,
+    source: architecture === "encoderDecoder" ? { columns: T, inputs: ids(2) } : undefined,
+  };
+}
+
+let step = 0;
+
+/** Seconds of a step, its fence included. */
+async function time({ engine, batch }: Run): Promise<number> {
+  const begin = performance.now();
+  await engine.beginStep();
+  await engine.accumulate(batch, ++step);
+  await engine.endWorker(0);
+  await engine.update({ step, learningRate: 1e-3 });
+  await engine.metrics();
+  return (performance.now() - begin) / 1000;
+}

@@ -1,0 +1,114 @@
+import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../messages.ts";
+import { sendEpoch, settleHeld } from "./gathering.ts";
+import { explainMismatch } from "./identity.ts";
+import { abort, fence, lose } from "./loss.ts";
+import type { Draft, MemberRecord } from "./types.ts";
+import { log, memberOf, send } from "./types.ts";
+
+type Hello = MessageOf<MemberMessage, "hello">;
+
+/** A member says what it has: a newcomer, one that lost its connection, or one that was told to abort. */
+export function greet(draft: Draft, link: number, hello: Hello): void {
+  const { state, now, actions } = draft;
+  const refusal = refuse(draft, link, hello);
+  if (refusal !== null) {
+    log(draft, "warn", `${hello.memberId} is refused: ${refusal.reason}`);
+    send(draft, { link }, { type: "refused", reason: toReason(refusal.reason), retry: refusal.retry });
+    actions.push({ kind: "close", link });
+    const refused = memberOf(draft, link);
+    if (refused !== undefined) lose(draft, refused, "it was refused", true);
+    return;
+  }
+  if (hello.group !== null && hello.group.epoch > state.epoch && !adopt(draft, hello.group)) return;
+  const before = state.members.get(hello.memberId);
+  if (before !== undefined && before.link !== link) {
+    const isSameProcess = hello.group !== null;
+    if (!isSameProcess) {
+      const reason = `Another process has joined as ${hello.memberId}, expected one of that name`;
+      send(draft, before, { type: "refused", reason, retry: false });
+    }
+    actions.push({ kind: "close", link: before.link });
+  }
+  const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = hello;
+  state.identity ??= { run, version, configDigest, tokenizerHash, virtualWorkers, probe };
+  state.since ??= now;
+  const member: MemberRecord = {
+    id: hello.memberId,
+    link,
+    url: hello.url,
+    lastSeen: now,
+    role: "idle",
+    appliedStep: hello.appliedStep,
+    digest: hello.digest,
+    held: hello.held,
+    wasIn: hello.group !== null,
+    donor: null,
+    tokensPerSecond: before?.tokensPerSecond ?? 0,
+    exposedShare: before?.exposedShare ?? 0,
+    lastSteps: 0,
+    waitMs: 0,
+  };
+  state.members.set(member.id, member);
+  if (before?.link !== link) {
+    send(draft, member, { type: "welcome", heartbeatMs: state.settings.heartbeatMs });
+    log(draft, "info", `${member.id} is here with step ${member.appliedStep}`);
+  }
+  if (state.digest !== null) settleHeld(draft, member);
+  if (before?.role === "active") abort(draft, `${member.id} has given the step up`);
+  else if (state.phase === "training") {
+    member.role = "following";
+    sendEpoch(draft, member);
+  } else if (state.reason !== null && before?.link !== link) {
+    send(draft, member, { type: "hold", reason: toReason(state.reason) });
+  }
+}
+
+function refuse(
+  { state }: Draft,
+  link: number,
+  hello: Hello,
+): { reason: string; retry: boolean } | null {
+  if (state.phase === "stopped") return { reason: `The group has stopped: ${state.reason}`, retry: false };
+  const mismatch = state.identity === null ? null : explainMismatch(state.identity, hello);
+  if (mismatch !== null) return { reason: mismatch, retry: false };
+  if ([...state.members.values()].some((member) => member.link === link && member.id !== hello.memberId)) {
+    return { reason: `A connection speaks for two members, expected one each`, retry: false };
+  }
+  if (!state.members.has(hello.memberId) && state.members.size >= MAX_MEMBERS) {
+    return { reason: `The group is full with ${MAX_MEMBERS} members; try again later`, retry: true };
+  }
+  if (state.isFinished && hello.appliedStep < state.step && hello.held?.step !== state.step) {
+    return { reason: `The run has finished after step ${state.step}; nothing is left to do`, retry: false };
+  }
+  return null;
+}
+
+/**
+ * A member knows a newer epoch than this coordinator: the file was lost or is an old one, unless this coordinator
+ * has formed a group itself. Then another one has formed one since, and this one is stale.
+ *
+ * @returns whether to go on
+ */
+function adopt(
+  draft: Draft,
+  group: { readonly epoch: number; readonly members: readonly string[] },
+): boolean {
+  const { state } = draft;
+  if (state.digest !== null) {
+    fence(
+      draft,
+      `A member knows epoch ${group.epoch}, the newest here is ${state.epoch}: another one coordinates`,
+    );
+    return false;
+  }
+  log(
+    draft,
+    "warn",
+    `A member knows epoch ${group.epoch}, the newest on file is ${state.epoch}: it was lost`,
+  );
+  state.epoch = group.epoch;
+  state.epochMembers = group.members;
+  state.electorates = [group.members];
+  state.hasFile = false;
+  return true;
+}

@@ -1,0 +1,77 @@
+/** How members go: lost, sent away, released; and what that does to the step under way. */
+import { toReason } from "../messages.ts";
+import type { Draft, MemberRecord } from "./types.ts";
+import { log, send, toSaved, withRole } from "./types.ts";
+import { askAgain, isCurrent } from "./gathering.ts";
+
+/** Ends the step under way: all who are in it give it up and say what they have. */
+export function abort(draft: Draft, reason: string): void {
+  const { state, now } = draft;
+  if (state.phase !== "training") return;
+  state.phase = "gathering";
+  state.since = state.members.size === 0 ? null : now;
+  state.ready.clear();
+  log(draft, "warn", `Step ${state.step + 1} is aborted: ${reason}`);
+  askAgain(draft, withRole(draft, "active"), reason);
+}
+
+/** @param hasEnded it is known not to be in another coordinator's group */
+export function lose(draft: Draft, member: MemberRecord, reason: string, hasEnded: boolean): void {
+  const { state } = draft;
+  state.members.delete(member.id);
+  state.ready.delete(member.id);
+  state.blame.delete(member.id);
+  state.lost = [...state.lost, member.id];
+  if (hasEnded) strikeOff(draft, member);
+  log(draft, "warn", `${member.id} is lost: ${reason}`);
+  if (member.role === "active") abort(draft, `${member.id} is lost`);
+  forgetIfEmpty(draft);
+}
+
+/** Sends a member away for what it did. A new process of that name may join. */
+export function remove(draft: Draft, member: MemberRecord, reason: string): void {
+  send(draft, member, { type: "refused", reason: toReason(reason), retry: true });
+  draft.actions.push({ kind: "close", link: member.link });
+  lose(draft, member, reason, true);
+}
+
+export function release(draft: Draft, member: MemberRecord, finished: boolean): void {
+  const { state, actions } = draft;
+  state.members.delete(member.id);
+  strikeOff(draft, member);
+  state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
+  state.isFinished ||= finished && isCurrent(draft, member);
+  if (state.identity !== null && state.epoch > 0) {
+    actions.push({ kind: "persist", group: toSaved(state, state.identity) });
+  }
+  send(draft, member, { type: "released" });
+  log(draft, "info", `${member.id} leaves after step ${member.appliedStep}`);
+  if (member.role === "active") abort(draft, `${member.id} leaves`);
+  if (state.isFinished && state.members.size === 0) actions.push({ kind: "finished" });
+  forgetIfEmpty(draft);
+}
+
+/** Another coordinator has taken over: the members find it once their connections here have ended. */
+export function fence(draft: Draft, reason: string): void {
+  const { state, actions } = draft;
+  state.phase = "stopped";
+  state.reason = reason;
+  for (const { link } of state.members.values()) actions.push({ kind: "close", link });
+  state.members.clear();
+  actions.push({ kind: "stop", reason });
+}
+
+function strikeOff({ state }: Draft, { id }: MemberRecord): void {
+  state.electorates = state.electorates
+    .map((electorate) => electorate.filter((other) => other !== id))
+    .filter((electorate) => electorate.length > 0);
+}
+
+/** With nobody here, waiting begins anew with the next hello; a group that never began has no identity yet. */
+function forgetIfEmpty({ state }: Draft): void {
+  if (state.members.size > 0) return;
+  state.since = null;
+  state.reason = null;
+  state.isFinished = false;
+  if (state.epoch === 0) state.identity = null;
+}

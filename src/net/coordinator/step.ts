@@ -1,0 +1,86 @@
+import type { MemberMessage, MessageOf } from "../messages.ts";
+import { formEpoch, majority, stop } from "./gathering.ts";
+import { abort, remove } from "./loss.ts";
+import type { Draft, MemberRecord } from "./types.ts";
+import { log, send, withRole } from "./types.ts";
+
+/** Times that a step is lost through failures before the member that was blamed most is removed. */
+const MAX_FAILURES = 3;
+
+export function takeReady(
+  draft: Draft,
+  member: MemberRecord,
+  message: MessageOf<MemberMessage, "ready">,
+): void {
+  const { state } = draft;
+  const { epoch, step, digest, workMs } = message;
+  if (member.role !== "active" || epoch !== state.epoch || step !== state.step + 1) return; // of an aborted step
+  state.ready.set(member.id, { digest, workMs });
+  const active = withRole(draft, "active");
+  if (state.phase !== "training" || state.ready.size < active.length) return;
+  const digests = [...state.ready.values()].map((ready) => ready.digest);
+  const agreed = majority(digests);
+  const who = (value: string) => active.filter(({ id }) => state.ready.get(id)?.digest === value);
+  if (agreed === null) {
+    const sides = [...new Set(digests)].map((value) => who(value).map(({ id }) => id).join(" and "));
+    return stop(
+      draft,
+      `Members disagree on step ${step} and none has a majority: ${sides.join(" against ")}`,
+    );
+  }
+  const wrong = active.filter(({ id }) => state.ready.get(id)?.digest !== agreed);
+  if (wrong.length === 0) return commit(draft, agreed);
+  for (const other of wrong) {
+    remove(draft, other, `${other.id} has another digest after step ${step} than the majority`);
+  }
+}
+
+function commit(draft: Draft, digest: string): void {
+  const { state } = draft;
+  noteLast(draft);
+  state.step++;
+  state.digest = digest;
+  state.ready.clear();
+  state.blame.clear();
+  const active = withRole(draft, "active");
+  state.electorates = [active.map(({ id }) => id)];
+  for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
+  for (const member of state.members.values()) {
+    send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });
+  }
+  const warm = withRole(draft, "warm");
+  const room = (state.identity?.virtualWorkers ?? 0) - active.length;
+  if (warm.length > 0 && room > 0) formEpoch(draft, [...active, ...warm]);
+}
+
+/** Adds to the account of the member whose own gradients were last how long the second slowest waited for it. */
+function noteLast({ state }: Draft): void {
+  const [last, second] = [...state.ready].sort(([, a], [, b]) => b.workMs - a.workMs);
+  const member = state.members.get(last[0]);
+  if (member === undefined || second === undefined) return;
+  member.lastSteps++;
+  member.waitMs += last[1].workMs - second[1].workMs;
+}
+
+export function takeFailure(
+  draft: Draft,
+  member: MemberRecord,
+  message: MessageOf<MemberMessage, "failed">,
+): void {
+  const { state } = draft;
+  const { epoch, step, peer, reason } = message;
+  if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
+  const blamed = peer ?? member.id;
+  if (state.members.has(blamed)) {
+    state.blame.set(blamed, [...new Set([...state.blame.get(blamed) ?? [], epoch])]);
+  }
+  const text = `${member.id} has given up step ${step}${
+    peer === null ? "" : ` because of ${peer}`
+  }: ${reason}`;
+  log(draft, "warn", text);
+  if (state.phase !== "training" || member.role !== "active") return;
+  const culprits = [...state.blame].filter(([, epochs]) => epochs.length >= MAX_FAILURES);
+  const culprit = culprits.length === 0 ? undefined : state.members.get(culprits[0][0]);
+  if (culprit === undefined) return abort(draft, text);
+  remove(draft, culprit, `${culprit.id} was blamed ${MAX_FAILURES} times for the loss of step ${step}`);
+}

@@ -1,0 +1,143 @@
+/** How a member gets the state of a group that went on without it, and enters. */
+import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
+import type { Draft, MemberEvent, Peer } from "./types.ts";
+import { begin, dropWork, hello, leaveNow } from "./work.ts";
+
+type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;
+type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFailed" }>;
+
+/** A follower says that it has caught up when it lacks no more steps than this. */
+const CLOSE_BEHIND = 1;
+
+/** A new epoch: takes part in it if it is listed, otherwise follows the donor that was named. */
+export function enterOrFollow(draft: Draft, message: EpochMessage): void {
+  const { state } = draft;
+  const { settings: { memberId }, seen } = state;
+  const { epoch, step, digest, members } = message;
+  const isListed = members.some(({ id }) => id === memberId);
+  if (epoch < seen.epoch || (isListed && epoch === seen.epoch)) return;
+  state.seen = { epoch, members: members.map(({ id }) => id) };
+  if (isListed || state.leaving !== null) dropWork(draft);
+  if (state.phase === "restoring") return; // says hello, or leaves, once it has a state
+  if (state.leaving !== null) return leaveNow(draft);
+  state.committed = { step: step - 1, digest };
+  if (!isListed) return follow(draft, members.find(({ id }) => id === message.donor) ?? members[0]);
+  state.epoch = { epoch, members };
+  state.donor = members.find(({ id }) => id !== memberId) ?? null;
+  state.phase = "replaying";
+  advanceFollowing(draft);
+}
+
+function follow(draft: Draft, donor: Peer): void {
+  const { state, actions } = draft;
+  const isFollowing = state.phase === "copying" || (state.phase === "replaying" && state.epoch === null);
+  if (!isFollowing) dropWork(draft);
+  else if (state.donor?.url !== donor.url) actions.push({ kind: "stopFollowing" });
+  const isAtIt = isFollowing && state.donor?.url === donor.url;
+  state.donor = donor;
+  if (!isAtIt) state.fetching = null;
+  // A state that was the group's lacks some steps; any other may be far away.
+  const isNear = state.group !== null || state.applied.step >= state.committed.step;
+  if (state.phase !== "copying" && (isFollowing || isNear)) {
+    state.phase = "replaying";
+    advanceFollowing(draft);
+  } else if (!isAtIt) copyAnew(draft);
+}
+
+/** Takes the next step towards the state that the group committed; once there, begins, or says so. */
+export function advanceFollowing(draft: Draft): void {
+  const { state, actions } = draft;
+  const { applied, committed, epoch, donor } = state;
+  const missing = committed.step - applied.step;
+  if (missing < 0 && epoch === null) return; // the group does again what is done here: wait for it
+  if (missing < 0) return fail(draft, null, `Its state is after step ${applied.step}, too far to enter`);
+  if (missing === 0 && applied.digest !== committed.digest) {
+    if (epoch !== null) return fail(draft, null, `Its state after step ${applied.step} is not the group's`);
+    return copyAnew(draft);
+  }
+  if (missing === 0 && epoch !== null) return begin(draft, epoch);
+  if (epoch === null && missing <= CLOSE_BEHIND) sayCaughtUp(draft);
+  if (missing === 0 || state.fetching !== null) return;
+  if (donor === null) return fail(draft, null, `It lacks ${missing} steps and no other member has them`);
+  state.fetching = applied.step + 1;
+  actions.push({ kind: "replay", donor, step: state.fetching });
+}
+
+/** What came of asking the donor. */
+export function handleDonor(draft: Draft, event: DonorEvent): void {
+  const { state } = draft;
+  if (event.kind === "copied") {
+    if (state.phase !== "copying") return;
+    state.applied = { step: event.step, digest: event.digest };
+    state.phase = "replaying";
+    advanceFollowing(draft);
+  } else if (event.kind === "replayed") {
+    if (state.phase === "replaying" && event.step === state.fetching) takeReplayed(draft, event);
+  } else if (state.phase === "copying") {
+    dropWork(draft);
+  } else if (state.phase === "replaying" && state.fetching !== null) {
+    state.fetching = null;
+    if (state.epoch !== null) fail(draft, state.donor, event.reason);
+    else if (event.lacks) copyAnew(draft);
+    // Otherwise the coordinator will name another donor; until then each tick tries again.
+  }
+}
+
+function takeReplayed(draft: Draft, { step, digest }: Extract<MemberEvent, { kind: "replayed" }>): void {
+  const { state, actions } = draft;
+  const { committed, digests, donor, epoch } = state;
+  state.fetching = null;
+  const expected = step === committed.step ? committed.digest : digests.get(step) ?? digest;
+  if (digest === expected) {
+    state.applied = { step, digest };
+    state.digests = new Map([...digests].filter(([other]) => other > step));
+    actions.push({ kind: "apply", step, digest });
+    return advanceFollowing(draft);
+  }
+  actions.push({
+    kind: "log",
+    level: "warn",
+    text: `Step ${step} came from ${donor?.id} with a wrong digest`,
+  });
+  if (epoch === null) copyAnew(draft);
+  else fail(draft, donor, `The gradient of step ${step} has a wrong digest`);
+}
+
+function sayCaughtUp({ state, actions }: Draft): void {
+  if (state.saidCaughtUp) return;
+  const { step, digest } = state.applied;
+  state.saidCaughtUp = true;
+  state.group = state.seen;
+  actions.push({ kind: "send", message: { type: "caughtUp", step, digest } });
+}
+
+/** Copies the donor's state; who has said that it has caught up takes that back first. */
+function copyAnew(draft: Draft): void {
+  const { state, actions } = draft;
+  const { donor, saidCaughtUp } = state;
+  state.group = null;
+  if (saidCaughtUp || donor === null) {
+    dropWork(draft);
+    return hello(draft);
+  }
+  state.phase = "copying";
+  actions.push({ kind: "copy", donor });
+}
+
+/** Gives up entering an epoch. The coordinator aborts it. */
+function fail(draft: Draft, peer: Peer | null, reason: string): void {
+  const { state, actions } = draft;
+  const { epoch, committed } = state;
+  dropWork(draft);
+  if (epoch === null) return;
+  actions.push({
+    kind: "send",
+    message: {
+      type: "failed",
+      epoch: epoch.epoch,
+      step: committed.step + 1,
+      peer: peer?.id ?? null,
+      reason: toReason(reason),
+    },
+  });
+}

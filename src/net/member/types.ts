@@ -1,0 +1,138 @@
+import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership } from "../messages.ts";
+import type { Share } from "../shares.ts";
+
+/** What a member is, for as long as its process lives. */
+export interface MemberSettings {
+  readonly identity: Identity;
+  readonly memberId: string;
+  /** Of its data plane. */
+  readonly url: string;
+}
+
+/** A state of the model, by the steps that made it. */
+export interface Applied {
+  readonly step: number;
+  readonly digest: string;
+}
+
+/** A member that can be reached. */
+export interface Peer {
+  readonly id: string;
+  readonly url: string;
+}
+
+/** An epoch as its members know it. */
+export interface Epoch {
+  readonly epoch: number;
+  /** By id; member k has share k. */
+  readonly members: readonly Peer[];
+}
+
+/** A step that a member has to do. */
+export interface StepWork {
+  readonly epoch: number;
+  readonly step: number;
+  readonly members: readonly Peer[];
+  /** Of this member. */
+  readonly share: Share;
+}
+
+/**
+ * - idle: nothing to do until the coordinator says
+ * - working: on a step of its epoch
+ * - holding: said `ready`, waits for the coordinator's word
+ * - copying: takes its donor's state; its own is no longer whole
+ * - replaying: a whole state, to which committed steps are added as they come, until it may enter or, in its epoch, begin
+ * - restoring: reads its own newest checkpoint, or the first weights
+ * - ended: refused or released
+ */
+export type Phase = "idle" | "working" | "holding" | "copying" | "replaying" | "restoring" | "ended";
+
+export interface MemberState {
+  readonly settings: MemberSettings;
+  phase: Phase;
+  isLinked: boolean;
+  lastHeard: number;
+  heartbeatMs: number;
+  applied: Applied;
+  held: Held | null;
+  /** The newest epoch that it was told of; epoch 0: none. */
+  seen: Membership;
+  /** The epoch that it is in; null: it is in none, or has lost the coordinator since. */
+  epoch: Epoch | null;
+  /** The newest epoch that it took part in, or followed, with the state that it has. */
+  group: Membership | null;
+  /** Whom it follows. */
+  donor: Peer | null;
+  saidCaughtUp: boolean;
+  /** The step whose gradient it has asked its donor for. */
+  fetching: number | null;
+  /** The newest step that it knows to be committed, while it follows. */
+  committed: Applied;
+  /** Digests after committed steps that it has yet to apply. */
+  digests: ReadonlyMap<number, string>;
+  leaving: { readonly finished: boolean } | null;
+}
+
+/** What happens to a member. */
+export type MemberEvent =
+  | { readonly kind: "linked" }
+  | { readonly kind: "unlinked" }
+  | { readonly kind: "message"; readonly message: CoordinatorMessage }
+  /** Comes once a heartbeat at least. */
+  | { readonly kind: "tick" }
+  /** The sum of a step is here whole. The digest is that of the state after it. */
+  | {
+    readonly kind: "reduced";
+    readonly epoch: number;
+    readonly step: number;
+    readonly digest: string;
+    readonly workMs: number;
+  }
+  /** A step can't be done; peer null: through this member's own fault. */
+  | {
+    readonly kind: "failed";
+    readonly epoch: number;
+    readonly step: number;
+    readonly peer: string | null;
+    readonly reason: string;
+  }
+  /** The donor's state is here. */
+  | { readonly kind: "copied"; readonly step: number; readonly digest: string }
+  /** A committed step's gradient is here. The digest is that of the state after it. */
+  | { readonly kind: "replayed"; readonly step: number; readonly digest: string }
+  /** The donor can't be reached; or, `lacks`: it no longer has the gradient that was asked for. */
+  | { readonly kind: "donorFailed"; readonly lacks: boolean; readonly reason: string }
+  | { readonly kind: "restored"; readonly step: number; readonly digest: string }
+  /** Leave at the next step boundary. */
+  | { readonly kind: "leave"; readonly finished: boolean };
+
+/** What a member wants done, in this order. */
+export type MemberAction =
+  | { readonly kind: "send"; readonly message: MemberMessage }
+  /** End the connection to the coordinator and make another. */
+  | { readonly kind: "relink"; readonly reason: string }
+  /** Compute the share's gradients and exchange them; then `reduced` or `failed`. */
+  | { readonly kind: "begin"; readonly work: StepWork }
+  /** Forget the step under way, and what is held of it. */
+  | { readonly kind: "cancel" }
+  /** Update the model with the gradient that is held, or came with `replayed`. */
+  | { readonly kind: "apply"; readonly step: number; readonly digest: string }
+  /** Take over the donor's state; then `copied` or `donorFailed`. */
+  | { readonly kind: "copy"; readonly donor: Peer }
+  /** Fetch the reduced gradient of a committed step; then `replayed` or `donorFailed`. */
+  | { readonly kind: "replay"; readonly donor: Peer; readonly step: number }
+  /** Give up copying or replaying. */
+  | { readonly kind: "stopFollowing" }
+  /** Read the newest checkpoint that verifies, or the first weights; then `restored`. */
+  | { readonly kind: "restore" }
+  | { readonly kind: "log"; readonly level: "info" | "warn"; readonly text: string }
+  /** The member's part is over; null: as it wished. */
+  | { readonly kind: "end"; readonly refusal: { readonly reason: string; readonly retry: boolean } | null };
+
+/** An event under way: the state that it makes, and what is to be done. */
+export interface Draft {
+  readonly state: MemberState;
+  readonly now: number;
+  readonly actions: MemberAction[];
+}

@@ -1,0 +1,75 @@
+/** What a member does itself: a step of its epoch, saying what it has, leaving. */
+import { PROTOCOL } from "../messages.ts";
+import { shareOut } from "../shares.ts";
+import type { Draft, Epoch } from "./types.ts";
+
+/** Begins the step after the state that it has. */
+export function begin({ state, actions }: Draft, epoch: Epoch): void {
+  const { identity, memberId } = state.settings;
+  const { members } = epoch;
+  const own = members.findIndex(({ id }) => id === memberId);
+  const share = shareOut(identity.virtualWorkers, members.length)[own];
+  state.phase = "working";
+  state.group = { epoch: epoch.epoch, members: members.map(({ id }) => id) };
+  actions.push({ kind: "begin", work: { epoch: epoch.epoch, step: state.applied.step + 1, members, share } });
+}
+
+/** Ends whatever is under way; what is held, too. A state of which only a part was copied is replaced. */
+export function dropWork(draft: Draft): void {
+  const { state, actions } = draft;
+  const { phase } = state;
+  state.epoch = null;
+  state.held = null;
+  if (phase === "restoring") return;
+  state.phase = "idle";
+  if (phase === "working" || phase === "holding") actions.push({ kind: "cancel" });
+  if (phase === "copying" || phase === "replaying") {
+    actions.push({ kind: "stopFollowing" });
+    state.fetching = null;
+    state.donor = null;
+    state.saidCaughtUp = false;
+  }
+  if (phase === "copying") restore(draft);
+}
+
+/** Goes back to what this member has on its own disk. */
+export function restore({ state, actions }: Draft): void {
+  state.phase = "restoring";
+  state.group = null;
+  actions.push({ kind: "restore" });
+}
+
+/** Says what this member has. */
+export function hello({ state, actions }: Draft): void {
+  const { settings: { identity, memberId, url }, group, applied, held } = state;
+  actions.push({
+    kind: "send",
+    message: {
+      type: "hello",
+      protocol: PROTOCOL,
+      ...identity,
+      memberId,
+      url,
+      group,
+      appliedStep: applied.step,
+      digest: applied.digest,
+      held,
+    },
+  });
+}
+
+/** Leaves: with the coordinator's consent if it is there. */
+export function leaveNow(draft: Draft): void {
+  const { state, actions } = draft;
+  const { leaving, isLinked } = state;
+  if (leaving === null) return;
+  if (!isLinked) return end(draft, null);
+  state.epoch = null;
+  actions.push({ kind: "send", message: { type: "leaving", finished: leaving.finished } });
+}
+
+/** The member's part is over. */
+export function end({ state, actions }: Draft, refusal: { reason: string; retry: boolean } | null): void {
+  state.phase = "ended";
+  actions.push({ kind: "cancel" }, { kind: "stopFollowing" }, { kind: "end", refusal });
+}

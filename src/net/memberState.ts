@@ -1,0 +1,207 @@
+/**
+ * A member's side of the control plane, as a pure state machine: what it may apply when. Who runs it hands in what the
+ * coordinator, the data plane and the engine say, and carries out the actions in order.
+ *
+ * - A step under way is given up at once when a peer fails, and the coordinator is told.
+ * - With `ready`, that right ends: the reduced gradient is held until the coordinator says `commit` or something that takes its
+ *   place (`abort`, a new epoch), also when the coordinator is gone and comes back.
+ * - Only a held gradient whose digest is the committed one is applied; a follower applies only gradients of committed steps.
+ * - No word of an epoch older than the newest one seen counts.
+ */
+import { type CoordinatorMessage, type MessageOf, toReason } from "./messages.ts";
+import { advanceFollowing, enterOrFollow, handleDonor } from "./member/following.ts";
+import { begin, dropWork, end, hello, leaveNow, restore } from "./member/work.ts";
+import type {
+  Applied,
+  Draft,
+  MemberAction,
+  MemberEvent,
+  MemberSettings,
+  MemberState,
+} from "./member/types.ts";
+import { MISSED_HEARTBEATS } from "./coordinator/types.ts";
+
+/** A member as it starts, on its newest checkpoint or the first weights. */
+export function createMember(settings: MemberSettings, applied: Applied, now: number): MemberState {
+  return {
+    settings,
+    phase: "idle",
+    isLinked: false,
+    lastHeard: now,
+    heartbeatMs: 1000,
+    applied,
+    held: null,
+    seen: { epoch: 0, members: [] },
+    epoch: null,
+    group: null,
+    donor: null,
+    saidCaughtUp: false,
+    fetching: null,
+    committed: applied,
+    digests: new Map(),
+    leaving: null,
+  };
+}
+
+/**
+ * What an event makes of a member, and what is to be done about it.
+ *
+ * @param now milliseconds of a clock that never goes back
+ * @returns the next state; the one handed in is not changed
+ */
+export function advanceMember(
+  previous: MemberState,
+  event: MemberEvent,
+  now: number,
+): { state: MemberState; actions: MemberAction[] } {
+  const draft: Draft = { state: { ...previous }, now, actions: [] };
+  if (previous.phase !== "ended") handle(draft, event);
+  return { state: draft.state, actions: draft.actions };
+}
+
+function handle(draft: Draft, event: MemberEvent): void {
+  const { state, now, actions } = draft;
+  switch (event.kind) {
+    case "linked":
+      return link(draft);
+    case "unlinked":
+      return unlink(draft);
+    case "message":
+      state.lastHeard = now;
+      return handleMessage(draft, event.message);
+    case "tick":
+      if (state.isLinked && now - state.lastHeard > MISSED_HEARTBEATS * state.heartbeatMs) {
+        actions.push({
+          kind: "relink",
+          reason: `The coordinator was silent for ${MISSED_HEARTBEATS} heartbeats`,
+        });
+        return unlink(draft);
+      }
+      return state.phase === "replaying" ? advanceFollowing(draft) : undefined;
+    case "reduced": {
+      if (!isUnderWay(draft, event)) return;
+      const { epoch, step, digest, workMs } = event;
+      state.held = { epoch, step, digest };
+      state.phase = "holding";
+      if (state.isLinked) {
+        actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs } });
+      }
+      return;
+    }
+    case "failed": {
+      if (!isUnderWay(draft, event)) return;
+      dropWork(draft);
+      const { epoch, step, peer, reason } = event;
+      if (state.isLinked) {
+        actions.push({
+          kind: "send",
+          message: { type: "failed", epoch, step, peer, reason: toReason(reason) },
+        });
+      }
+      return;
+    }
+    case "copied":
+    case "replayed":
+    case "donorFailed":
+      return handleDonor(draft, event);
+    case "restored":
+      if (state.phase !== "restoring") return;
+      state.applied = { step: event.step, digest: event.digest };
+      state.phase = "idle";
+      return introduce(draft);
+    case "leave":
+      state.leaving = { finished: event.finished };
+      if (state.phase !== "working" && state.phase !== "holding") leaveNow(draft);
+      return;
+  }
+}
+
+/** Is it the step that this member works on? What is said of another is out of date. */
+function isUnderWay(
+  { state }: Draft,
+  { epoch, step }: { readonly epoch: number; readonly step: number },
+): boolean {
+  return state.phase === "working" && state.epoch?.epoch === epoch && step === state.applied.step + 1;
+}
+
+function link(draft: Draft): void {
+  const { state, now } = draft;
+  state.isLinked = true;
+  state.lastHeard = now;
+  // The coordinator takes who says hello to be in no step.
+  if (state.phase === "working") dropWork(draft);
+  state.epoch = null;
+  introduce(draft);
+}
+
+/** What is held, and a step under way, outlive the coordinator; what others are to be copied from doesn't. */
+function unlink(draft: Draft): void {
+  const { state } = draft;
+  if (!state.isLinked) return;
+  state.isLinked = false;
+  if (state.phase === "working" || state.phase === "holding") return;
+  if (state.leaving !== null) return leaveNow(draft);
+  dropWork(draft);
+}
+
+/** Says what it has, or that it leaves, as soon as it has a state. */
+function introduce(draft: Draft): void {
+  const { state } = draft;
+  if (state.phase === "restoring" || !state.isLinked) return;
+  if (state.leaving !== null && state.phase !== "holding") return leaveNow(draft);
+  hello(draft);
+}
+
+function handleMessage(draft: Draft, message: CoordinatorMessage): void {
+  const { state, actions } = draft;
+  switch (message.type) {
+    case "welcome":
+      state.heartbeatMs = message.heartbeatMs;
+      return;
+    case "refused":
+      return end(draft, { reason: message.reason, retry: message.retry });
+    case "released":
+      return end(draft, null);
+    case "hold":
+      actions.push({ kind: "log", level: "info", text: message.reason });
+      return;
+    case "commit":
+      if (message.epoch >= state.seen.epoch) takeCommit(draft, message);
+      return;
+    case "abort":
+      if (message.epoch < state.seen.epoch) return;
+      dropWork(draft);
+      return introduce(draft);
+    case "epoch":
+      return enterOrFollow(draft, message);
+    case "heartbeat":
+    case "status":
+      return;
+  }
+}
+
+function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<CoordinatorMessage, "commit">): void {
+  const { state, actions } = draft;
+  if (state.phase === "copying" || state.phase === "replaying") {
+    state.committed = { step, digest };
+    state.digests = new Map([...state.digests, [step, digest]]);
+    return state.phase === "replaying" ? advanceFollowing(draft) : undefined;
+  }
+  const { held } = state;
+  if (held === null || held.epoch !== epoch || held.step !== step) return;
+  if (held.digest !== digest) {
+    actions.push({
+      kind: "log",
+      level: "warn",
+      text: `Step ${step} was committed with another digest than here`,
+    });
+    dropWork(draft);
+    return restore(draft);
+  }
+  state.held = null;
+  state.applied = { step, digest };
+  actions.push({ kind: "apply", step, digest });
+  state.phase = "idle";
+  if (state.leaving !== null) leaveNow(draft);
+  else if (state.epoch !== null) begin(draft, state.epoch);
+}

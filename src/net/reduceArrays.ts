@@ -1,0 +1,39 @@
+import type { Allreduce, Reduced } from "./allreduce.ts";
+
+/**
+ * Sums arrays of any length, bucket by bucket, several at a time.
+ *
+ * @param pieces this member's, in ascending order of its virtual workers' subtrees. (n) each
+ * @param out gets the sum; may be one of `pieces`. (n)
+ * @param step later than that of any sum before
+ * @returns one for each bucket
+ * @throws ExchangeError
+ *
+ * @example
+ * ```ts
+ * // As many virtual workers as members: each has one piece.
+ * await reduceArrays(allreduce, step, bucketElements, [gradient], gradient);
+ * ```
+ */
+export async function reduceArrays(
+  allreduce: Allreduce,
+  step: number,
+  bucketElements: number,
+  pieces: readonly Float32Array[],
+  out: Float32Array,
+): Promise<Reduced[]> {
+  const running: Promise<Reduced>[] = [];
+  for (let from = 0; from < out.length; from += bucketElements) {
+    const to = Math.min(out.length, from + bucketElements);
+    const bucket = await allreduce.open(step, running.length, to - from);
+    bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(from, to)));
+    const reduced = bucket.reduce().then((result) => {
+      out.set(bucket.sum, from);
+      bucket.release();
+      return result;
+    });
+    reduced.catch(() => {}); // seen below, after all were opened
+    running.push(reduced);
+  }
+  return await Promise.all(running);
+}

@@ -1,0 +1,122 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { type Adder, createAdder, modules } from "../../src/net/adder.ts";
+import { xxh64 } from "../../src/net/digest.ts";
+import { assemble } from "../../src/net/wasm.ts";
+import { bits, hardVector } from "./support.ts";
+
+const LENGTHS = [0, 1, 3, 4, 15, 16, 17, 65, 4097];
+
+/** Both builds over a memory each: the tests hold for what every runtime gets. */
+const builds = (["simd", "scalar"] as const).map((kind) => {
+  const memory = new WebAssembly.Memory({ initial: 2, maximum: 2, shared: true });
+  const module = new WebAssembly.Module(modules[kind]());
+  const adder = new WebAssembly.Instance(module, { env: { memory } }).exports as unknown as Adder;
+  return { kind, memory, adder, floats: new Float32Array(memory.buffer) };
+});
+
+/** Infinities, NaNs of several payloads, subnormals, ties and their neighbours, by their bits. */
+const HARD_BITS = [
+  ...[
+    0,
+    0x80000000,
+    1,
+    0x80000001,
+    0x7fff,
+    0x8000,
+    0x8001,
+    0x18000,
+    0x17fff,
+    0x18001,
+    0x3f808000,
+    0x3f818000,
+  ],
+  ...[0x7f7fffff, 0xff7fffff, 0x7f7f7fff, 0x7f7f8000, 0x7f800000, 0xff800000],
+  ...[0x7f800001, 0x7fffffff, 0xffffffff, 0x7fc00000, 0xff80ffff],
+];
+
+for (const { kind, memory, adder, floats } of builds) {
+  Deno.test(`add() adds any number of elements and touches no others, ${kind}`, () => {
+    for (const length of LENGTHS) {
+      const [a, b] = [hardVector(length, 1), hardVector(length, 2)];
+      floats.fill(7);
+      floats.set(a, 5);
+      floats.set(b, 5000);
+      adder.add(4 * 10001, 4 * 5, 4 * 5000, length);
+      const expected = a.map((x, i) => x + b[i]);
+      assertEquals(bits(floats.slice(10001, 10001 + length)), bits(expected));
+      assertEquals([floats[10000], floats[10001 + length]], [7, 7]);
+      adder.add(4 * 5, 4 * 5, 4 * 5000, length);
+      assertEquals(bits(floats.slice(5, 5 + length)), bits(expected));
+    }
+  });
+
+  Deno.test(`hasNonFinite() finds each kind at each place, ${kind}`, () => {
+    for (const length of [1, 3, 16, 37]) {
+      floats.fill(NaN);
+      floats.set(hardVector(length, 3).fill(3.4e38, 0, 1), 3);
+      assertEquals(adder.hasNonFinite(12, length), 0);
+      for (let place = 0; place < length; place++) {
+        for (const bad of [NaN, Infinity, -Infinity]) {
+          const kept = floats[3 + place];
+          floats[3 + place] = bad;
+          assertEquals(adder.hasNonFinite(12, length), 1, `${bad} at ${place} of ${length}`);
+          floats[3 + place] = kept;
+        }
+      }
+    }
+    assertEquals(adder.hasNonFinite(12, 0), 0);
+  });
+
+  Deno.test(`packBf16() rounds to nearest, ties to even, and keeps NaN; unpackBf16() widens in place, ${kind}`, () => {
+    const words = new Uint32Array(memory.buffer);
+    const halves = new Uint16Array(memory.buffer);
+    words.set(HARD_BITS, 100);
+    adder.packBf16(4000, 400, HARD_BITS.length);
+    const rounded = [...words.slice(100, 100 + HARD_BITS.length)];
+    assertEquals(rounded, HARD_BITS.map(roundedBits));
+    assertEquals([...halves.slice(2000, 2000 + HARD_BITS.length)], rounded.map((word) => word >>> 16));
+
+    halves.set(halves.slice(2000, 2000 + HARD_BITS.length), 4000 + HARD_BITS.length); // the upper half
+    adder.unpackBf16(8000, 8000 + 2 * HARD_BITS.length, HARD_BITS.length);
+    assertEquals([...words.slice(2000, 2000 + HARD_BITS.length)], rounded);
+  });
+
+  Deno.test(`xxh64() gives the known digests, ${kind}`, () => {
+    const bytes = new Uint8Array(memory.buffer);
+    const digestOf = (text: string) => {
+      const encoded = new TextEncoder().encode(text);
+      bytes.set(encoded, 67);
+      return xxh64(adder, memory.buffer, 0, 67, encoded.length);
+    };
+    assertEquals(digestOf(""), "ef46db3751d8e999");
+    assertEquals(digestOf("a"), "d24ec4f1a98c6e5b");
+    assertEquals(digestOf("abc"), "44bc2cf5ad770999");
+    assertEquals(digestOf("Nobody inspects the spammish repetition"), "fbcea83c8a378bf1");
+  });
+}
+
+Deno.test("createAdder() uses SIMD where there is some", () => {
+  assertEquals(createAdder(builds[0].memory).kind, "simd");
+});
+
+Deno.test("assemble() refuses instructions and locals that it doesn't know", () => {
+  const of = (body: string) => () => assemble({ f: { parameters: ["x"], body } });
+  assertThrows(of("f64.add"), Error, "Unknown instruction f64.add");
+  assertThrows(of("local.get y"), Error, "Unknown local y");
+});
+
+/** The nearest bfloat16 by distance in float64, as a float32's bits. */
+function roundedBits(word: number): number {
+  const valueOf = (bits: number) => new Float32Array(Uint32Array.of(bits).buffer)[0];
+  if (Number.isNaN(valueOf(word))) return ((word | 0x400000) & 0xffff0000) >>> 0;
+  const below = (word & 0xffff0000) >>> 0;
+  const above = (below + 0x10000) >>> 0;
+  // Beyond the largest finite value the next step would be 2^128.
+  const aboveValue = (above & 0x7fffffff) === 0x7f800000
+    ? Math.sign(valueOf(word)) * 2 ** 128
+    : valueOf(above);
+  if (!Number.isFinite(valueOf(word))) return word;
+  const [down, up] = [valueOf(below), aboveValue].map((value) => Math.abs(value - valueOf(word)));
+  if (down !== up) return down < up ? below : above;
+  return (below >>> 16) % 2 === 0 ? below : above;
+}

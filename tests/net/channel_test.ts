@@ -1,0 +1,102 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { asciiLine, ClosedError, describeClose, type Message } from "../../src/net/channel.ts";
+import { openPair } from "./sockets.ts";
+
+Deno.test("Channel keeps messages in order, those that come before its consumer too", async () => {
+  await using pair = await openPair();
+  const { client, server } = pair;
+  client.send("0");
+  client.send(new Uint8Array([1]));
+  client.send("2");
+  assertEquals(await server.receive(), "0");
+  const got: Message[] = [];
+  const all = Promise.withResolvers<void>();
+  server.consume({
+    onMessage: (message) => {
+      got.push(message);
+      if (got.length === 3) all.resolve();
+    },
+    maxMessage: 10,
+    maxUnsent: 1000,
+  });
+  client.send("3");
+  await all.promise;
+  assertEquals(got, [new Uint8Array([1]).buffer, "2", "3"]);
+});
+
+Deno.test("Channel tells both sides why it closed, once", async () => {
+  await using pair = await openPair();
+  const { client, server } = pair;
+  const receiving = assertRejects(() => server.receive(), ClosedError, "peer closed as fault: bad ?news?");
+  client.close("fault", "bad \nnews\u2028");
+  client.close("left");
+  assert(client.isClosed);
+  assertEquals(await client.closed, { kind: "fault", by: "us", detail: "bad ?news?" });
+  assertEquals(await server.closed, { kind: "fault", by: "peer", detail: "bad ?news?" });
+  await receiving;
+  await assertRejects(() => client.receive(), ClosedError, "we closed as fault");
+  client.send("dropped");
+  server.close();
+  assertEquals((await server.closed).kind, "fault");
+});
+
+Deno.test("Channel closes when more waits unread than may", async () => {
+  await using pair = await openPair();
+  const { client, server } = pair;
+  server.allow(1000);
+  for (let i = 0; i < 20; i++) client.send(""); // empty messages are not free
+  assertEquals((await client.closed).kind, "overflow");
+});
+
+Deno.test("Channel closes on a message over its consumer's cap", async () => {
+  await using pair = await openPair();
+  const { client, server } = pair;
+  let numTaken = 0;
+  server.consume({ onMessage: () => numTaken++, maxMessage: 4, maxUnsent: 1000 });
+  client.send("four");
+  client.send("five5");
+  client.send("four");
+  assertEquals(await client.closed, { kind: "fault", by: "peer", detail: "message of 5 bytes" });
+  assertEquals(numTaken, 1);
+});
+
+Deno.test("Channel closes when more waits to be sent than may", async () => {
+  await using pair = await openPair();
+  const { client } = pair;
+  client.consume({ onMessage: () => {}, maxMessage: 4, maxUnsent: 1 << 20 });
+  const chunk = new Uint8Array(1 << 18);
+  // Nothing leaves while this thread doesn't come to rest.
+  for (let i = 0; i < 10 && !client.isClosed; i++) client.send(chunk);
+  assertEquals((await client.closed).kind, "overflow");
+});
+
+Deno.test("keepAlive() closes on silence, and on nothing else", async () => {
+  await using pair = await openPair();
+  const { client, server } = pair;
+  let beats = 0;
+  client.keepAlive(10, () => beats++);
+  client.consume({ onMessage: () => {}, maxMessage: 10, maxUnsent: 1000 });
+  let spoken = 0;
+  await new Promise<void>((resolve) => {
+    const timer = setInterval(() => {
+      server.send("here");
+      if (++spoken < 60) return;
+      clearInterval(timer);
+      resolve();
+    }, 2);
+  });
+  assert(!client.isClosed);
+  const reason = { kind: "silent", detail: "nothing heard for 2.5 heartbeats" };
+  assertEquals(await client.closed, { ...reason, kind: "silent", by: "us" });
+  assertEquals(await server.closed, { ...reason, kind: "silent", by: "peer" });
+  assert(beats >= 2);
+});
+
+Deno.test("describeClose() and asciiLine() write one line", () => {
+  assertEquals(describeClose({ kind: "left", by: "us", detail: "" }), "we left");
+  assertEquals(describeClose({ kind: "left", by: "peer", detail: "done" }), "peer left: done");
+  assertEquals(describeClose({ kind: "lost", by: "peer", detail: "" }), "peer was lost");
+  assertEquals(describeClose({ kind: "silent", by: "us", detail: "" }), "we closed as silent");
+  assertEquals(asciiLine("a\u001b[31mb\né"), "a?[31mb??");
+  assertEquals(asciiLine("x".repeat(500)).length, 120);
+});

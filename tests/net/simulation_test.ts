@@ -1,0 +1,52 @@
+import { assert } from "@std/assert";
+import { type Fault, Simulation } from "./simulation.ts";
+
+const RUNS = Number(Deno.env.get("SIMULATION_RUNS") ?? 300);
+const FIRST = Number(Deno.env.get("SIMULATION_SEED") ?? 0);
+
+function simulate(faults: readonly Fault[], counts: Record<string, number>): void {
+  for (let seed = FIRST; seed < FIRST + RUNS; seed++) {
+    const simulation = new Simulation({
+      seed,
+      members: 1 + seed % 5 + (seed % 3 === 0 ? 1 : 0),
+      virtualWorkers: [8, 3, 1, 5][seed % 4],
+      durationMs: 1200,
+      faultMs: [60, 150, 300][seed % 3],
+      faults,
+      isChecked: seed % 20 === 0,
+    });
+    simulation.run();
+    for (const [name, count] of Object.entries(simulation.counts)) counts[name] = (counts[name] ?? 0) + count;
+  }
+}
+
+const CASES: Readonly<Record<string, readonly Fault[]>> = {
+  "members die and leave": ["kill", "vanish", "leave"],
+  "members freeze, connections break": ["freeze", "cut"],
+  "the coordinator dies": ["killCoordinator", "kill"],
+  "the network parts": ["partition", "kill"],
+  "bits change": ["corrupt", "cut"],
+  "everything but rivals": [
+    "kill",
+    "vanish",
+    "freeze",
+    "cut",
+    "partition",
+    "leave",
+    "killCoordinator",
+    "freezeCoordinator",
+  ],
+  "a second coordinator without the file": ["rival", "partition", "vanish", "freeze", "freezeCoordinator"],
+};
+
+for (const [name, faults] of Object.entries(CASES)) {
+  Deno.test(`a simulated group goes on with the same bits when ${name}`, () => {
+    const counts: Record<string, number> = {};
+    simulate(faults, counts);
+    if (Deno.env.has("SIMULATION_RUNS")) console.log(name, counts);
+    assert(
+      counts.faults > RUNS && counts.commits > 10 * RUNS && counts.aborts > RUNS / 4,
+      JSON.stringify(counts),
+    );
+  });
+}
