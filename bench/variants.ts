@@ -81,13 +81,7 @@ async function open(overrides: readonly string[]): Promise<Run> {
     ? config.model.numLayers
     : SIZE.numLayers;
   const model = deriveModel({ ...config.model, ...sizes, numLayers }, vocabSize);
-  const adafactor = {
-    kind: "adafactor",
-    beta1: null,
-    beta2: null,
-    eps: 1e-30,
-    scaleParameter: true,
-  } as const;
+  const adafactor = { kind: "adafactor", beta1: 0, beta2: null, eps: 1e-30, scaleParameter: true } as const;
   const adamw = { kind: "adamw", beta1: 0.9, beta2: 0.99, eps: 1e-8 } as const;
   const optimizer = { ...(config.optimizer.kind === "adamw" ? adamw : adafactor), weightDecay: 0.1 };
   const { recompute } = config.engine;

@@ -43,6 +43,9 @@ interface DataVocabulary extends Pick<Dataset, "vocabSize"> {
   readonly tokenizer: Pick<Tokenizer, "vocabSize" | "endOfText"> | null;
 }
 
+/** Of a text that was not read: nothing is held against it. */
+export const UNREAD: DataVocabulary = { tokenizer: null, vocabSize: 0 };
+
 /** @throws UserError for sizes and options that don't fit together, or too small a vocabulary for the dataset */
 export function engineSpec(
   config: RunConfig,

@@ -4,7 +4,7 @@ import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { requireModelOf } from "../train/fromModel.ts";
-import { datasetOptions, engineSpec } from "./parts.ts";
+import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** What a run would take. */
@@ -42,10 +42,11 @@ export async function planRun(
   config: RunConfig,
   options: { readonly device?: GPUDevice; readonly text?: string } = {},
 ): Promise<Plan> {
+  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
   const dataset = config.model.vocabSize === null
     ? await openDataset(await datasetOptions(config, null, options.text))
     : null;
-  const spec = engineSpec(config, dataset ?? { tokenizer: null, vocabSize: 0 });
+  const spec = engineSpec(config, dataset ?? UNREAD);
   if (config.from !== null) await requireModelOf(config.from, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });

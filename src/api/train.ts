@@ -13,7 +13,7 @@ import { requireModelOf } from "../train/fromModel.ts";
 import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
-import { datasetOptions, engineSpec } from "./parts.ts";
+import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** How a run is trained, beside what it is. */
@@ -82,6 +82,7 @@ export async function trainRun(
   options: TrainOptions,
   text?: string,
 ): Promise<TrainResult> {
+  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
   using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
   const dataset = await openDataset({
     ...await datasetOptions(config, folder?.path ?? null, text),

@@ -162,7 +162,10 @@ export class Channel {
     }, heartbeatMs / TICKS_PER_BEAT);
   }
 
-  /** Ends the channel at once for us; the other side is told `kind` and `detail`. Later calls do nothing. */
+  /**
+   * Ends the channel at once for us. The other side is told `kind` and `detail`, or where its own messages are still on
+   * their way, may find it `lost`: Deno's server cuts such a connection. Later calls do nothing.
+   */
   close(kind: Exclude<CloseKind, "lost"> = "left", detail = ""): void {
     if (this.isClosed) return;
     const line = asciiLine(detail);

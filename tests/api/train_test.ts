@@ -201,6 +201,7 @@ Deno.test("checkMemory() holds software adapters to the machine's memory, and GP
     columns: 1,
     parameters: [],
     optimizerState: [],
+    sumLength: 0,
     bytes: { weights: 0, gradients: 0, moments: 0, activations: 3 * 2 ** 30, total: 3 * 2 ** 30 },
     flopsPerToken: 0,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },

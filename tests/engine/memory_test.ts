@@ -44,6 +44,7 @@ Deno.test("checkMemory() says what helps: a micro-batch only where activations a
     columns: 1,
     parameters: [],
     optimizerState: [],
+    sumLength: 0,
     bytes: {
       weights: gib,
       gradients: gradients * gib,

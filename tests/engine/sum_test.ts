@@ -3,6 +3,8 @@ import { workerShare } from "../../src/config/derive.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { accumulate, openTiny, stateDigest, tinySpec } from "./tiny.ts";
 
+type Sum = Float32Array<ArrayBuffer>;
+
 const BATCH = 9;
 const RATE = 0.01;
 
@@ -17,10 +19,10 @@ async function addWorkers(engine: Engine, virtualWorkers: number, from: number, 
 }
 
 /** a + b in f32. */
-const add = (a: Float32Array, b: Float32Array) => a.map((value, i) => Math.fround(value + b[i]));
+const add = (a: Sum, b: Sum): Sum => a.map((value, i) => Math.fround(value + b[i]));
 
 /** Subtrees of the tree over six workers, and how their sums become the whole. */
-const cuts: [readonly [number, number][], (sums: Float32Array[]) => Float32Array][] = [
+const cuts: [readonly [number, number][], (sums: Sum[]) => Sum][] = [
   [[[0, 6]], ([whole]) => whole],
   [[[0, 4], [4, 6]], ([left, right]) => add(left, right)],
   [[[0, 2], [2, 4], [4, 6]], ([a, b, c]) => add(add(a, b), c)],
@@ -36,7 +38,7 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
 
   for (const [pieces, combine] of cuts) {
     const node = await openTiny(spec);
-    const sums: Float32Array[] = [];
+    const sums: Sum[] = [];
     for (const [from, to] of pieces) {
       await addWorkers(node, 6, from, to);
       sums.push(await node.readSum());

@@ -24,7 +24,7 @@ function memoryPair(tamper: (text: string) => string = (text) => text) {
   const end = (incoming: string[], outgoing: string[], change = (text: string) => text): HandshakeSocket => ({
     send: (text) => void outgoing.push(change(text)),
     async receive() {
-      for (let turn = 0; turn < 1000; turn++) {
+      for (let turn = 0; turn < 50; turn++) {
         const message = incoming.shift();
         if (message !== undefined) return message;
         await new Promise((resolve) => setTimeout(resolve));

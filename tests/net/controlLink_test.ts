@@ -39,7 +39,7 @@ Deno.test("ControlLink closes on whatever is no message of its own", async () =>
     ["step: Invalid input: expected number, received string", '{"type":"ready","step":"3"}'],
     ["step: Invalid input: expected number, received undefined", '{"type":"ready"}'],
     [': Unrecognized key: "__proto__"', '{"type":"leaving","__proto__":{}}'],
-    ["type: Invalid input", '{"type":"other"}'],
+    ["type: Invalid discriminator", '{"type":"other"}'],
     ["message of 65537 bytes", '"' + "x".repeat(MAX_CONTROL_CHARS)],
   ];
   await using pairs = new AsyncDisposableStack();
@@ -71,7 +71,9 @@ Deno.test("ControlLink closes on more messages than may come", async () => {
   makeLink(pair.server, { onMessage: () => numTaken++, maxPerSecond: 1 });
   const link = makeLink(pair.client);
   for (let i = 0; i < 100; i++) link.send({ type: "ready", step: i });
-  assertEquals((await link.closed).kind, "overflow");
+  assertEquals((await pair.server.closed).kind, "overflow");
+  assertEquals((await link.closed).by, "peer");
+  assertEquals(numTaken, 1);
 });
 
 Deno.test("ControlLink.send() refuses a message over the cap", async () => {

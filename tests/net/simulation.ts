@@ -598,7 +598,7 @@ export class Simulation {
     });
     const isNew = commit !== undefined &&
       (before.phase === "training" ? state.step > before.step : commit.step > this.#committed.step);
-    if (isNew) this.#checkCommit(host, before.phase === "training" ? before.epoch : state.epoch, state);
+    if (isNew) this.#checkCommit(host, commit.epoch, state);
     for (const action of actions) {
       if (!host.isAlive) return;
       if (host.fuse-- <= 0) return this.#killHost(host);
@@ -619,6 +619,8 @@ export class Simulation {
       this.#late.add(epoch);
       return;
     }
+    // The same commit again: the coordinator that said it was lost, or frozen in the middle of it.
+    if (epoch === this.#committed.epoch && step === this.#committed.step) return;
     if (epoch === this.#committed.epoch) assertEquals(step, this.#committed.step + 1, `Epoch ${epoch} skips`);
     if (step <= this.#committed.step) this.counts.redone++;
     this.#committed = { epoch, step };

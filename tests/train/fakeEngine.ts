@@ -108,6 +108,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       parameters,
       optimizerState,
       bytes: { weights: 0, gradients: 0, moments: 0, activations: 0, total: 0 },
+      sumLength: [...tree.values()].reduce((total, { length }) => total + length, 3),
       flopsPerToken: 6 * V * C,
       startup: { deviceMs: 0, compileMs: 0, recordMs: 0, placeMs: 0 },
     },
@@ -139,6 +140,17 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
         for (let i = 0; i < values.length; i++) values[i] += part[i] * (1 + index * 2 ** -20);
       }
       worker = zeros();
+      return Promise.resolve();
+    },
+    readSum: () =>
+      Promise.resolve(
+        Float32Array.from([...[...tree.values()].flatMap((part) => [...part]), ...Object.values(sums)]),
+      ),
+    writeSum(values) {
+      let at = 0;
+      for (const part of tree.values()) part.set(values.subarray(at, at += part.length));
+      const [lossSum, zSum, targetCount] = values.subarray(at);
+      sums = { lossSum, zSum, targetCount };
       return Promise.resolve();
     },
     update({ step, learningRate }) {

@@ -3,12 +3,16 @@ import type { DecoderStage } from "./decoderStage.ts";
 
 const utf8Encoder = new TextEncoder();
 
+/** (256) the id of each byte's token, where the vocabulary has one. */
+export function byteIds(vocabulary: ReadonlyMap<string, number>): (number | undefined)[] {
+  return Array.from({ length: 256 }, (_, byte) => {
+    return vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
+  });
+}
+
 /** A function that spells a text in byte tokens; null: the vocabulary lacks some of them. */
 export function byteSpeller(vocabulary: ReadonlyMap<string, number>): (text: string) => number[] | null {
-  const ids = Array.from( // (256)
-    { length: 256 },
-    (_, byte) => vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
-  );
+  const ids = byteIds(vocabulary);
   return (text) => {
     const out: number[] = [];
     for (const byte of utf8Encoder.encode(text)) {

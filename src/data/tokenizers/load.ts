@@ -3,6 +3,7 @@ import { UserError } from "../../errors.ts";
 import { messageOf } from "../../formats/file.ts";
 import { bpeModel } from "./bpe.ts";
 import { CHARACTERS } from "./byteAlphabet.ts";
+import { byteIds } from "./byteFallback.ts";
 import { bytesTokenizer } from "./bytes.ts";
 import { charsTokenizer } from "./chars.ts";
 import { EVERY_CHARACTER } from "./json.ts";
@@ -109,9 +110,11 @@ function loadBpe(file: TokenizerFile, json: object): Tokenizer {
     const missing = CHARACTERS.find((character) => !vocabulary.has(character));
     if (missing !== undefined) throw file.damaged(`no token for the byte ${missing}`);
     if (merges.length === 0 && isBytes(file, vocabulary)) return bytesTokenizer();
-  } else if (!ignoreMerges && vocabulary.has(SPACE_MARK) && !merges.some(crossesMark)) {
-    // Cut where no merge goes on, because short pieces can be remembered.
-    cuts.push({ cut: cutBeforeRuns, endsAfter: WORD, isSpaceOnly: true });
+  } else {
+    // Cut where no merge goes on, because short pieces can be remembered. Nothing between two marks may vanish.
+    const knowsAll = unknown !== null || (byteFallback && !byteIds(vocabulary).includes(undefined));
+    const isCut = knowsAll && !ignoreMerges && vocabulary.has(SPACE_MARK) && !merges.some(crossesMark);
+    if (isCut) cuts.push({ cut: cutBeforeRuns, endsAfter: WORD, isSpaceOnly: true });
   }
   const tokens: string[] = [];
   for (const [token, id] of vocabulary) tokens[id] = token;

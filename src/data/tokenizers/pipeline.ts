@@ -30,18 +30,20 @@ const CACHED_PIECES = 1 << 16;
  * into pieces, and the model has ids for each.
  */
 export function pipelineTokenizer(parts: PipelineParts): Tokenizer {
-  const { addedTokens, normalizer: { normalize, isLocal }, pieces, model } = parts;
+  const { normalizer: { normalize, isLocal }, pieces, model } = parts;
+  const addedTokens = parts.addedTokens.map((token) => {
+    return token.normalized ? { ...token, content: normalize(token.content) } : token;
+  });
   const tokens = [...parts.tokens];
   for (const { id, content } of addedTokens) tokens[id] = content;
   const special = new Set(addedTokens.filter((token) => token.special).map((token) => token.id));
-  const end = addedTokens.find(({ content }) => /^(<\|endoftext\|>|<\/s>|<\|end_of_text\|>)$/.test(content));
+  const end = parts.addedTokens.find(({ content }) =>
+    /^(<\|endoftext\|>|<\/s>|<\|end_of_text\|>)$/.test(content)
+  );
   const boundary = isLocal ? pieces.boundary : null;
 
   const splitRaw = addedTokenSplitter(addedTokens.filter((token) => !token.normalized));
-  const splitNormalized = addedTokenSplitter(
-    addedTokens.filter((token) => token.normalized)
-      .map((token) => ({ ...token, content: normalize(token.content) })),
-  );
+  const splitNormalized = addedTokenSplitter(addedTokens.filter((token) => token.normalized));
   const utf8Encoder = new TextEncoder();
   const utf8Decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   const cache = new Map<string, Int32Array>();

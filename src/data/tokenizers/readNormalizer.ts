@@ -37,9 +37,8 @@ const NORMALIZERS: Readonly<Record<string, (step: Step, file: TokenizerFile) => 
   },
   Strip(step, file) {
     const { strip_left: left, strip_right: right } = file.read(stripSchema, step);
-    const edges = [left ? "^\\p{White_Space}+" : "", right ? "\\p{White_Space}+$" : ""].filter(Boolean);
-    const wanted = new RegExp(edges.join("|") || "(?!)", "gu");
-    return { normalize: (text) => text.replaceAll(wanted, ""), isLocal: !left };
+    if (left) throw file.refuse("a normalizer Strip with strip_left");
+    return { normalize: (text) => right ? text.slice(0, lengthWithoutSpace(text)) : text, isLocal: true };
   },
   Precompiled(step, file) {
     const { precompiled_charsmap } = file.read(precompiledSchema, step);
@@ -48,6 +47,12 @@ const NORMALIZERS: Readonly<Record<string, (step: Step, file: TokenizerFile) => 
     return { normalize, isLocal: true };
   },
 };
+
+function lengthWithoutSpace(text: string): number {
+  let length = text.length;
+  while (length > 0 && /\p{White_Space}/u.test(text[length - 1])) length--;
+  return length;
+}
 
 /** Reads a normalizer; none leaves a text as it is. @throws UserError for a type that is not in the table */
 export function readNormalizer(file: TokenizerFile): Normalizer {

@@ -21,6 +21,10 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   }
   if (hello.group !== null && hello.group.epoch > state.epoch && !adopt(draft, hello.group)) return;
   const before = state.members.get(hello.memberId);
+  if (before !== undefined && before.link > link) {
+    actions.push({ kind: "close", link }); // of a process that has ended, held up on its way
+    return;
+  }
   if (before !== undefined && before.link !== link) {
     const isSameProcess = hello.group !== null;
     if (!isSameProcess) {

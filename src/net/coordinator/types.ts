@@ -97,7 +97,7 @@ export interface CoordinatorState {
   isFinished: boolean;
 }
 
-/** What happens to a coordinator. A link is a connection's number, never used again. */
+/** What happens to a coordinator. A link is a connection's number; a later one's is larger. */
 export type CoordinatorEvent =
   | { readonly kind: "message"; readonly link: number; readonly message: MemberMessage }
   /** The connection has ended, whoever ended it. */
