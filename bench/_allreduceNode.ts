@@ -1,4 +1,4 @@
-/** One process of `bench/allreduce.ts`: the same program in each; member 0 prints what it measured, a JSON line each. */
+/** One process of `bench/allreduce.ts`: the same program in each; member 0 prints a JSON line for each size. */
 
 import { Allreduce } from "../src/net/allreduce.ts";
 import { importToken } from "../src/net/auth.ts";
@@ -9,7 +9,6 @@ import { Gate } from "../src/net/gate.ts";
 import { Link } from "../src/net/link.ts";
 import { upgrade } from "../src/net/listenServer.ts";
 import { sliceOf, SMALL_ELEMENTS } from "../src/net/partition.ts";
-import { reduceArrays } from "../src/net/reduceArrays.ts";
 import { median } from "./_report.ts";
 
 export interface NodeArguments {
@@ -29,7 +28,10 @@ export interface NodeResult {
 }
 
 const FRAME_BYTES = 256 << 10;
-const BUCKET_ELEMENTS = 4 << 20;
+/** Rounds that are not timed: memory is touched, code is compiled. */
+const WARM_UP = 5;
+const BUCKET_ELEMENTS = 1 << 20;
+const MAX_OPEN = 4;
 /** Raw WebSockets get the credit that ours have: so many frames ahead, acknowledged in quarters. */
 const WINDOW_FRAMES = 16;
 const ACKNOWLEDGED_FRAMES = 4;
@@ -101,7 +103,7 @@ function framesOf(length: number, from: number, to: number): number[] {
 
 async function medianTime(repeats: number, run: () => Promise<unknown>): Promise<number> {
   const times: number[] = [];
-  for (let repeat = -1; repeat < repeats; repeat++) {
+  for (let repeat = -WARM_UP; repeat < repeats; repeat++) {
     const start = performance.now();
     await run();
     if (repeat >= 0) times.push(performance.now() - start);
@@ -113,7 +115,7 @@ const allreduce = new Allreduce({
   async send(peer: string, frame: OutgoingFrame) {
     await links.get(peer)?.send(frame);
   },
-}, { self: idOf(self), virtualWorkers: members, bucketElements: BUCKET_ELEMENTS });
+}, { self: idOf(self), virtualWorkers: members, bucketElements: BUCKET_ELEMENTS, maxOpen: MAX_OPEN });
 
 function makeLink(channel: Channel, peer: string): Link {
   const link = new Link(channel, {
@@ -124,8 +126,8 @@ function makeLink(channel: Channel, peer: string): Link {
   return link;
 }
 
-// Everybody dials everybody, and sends over the sockets that others have dialled: a server's sockets send at once, while
-// a client's hold a message of 1 to 64 KiB back until the one before is acknowledged (Nagle), 40 ms on Linux.
+// Everybody dials everybody, and sends over the sockets that others have dialled: a server's sockets send at once,
+// while a client's hold a message of 1 to 64 KiB back until the one before is acknowledged (Nagle), 40 ms on Linux.
 const gate = new Gate({
   doors: {
     "/data": {
@@ -176,13 +178,33 @@ await allreduce.begin({
   members: Array.from({ length: members }, (_, index) => idOf(index)),
 });
 let step = 0;
-const meet = () =>
-  reduceArrays(allreduce, ++step, BUCKET_ELEMENTS, [new Float32Array(1)], new Float32Array(1));
+const meet = () => reduce(1);
+
+/** Sums an array whose elements are all `self + 1`, bucket by bucket. */
+async function reduce(length: number): Promise<void> {
+  step++;
+  const running: Promise<void>[] = [];
+  for (let from = 0; from < length; from += BUCKET_ELEMENTS) {
+    const bucket = await allreduce.open(step, running.length, Math.min(BUCKET_ELEMENTS, length - from));
+    const [piece] = bucket.pieces;
+    const isFirst = piece[0] !== self + 1 || piece.at(-1) !== self + 1;
+    if (isFirst) piece.fill(self + 1); // the first rounds; after them the memory is as it was left
+    running.push(
+      bucket.reduce().then(() => {
+        const expected = members * (members + 1) / 2;
+        if (isFirst && !bucket.sum.every((x) => x === expected)) {
+          throw new Error(`Member ${self} got a wrong sum`);
+        }
+        bucket.release();
+      }),
+    );
+  }
+  await Promise.all(running);
+}
+
 for (const bytes of sizes) {
   const length = bytes / 4;
-  const repeats = Math.max(3, Math.min(50, Math.floor(2 ** 28 / bytes)));
-  const array = new Float32Array(length).fill(self + 1);
-  const sum = new Float32Array(length);
+  const repeats = Math.max(3, Math.min(1000, Math.floor(2 ** 28 / bytes)));
   await meet();
   const raw = await medianTime(
     repeats,
@@ -196,10 +218,8 @@ for (const bytes of sizes) {
   await meet();
   const ours = await medianTime(
     repeats,
-    () => reduceArrays(allreduce, ++step, BUCKET_ELEMENTS, [array], sum),
+    () => reduce(length),
   );
-  const expected = members * (members + 1) / 2;
-  if (!sum.every((x) => x === expected)) throw new Error(`Member ${self} got a wrong sum of ${bytes} bytes`);
   await meet();
   let roundTrip = 0;
   if (self < 2) {

@@ -98,7 +98,7 @@ export interface EngineReport {
     readonly gradients: number;
     /** What the optimizer remembers. */
     readonly moments: number;
-    /** Activations, and the inputs, losses and uniforms beside them. */
+    /** Activations, and beside them inputs, losses, uniforms and copies on their way to the host. */
     readonly activations: number;
     /** The most that the engine holds at any time of a training. */
     readonly total: number;

@@ -3,6 +3,7 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { LIVE_STRIDE, STACKS } from "../gpu/kernel.ts";
+import { STAGING_BYTES } from "../gpu/staging.ts";
 import { type Placement, poolBytes, uniformBytes } from "../gpu/place.ts";
 import { decays } from "../model/parameters.ts";
 import type { EngineReport } from "./engine.ts";
@@ -41,7 +42,9 @@ function countBytes(programs: EnginePrograms, maxBuffer: number): EngineReport["
   const weights = tensors.weights.bytes;
   const gradients = sum(tensors.partials.map(({ gradients }) => gradients.bytes));
   const moments = sum(tensors.optimizerState.map(({ bytes }) => bytes));
-  const total = sum(tensors.arenas.map(({ bytes }) => bytes)) + sum(poolBytes(placements, maxBuffer)) +
+  const copies = Math.min(Math.max(weights, moments), STAGING_BYTES); // on their way to a checkpoint
+  const total = copies + sum(tensors.arenas.map(({ bytes }) => bytes)) +
+    sum(poolBytes(placements, maxBuffer)) +
     sum(placements.map(uniformBytes)) + LIVE_STRIDE * STACKS;
   return { weights, gradients, moments, activations: total - weights - gradients - moments, total };
 }

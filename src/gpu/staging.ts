@@ -12,7 +12,7 @@ export interface Range {
 }
 
 /** Bytes of the staging buffer: what is read with one wait. */
-const STAGING_BYTES = 2 ** 25;
+export const STAGING_BYTES = 2 ** 25;
 
 /** A part of a range that goes through the staging buffer at once. */
 interface Piece {

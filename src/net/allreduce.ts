@@ -20,7 +20,7 @@ export interface AllreduceOptions {
   readonly bucketElements: number;
   /** Buckets that may be open at once, the same on all members. Default: 3 */
   readonly maxOpen?: number;
-  /** Elements that a frame carries, the same on all members. Default: 65536 (256 KiB) */
+  /** Elements that a frame carries, at most 2^18, the same on all members. Default: 65536 (256 KiB) */
   readonly partElements?: number;
   /** How sums travel, the same on all members. Default: f32 */
   readonly gatherType?: GatherType;
@@ -261,9 +261,8 @@ export class Allreduce {
       if (type !== "partial" && type !== "sum") throw new Error(`${type} among partials and sums`);
       const exchange = this.#open.get(placeName(frame));
       if (exchange === undefined) {
-        throw new Error(
-          `bucket ${bucket} of step ${step}, while bucket ${this.#last.bucket} of step ${this.#last.step} was opened last`,
-        );
+        const last = `bucket ${this.#last.bucket} of step ${this.#last.step}`;
+        throw new Error(`bucket ${bucket} of step ${step}, while ${last} was opened last`);
       }
       exchange.receive(member, frame);
     } catch (error) {

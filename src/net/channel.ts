@@ -45,6 +45,12 @@ export interface Consumer {
 
 /** What one waiting message costs beside its bytes. */
 const MESSAGE_OVERHEAD = 64;
+/**
+ * What a server answers to a message that gets no other answer; the client drops it. Deno's client sockets use Nagle's
+ * algorithm: they hold a small message back until the one before it is acknowledged, and unless something goes the other
+ * way, kernels take 40 ms over that.
+ */
+const NUDGE = "";
 const MAX_HANDSHAKE_UNSENT = 1 << 16;
 /** Ticks a heartbeat, and how many in a row may pass in silence: five halves, so that the third beat is the limit. */
 const TICKS_PER_BEAT = 2;
@@ -55,10 +61,12 @@ export class Channel {
   readonly closed: Promise<CloseReason>;
 
   readonly #socket: WebSocket;
+  readonly #side: "client" | "server";
   readonly #opened = Promise.withResolvers<void>();
   #reason: CloseReason | null = null;
   #error = "";
   #heard = false;
+  #numSent = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   /** Messages that nobody has taken yet, and how much they and all that may wait with them hold. */
   #unread: Message[] = [];
@@ -67,9 +75,13 @@ export class Channel {
   #receiver: PromiseWithResolvers<Message> | null = null;
   #consumer: Consumer | null = null;
 
-  /** Takes over `socket`, which may still be opening. At most `maxUnread` bytes wait until somebody takes them. */
-  constructor(socket: WebSocket, maxUnread: number) {
+  /**
+   * Takes over `socket`, which may still be opening, as the side that opened it or the one that it was opened to.
+   * At most `maxUnread` bytes wait until somebody takes them.
+   */
+  constructor(socket: WebSocket, side: "client" | "server", maxUnread: number) {
     this.#socket = socket;
+    this.#side = side;
     this.#maxUnread = maxUnread;
     const closed = Promise.withResolvers<CloseReason>();
     this.closed = closed.promise;
@@ -113,6 +125,7 @@ export class Channel {
     if (bufferedAmount > (this.#consumer?.maxUnsent ?? MAX_HANDSHAKE_UNSENT)) {
       this.close("overflow", `${bufferedAmount} bytes wait to be sent`);
     } else {
+      this.#numSent++;
       this.#socket.send(message);
     }
   }
@@ -176,10 +189,11 @@ export class Channel {
   #take(message: Message): void {
     if (this.isClosed) return;
     this.#heard = true;
+    if (message === NUDGE && this.#side === "client") return;
     const size = sizeOf(message);
     if (this.#consumer !== null) {
       if (size > this.#consumer.maxMessage) this.close("fault", `message of ${size} bytes`);
-      else this.#consumer.onMessage(message);
+      else this.#hand(message, this.#consumer);
     } else if (this.#unreadBytes + size + MESSAGE_OVERHEAD > this.#maxUnread) {
       this.close("overflow", "more messages than may wait");
     } else if (this.#receiver !== null) {
@@ -189,6 +203,12 @@ export class Channel {
       this.#unread.push(message);
       this.#unreadBytes += size + MESSAGE_OVERHEAD;
     }
+  }
+
+  #hand(message: Message, consumer: Consumer): void {
+    const numSent = this.#numSent;
+    consumer.onMessage(message);
+    if (this.#side === "server" && this.#numSent === numSent) this.send(NUDGE);
   }
 }
 

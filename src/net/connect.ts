@@ -35,7 +35,7 @@ export interface Backoff {
 export async function connect(dial: Dial): Promise<Channel> {
   const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
     dial;
-  const channel = new Channel(openSocket(open, url, await newTicket(token)), DEFAULT_WINDOW_BYTES);
+  const channel = new Channel(openSocket(open, url, await newTicket(token)), "client", DEFAULT_WINDOW_BYTES);
   const timer = setTimeout(() => channel.close("silent", `no answer in ${timeoutMs} ms`), timeoutMs);
   try {
     await channel.opened;

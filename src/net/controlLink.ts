@@ -49,7 +49,10 @@ export class ControlLink<In, Out> {
     this.channel.send(text);
   }
 
-  /** Calls `beat`, which sends something, every `heartbeatMs`; closes as `silent` before the third beat unheard. */
+  /**
+   * Calls `beat` every `heartbeatMs`, and closes as `silent` before the third one in a row without a sign of life. The
+   * side that opened the link must send something there; it gets its own signs of life as answers to that.
+   */
   keepAlive(heartbeatMs: number, beat: () => void): void {
     this.channel.keepAlive(heartbeatMs, beat);
   }

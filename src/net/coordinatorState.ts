@@ -39,6 +39,9 @@ import type {
 } from "./coordinator/types.ts";
 import { memberOf, MISSED_HEARTBEATS, send } from "./coordinator/types.ts";
 
+/** Heartbeats without a sign of life after which a process may not have been running. */
+const SLEEP_HEARTBEATS = 2;
+
 /** The coordinator as it starts. @param saved what the file holds; null: there is none */
 export function createCoordinator(
   settings: CoordinatorSettings,
@@ -92,9 +95,9 @@ function handle(draft: Draft, event: CoordinatorEvent): void {
       return handleMessage(draft, event.link, event.message);
     case "closed": {
       const member = memberOf(draft, event.link);
-      // Who was silent when its connection ended may live elsewhere.
-      const wasHeard = member !== undefined && silence(draft, member) < 2 * state.settings.heartbeatMs;
-      if (member !== undefined) lose(draft, member, "its connection has ended", wasHeard);
+      if (member !== undefined) {
+        lose(draft, member, "its connection has ended", hasEnded(draft, member, event.isClean));
+      }
       return;
     }
     case "tick":
@@ -136,7 +139,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
 function handleTick(draft: Draft): void {
   const { state, now, actions } = draft;
   const { heartbeatMs } = state.settings;
-  const wasAsleep = state.lastTick !== null && now - state.lastTick > 2 * heartbeatMs;
+  const wasAsleep = now - (state.lastTick ?? now) > SLEEP_HEARTBEATS * heartbeatMs;
   state.lastTick = now;
   for (const member of state.members.values()) {
     // What came while this process slept is still unread.
@@ -145,6 +148,14 @@ function handleTick(draft: Draft): void {
     actions.push({ kind: "close", link: member.link });
     lose(draft, member, `it was silent for ${MISSED_HEARTBEATS} heartbeats`, false);
   }
+}
+
+/**
+ * Does the end of a connection show the end of the process? A process that is killed says no goodbye, and was heard until then;
+ * any other may have given this coordinator up for another one.
+ */
+function hasEnded(draft: Draft, member: MemberRecord, isClean: boolean): boolean {
+  return !isClean && silence(draft, member) < SLEEP_HEARTBEATS * draft.state.settings.heartbeatMs;
 }
 
 function silence({ now }: Draft, { lastSeen }: MemberRecord): number {

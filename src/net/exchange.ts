@@ -217,9 +217,7 @@ export class Exchange {
       count: to - from,
       ...(this.#packs && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
     };
-    const { reducer, plan } = this.#group;
-    if (this.#isSmall) this.#summed(from, to, reducer.here.sum(plan, job));
-    else this.#run(reducer.sum(job), (found) => this.#summed(from, to, found));
+    this.#run(this.#group.reducer.sum(job), (found) => this.#summed(from, to, found));
   }
 
   #summed(from: number, to: number, found: NonFinite | null): void {
@@ -268,16 +266,13 @@ export class Exchange {
   }
 
   #finish(): void {
-    const { reducer } = this.#group;
-    const resolve = (digest: string) => {
+    this.#run(this.#group.reducer.digest(this.#sumAt, BYTES * this.#length), (digest) => {
       this.#isOver = true;
       this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
-    };
-    if (this.#isSmall) resolve(reducer.here.digest(this.#sumAt, BYTES * this.#length));
-    else this.#run(reducer.digest(this.#sumAt, BYTES * this.#length), resolve);
+    });
   }
 
-  /** Waits for the other thread; what it found is of no use after an abort. */
+  /** Waits for a job; what it found is of no use after an abort. */
   #run<T>(job: Promise<T>, then: (found: T) => void): void {
     const settled = job.then((found) => {
       if (this.#error === null) then(found);

@@ -85,7 +85,7 @@ export class Gate {
    */
   async take(socket: WebSocket, path: string, address: string): Promise<void> {
     const { doors, handshakeMs = 5000, log } = this.#options;
-    const channel = new Channel(socket, MAX_HANDSHAKE_CHARS);
+    const channel = new Channel(socket, "server", MAX_HANDSHAKE_CHARS);
     if (this.#isClosed) return channel.close();
     this.#count(channel, address);
     this.#numPending++;

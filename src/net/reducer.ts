@@ -2,22 +2,23 @@
 import type { SumPlan } from "./tree.ts";
 import { createTreeSum, type NonFinite, scratchBytes, type SumJob, type TreeSum } from "./treeSum.ts";
 
+export type Job = { readonly sum: SumJob } | {
+  readonly digest: { readonly at: number; readonly bytes: number };
+};
+export type Answer = { readonly nonFinite: NonFinite | null } | { readonly digest: string };
+
+/** A batch of jobs is answered by as many answers, in order. */
 export type Request =
   | { readonly memory: WebAssembly.Memory; readonly scratch: number }
   | { readonly plan: SumPlan }
-  | { readonly id: number; readonly job: SumJob }
-  | { readonly id: number; readonly at: number; readonly bytes: number };
-
-export type Response =
-  | { readonly id: number; readonly nonFinite: NonFinite | null }
-  | { readonly id: number; readonly digest: string };
+  | { readonly jobs: readonly Job[] };
 
 export interface Reducer {
   /** Another one after each `prepare` that needs more of it. */
   readonly memory: WebAssembly.Memory;
   /** Where the memory that the caller may use begins. */
   readonly arena: number;
-  /** Adds on the caller's thread: for what is smaller than the way to the other one. */
+  /** What the caller's thread adds with. */
   readonly here: TreeSum;
   /** Says how jobs from now on add, with `bytes` from the arena on for them. No job is under way. */
   prepare(plan: SumPlan, bytes: number): void;
@@ -27,6 +28,12 @@ export interface Reducer {
   close(): void;
 }
 
+interface Waiting extends PromiseWithResolvers<Answer> {
+  readonly job: Job;
+}
+
+/** A job that reads less than this is done on the caller's thread, sooner than the other one would hear of it. */
+const HERE_BYTES = 256 << 10;
 const PAGE = 65536;
 const MOST_PAGES = 65535; // one less than 4 GiB, so that no address wraps around
 
@@ -35,31 +42,37 @@ export function startReducer(virtualWorkers: number): Reducer {
   const scratch = scratchBytes(virtualWorkers);
   const arena = 2 * scratch;
   const worker = new Worker(new URL("./sumWorker.ts", import.meta.url), { type: "module", name: "sums" });
-  const waiting = new Map<number, { resolve(response: Response): void; reject(error: Error): void }>();
-  let nextId = 0;
+  /** Jobs that the worker has, and jobs that come after them: it gets these in one message, when it has answered. */
+  let [posted, waiting]: Waiting[][] = [[], []];
   let broken: Error | null = null;
 
+  const post = (request: Request) => worker.postMessage(request);
+  const postWaiting = () => {
+    if (posted.length > 0 || waiting.length === 0) return;
+    [posted, waiting] = [waiting, []];
+    post({ jobs: posted.map(({ job }) => job) });
+  };
+  const ask = (job: Job) => {
+    if (broken !== null) return Promise.reject(broken);
+    const answer = Promise.withResolvers<Answer>();
+    waiting.push({ job, ...answer });
+    postWaiting();
+    return answer.promise;
+  };
   const fail = (error: Error) => {
     broken ??= error;
-    for (const { reject } of waiting.values()) reject(error);
-    waiting.clear();
+    for (const { reject } of [...posted.splice(0), ...waiting.splice(0)]) reject(error);
   };
-  worker.onmessage = ({ data: response }: MessageEvent<Response>) => {
-    waiting.get(response.id)?.resolve(response);
-    waiting.delete(response.id);
+  worker.onmessage = ({ data: answers }: MessageEvent<readonly Answer[]>) => {
+    const answered = posted;
+    posted = [];
+    postWaiting();
+    answered.forEach(({ resolve }, i) => resolve(answers[i]));
   };
   worker.onerror = (event) => {
     event.preventDefault();
     fail(new Error(`The thread that adds has failed: ${event.message}`));
   };
-  const post = (request: Request) => worker.postMessage(request);
-  const ask = (request: (id: number) => Request) =>
-    new Promise<Response>((resolve, reject) => {
-      if (broken !== null) return reject(broken);
-      const id = nextId++;
-      waiting.set(id, { resolve, reject });
-      post(request(id));
-    });
 
   // Not grown in place: V8 lets other threads see the new length of a shared memory only after a while.
   const allocate = (bytes: number) => {
@@ -70,6 +83,7 @@ export function startReducer(virtualWorkers: number): Reducer {
     return { memory, here: createTreeSum(memory, 0) };
   };
   let { memory, here } = allocate(0);
+  let plan: SumPlan | null = null;
 
   return {
     arena,
@@ -79,17 +93,20 @@ export function startReducer(virtualWorkers: number): Reducer {
     get here() {
       return here;
     },
-    prepare(plan, bytes) {
+    prepare(next, bytes) {
       if (arena + bytes > memory.buffer.byteLength) ({ memory, here } = allocate(bytes));
+      plan = next;
       post({ plan });
     },
     async sum(job) {
-      const response = await ask((id) => ({ id, job }));
-      return "nonFinite" in response ? response.nonFinite : null;
+      if (plan !== null && 4 * job.count * job.pieces.length <= HERE_BYTES) return here.sum(plan, job);
+      const answer = await ask({ sum: job });
+      return "nonFinite" in answer ? answer.nonFinite : null;
     },
     async digest(at, bytes) {
-      const response = await ask((id) => ({ id, at, bytes }));
-      return "digest" in response ? response.digest : "";
+      if (bytes <= HERE_BYTES) return here.digest(at, bytes);
+      const answer = await ask({ digest: { at, bytes } });
+      return "digest" in answer ? answer.digest : "";
     },
     close() {
       worker.terminate();

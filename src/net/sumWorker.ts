@@ -10,7 +10,7 @@
  * afterwards he reads the sums from there. So a byte is copied twice on its way between two nodes, three times with
  * the copy out of the GPU. Additions read the pieces in place and write the sum where it is sent from.
  */
-import type { Request, Response } from "./reducer.ts";
+import type { Answer, Job, Request } from "./reducer.ts";
 import type { SumPlan } from "./tree.ts";
 import { createTreeSum, type TreeSum } from "./treeSum.ts";
 
@@ -19,15 +19,14 @@ declare const self: DedicatedWorkerGlobalScope;
 let treeSum: TreeSum | null = null;
 let plan: SumPlan | null = null;
 
-function answer(request: Exclude<Request, { memory: unknown } | { plan: unknown }>): Response {
+function answer(job: Job): Answer {
   if (treeSum === null || plan === null) throw new Error("A job came before the memory and the plan");
-  const { id } = request;
-  if ("job" in request) return { id, nonFinite: treeSum.sum(plan, request.job) };
-  return { id, digest: treeSum.digest(request.at, request.bytes) };
+  if ("sum" in job) return { nonFinite: treeSum.sum(plan, job.sum) };
+  return { digest: treeSum.digest(job.digest.at, job.digest.bytes) };
 }
 
 self.onmessage = ({ data: request }: MessageEvent<Request>) => {
   if ("memory" in request) treeSum = createTreeSum(request.memory, request.scratch);
   else if ("plan" in request) plan = request.plan;
-  else self.postMessage(answer(request));
+  else self.postMessage(request.jobs.map(answer));
 };

@@ -41,6 +41,7 @@ const namesSchema = z.object({
       z.custom<Record<string, number>>((value) => Object(value) === value),
     ]),
     unk_id: z.int().nullish(),
+    unk_token: z.string().nullish(),
   }),
 });
 
@@ -87,19 +88,19 @@ export async function* verifyTokenizerCase(folder: string, caseName: string): As
 
 /**
  * A function that names the tokens of a text as the tokenizers library does: by the vocabulary, but an added token by
- * the stretch of text that it stands for, white space that it took included. null: by unknown text, which may be any.
+ * the stretch of text that it stands for, white space that it took included. null: the unknown token, which may stand for any text.
  */
 function tokenNames({ model, added_tokens }: z.infer<typeof namesSchema>) {
   const tokens = Array.isArray(model.vocab)
     ? model.vocab.map(([token], id) => [token, id] as const)
     : Object.entries(model.vocab);
-  const names = new Map<number, string | null>(tokens.map(([token, id]) => [id, token]));
+  const names = new Map(tokens.map(([token, id]) => [id, token]));
+  const unknown = model.unk_id ?? tokens.find(([token]) => token === model.unk_token)?.[1];
   for (const { id, content } of added_tokens) names.set(id, content);
-  if (model.unk_id != null) names.set(model.unk_id, null);
   const raw = new Map(added_tokens.filter(({ normalized }) => !normalized).map((token) => [token.id, token]));
   const split = addedTokenSplitter([...raw.values()]);
 
-  return (text: string, ids: readonly number[]): (string | undefined)[] => {
+  return (text: string, ids: readonly number[]): (string | null | undefined)[] => {
     const stretches: string[] = []; // of the added tokens, in order
     let at = 0;
     for (const part of split(text)) {
@@ -111,9 +112,9 @@ function tokenNames({ model, added_tokens }: z.infer<typeof namesSchema>) {
       }
       at = text.indexOf(token.content, at) + token.content.length;
       if (token.rstrip) { while (/\p{White_Space}/u.test(text.charAt(at))) at++; }
-      stretches.push(text.slice(start, at));
+      if (part !== unknown) stretches.push(text.slice(start, at));
     }
-    return ids.map((id) => raw.has(id) ? stretches.shift() : names.get(id));
+    return ids.map((id) => id === unknown ? null : raw.has(id) ? stretches.shift() : names.get(id));
   };
 }
 

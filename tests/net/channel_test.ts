@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { asciiLine, ClosedError, describeClose, type Message } from "../../src/net/channel.ts";
+import { asciiLine, Channel, ClosedError, describeClose, type Message } from "../../src/net/channel.ts";
 import { openPair } from "./sockets.ts";
 
 Deno.test("Channel keeps messages in order, those that come before its consumer too", async () => {
@@ -70,6 +70,44 @@ Deno.test("Channel closes when more waits to be sent than may", async () => {
   // Nothing leaves while this thread doesn't come to rest.
   for (let i = 0; i < 10 && !client.isClosed; i++) client.send(chunk);
   assertEquals((await client.closed).kind, "overflow");
+});
+
+Deno.test("Channel answers what gets no other answer, and its other end drops that", async () => {
+  const got: Message[] = [];
+  const third = Promise.withResolvers<void>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    const channel = new Channel(socket, "server", 1000);
+    channel.consume({
+      onMessage: (message) => {
+        if (message === "question") channel.send("answer");
+        if (message === "bye") channel.close();
+      },
+      maxMessage: 10,
+      maxUnsent: 1000,
+    });
+    return response;
+  });
+  const url = `ws://127.0.0.1:${server.addr.port}`;
+  const socket = new WebSocket(url);
+  socket.onmessage = ({ data }) => {
+    got.push(data);
+    if (got.length === 3) third.resolve();
+  };
+  await new Promise<void>((resolve) => socket.onopen = () => resolve());
+  for (const text of ["remark", "question", "remark"]) socket.send(text);
+  await third.promise;
+  assertEquals(got, ["", "answer", ""]);
+  socket.send("bye");
+  await new Promise<void>((resolve) => socket.onclose = () => resolve());
+
+  const client = new Channel(new WebSocket(url), "client", 1000);
+  await client.opened;
+  for (const text of ["remark", "question"]) client.send(text);
+  assertEquals(await client.receive(), "answer");
+  client.send("bye");
+  assertEquals(await client.closed, { kind: "left", by: "peer", detail: "" });
+  await server.shutdown();
 });
 
 Deno.test("keepAlive() closes on silence, and on nothing else", async () => {

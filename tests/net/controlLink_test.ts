@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { z } from "zod";
 import { ControlLink, type ControlLinkOptions, MAX_CONTROL_CHARS } from "../../src/net/controlLink.ts";
 import { openPair, type Pair } from "./sockets.ts";
@@ -82,14 +82,21 @@ Deno.test("ControlLink.send() refuses a message over the cap", async () => {
   assertThrows(() => link.send("x".repeat(MAX_CONTROL_CHARS)), Error, "over the cap");
 });
 
-Deno.test("ControlLink.keepAlive() sends its caller's beats, and ends a silent link", async () => {
+Deno.test("ControlLink.keepAlive() holds a link whose beats are taken, and ends one where they aren't", async () => {
   await using pair = await openPair();
-  let numTaken = 0;
-  makeLink(pair.server, { onMessage: () => numTaken++ });
+  const taken = Promise.withResolvers<void>();
+  const server = makeLink(pair.server, {
+    onMessage: (word) => word.type === "ready" && word.step === 12 ? taken.resolve() : undefined,
+  });
   const link = makeLink(pair.client);
   let step = 0;
   link.keepAlive(10, () => link.send({ type: "ready", step: step++ }));
-  assertEquals((await link.closed).kind, "silent");
-  await pair.server.closed;
-  assertEquals(numTaken, step);
+  server.keepAlive(1000, () => {});
+  await taken.promise;
+  assert(!link.channel.isClosed);
+
+  await using mute = await openPair();
+  const alone = makeLink(mute.client);
+  alone.keepAlive(10, () => alone.send({ type: "leaving" }));
+  assertEquals((await alone.closed).kind, "silent");
 });

@@ -64,6 +64,7 @@ interface Link {
   /** Of messages on their way, to each side; null: the connection has ended. */
   readonly toMember: (CoordinatorMessage | null)[];
   readonly toCoordinator: (MemberMessage | null)[];
+  isClean: boolean;
 }
 
 interface Process {
@@ -358,7 +359,14 @@ export class Simulation {
         });
         if (host === undefined) return this.#connect(node, life);
         const id = ++this.#links;
-        const link: Link = { id, member: node, coordinator: host, toMember: [], toCoordinator: [] };
+        const link: Link = {
+          id,
+          member: node,
+          coordinator: host,
+          toMember: [],
+          toCoordinator: [],
+          isClean: false,
+        };
         host.links.set(id, link);
         node.link = link;
         this.#tell(node, { kind: "linked" });
@@ -410,7 +418,8 @@ export class Simulation {
         }
         return node.link === null ? undefined : this.#sendUp(node.link, action.message);
       case "relink":
-        return node.link === null ? undefined : this.#closeLink(node.link);
+        if (node.link !== null) this.#closeLink(node.link, true);
+        return;
       case "begin":
         return this.#begin(node, action.work);
       case "cancel":
@@ -687,7 +696,9 @@ export class Simulation {
       if (message === null) coordinator.links.delete(link.id);
       this.#advanceHost(
         coordinator,
-        message === null ? { kind: "closed", link: link.id } : { kind: "message", link: link.id, message },
+        message === null
+          ? { kind: "closed", link: link.id, isClean: link.isClean }
+          : { kind: "message", link: link.id, message },
       );
     });
   }
@@ -712,7 +723,8 @@ export class Simulation {
   }
 
   /** Ends a connection from the member's side; both notice. */
-  #closeLink(link: Link): void {
+  #closeLink(link: Link, isClean = false): void {
+    link.isClean = isClean;
     this.#sendUp(link, null);
     const { member } = link;
     member.link = null;

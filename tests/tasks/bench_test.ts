@@ -29,11 +29,14 @@ Deno.test("bench --help names the benchmarks", async () => {
 
 Deno.test("bench refuses what it does not know in one line", async () => {
   const cases = [
-    [[], "Found no name, expected one of attention, matmul, step"],
-    [["matmull"], "Found matmull, expected one of attention, matmul, step"],
+    [[], "Found no name, expected one of attention, matmul, step, variants"],
+    [["matmull"], "Found matmull, expected one of attention, matmul, step, variants"],
     [["matmul", "small"], "Found small, but bench matmul takes no size"],
     [["attention", "small"], "Found small, but bench attention takes no size"],
-    [["step", "small", "middle"], "Found step small middle, expected one of attention, matmul, step"],
+    [
+      ["step", "small", "middle"],
+      "Found step small middle, expected one of attention, matmul, step, variants",
+    ],
     [["matmul", "--jsn"], "Unknown flag --jsn, the nearest known one is --json"],
   ] as const;
   for (const [args, message] of cases) {

@@ -13,13 +13,14 @@ function editLine(path: string, n: number, change: (row: Record<string, unknown>
   Deno.writeTextFileSync(path, lines.join("\n"));
 }
 
-for (const name of ["gpt2", "bloom"]) {
+for (const name of ["gpt2", "bloom", "llama", "t5"]) {
   Deno.test(`verifyFolder() finds the tokenizer right: ${name}`, async () => {
     const comparisons = await verify(join(FIXTURES, "tokenizers", name));
     const quantities = ["cases.ids", "cases.tokens", "cases.decoded", "decode.decoded"];
+    const framed = name === "llama" || name === "t5" ? ["cases.ids_with_special"] : [];
     assertEquals(
       comparisons,
-      [...quantities, "decode.decoded_without_special"].map((quantity) => {
+      [...quantities, "decode.decoded_without_special", ...framed].map((quantity) => {
         return { case: `tokenizers/${name}`, quantity, maxError: 0, tolerance: 0, ok: true };
       }),
     );
@@ -46,12 +47,21 @@ Deno.test("verifyFolder() counts the lines of a tokenizer's case that come out o
 Deno.test("verifyFolder() names what a tokenizer needs that does not exist", async () => {
   await withCopy("tokenizers/gpt2", async (folder) => {
     const path = join(folder, "tokenizer.json");
-    editJson(path, { post_processor: { type: "TemplateProcessing" } });
-    assertEquals((await verify(folder)).length, 5); // no line asks for it
-    editLine(join(folder, "cases.jsonl"), 0, (row) => ({ ...row, ids_with_special: [0] }));
-    await assertRejects(() => verify(folder), UserError, 'post_processor="TemplateProcessing"');
-    editJson(path, { model: { type: "Unigram" } });
-    await assertRejects(() => verify(folder), UserError, "Unigram");
+    editJson(path, { post_processor: { type: "BertProcessing" } });
+    await assertRejects(() => verify(folder), UserError, "a post_processor of type BertProcessing");
+    editJson(path, { model: { type: "WordPiece" } });
+    await assertRejects(() => verify(folder), UserError, "a model of type WordPiece");
+  });
+});
+
+Deno.test("verifyFolder() holds tokens and frames of a tokenizer with an unknown token", async () => {
+  await withCopy("tokenizers/t5", async (folder) => {
+    editLine(join(folder, "cases.jsonl"), 20, (row) => ({ ...row, tokens: ["x"] }));
+    editLine(join(folder, "cases.jsonl"), 21, (row) => ({ ...row, ids_with_special: row.ids }));
+    const wrong = (await verify(folder)).filter(({ ok }) => !ok).map((
+      { quantity, maxError },
+    ) => [quantity, maxError]);
+    assertEquals(wrong, [["cases.tokens", 1], ["cases.ids_with_special", 1]]);
   });
 });
 

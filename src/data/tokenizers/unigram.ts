@@ -60,7 +60,7 @@ export function unigramModel({ vocabulary, unknown, byteFallback }: UnigramOptio
         while (start > 0 && last[start] === unknown) start = from[start];
         const text = piece.slice(start, end);
         const spelled = ids.has(text) ? null : spell(text);
-        out.push(...spelled?.reverse() ?? [unknown]);
+        for (const id of (spelled ?? [unknown]).reverse()) out.push(id);
       } else {
         out.push(last[end]);
       }

@@ -100,8 +100,8 @@ export interface CoordinatorState {
 /** What happens to a coordinator. A link is a connection's number; a later one's is larger. */
 export type CoordinatorEvent =
   | { readonly kind: "message"; readonly link: number; readonly message: MemberMessage }
-  /** The connection has ended, whoever ended it. */
-  | { readonly kind: "closed"; readonly link: number }
+  /** The connection has ended, whoever ended it; `isClean`: with a close frame, as a process that lives sends it. */
+  | { readonly kind: "closed"; readonly link: number; readonly isClean: boolean }
   /** Comes once a heartbeat at least. */
   | { readonly kind: "tick" }
   /** Another coordinator has the file, or the lock is lost. */

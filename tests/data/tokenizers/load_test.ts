@@ -27,13 +27,12 @@ Deno.test("loadTokenizer() reads back each of our kinds", () => {
 
 Deno.test("loadTokenizer() names the kind that it refuses", () => {
   const refused: [unknown, string][] = [
-    [{ model: { type: "Unigram", vocab: [] } }, "a model of type Unigram"],
+    [{ model: { type: "Unigram", vocab: [] } }, "a Unigram model without unk_id"],
     [{ model: { type: "WordPiece", vocab: {} } }, "a model of type WordPiece"],
     [{ model: { type: "WordLevel", vocab: { word: 0 } } }, "a WordLevel model of other tokens"],
-    [bpeFile({}, { byte_fallback: true }), "byte_fallback"],
     [bpeFile({}, { end_of_word_suffix: "</w>" }), "affixes"],
     [bpeFile({ normalizer: { type: "Lowercase" } }), "a normalizer of type Lowercase"],
-    [bpeFile({ pre_tokenizer: { type: "Metaspace" } }), "a pre_tokenizer that ends in Metaspace"],
+    [bpeFile({ pre_tokenizer: { type: "Digits" } }), "a pre_tokenizer of type Digits"],
     [bpeFile({ decoder: null }), "a decoder of type none"],
     [bpeFile({}, { vocab: { a: 0 }, merges: [] }), "no token for the byte"],
     [bpeFile({}, { merges: ["q z"] }), "a merge of unknown tokens"],

@@ -1,0 +1,128 @@
+/** A coordinator to be told events by hand. Link n is that of member `mn` unless said otherwise. */
+import type { CoordinatorAction, CoordinatorEvent, SavedGroup } from "../../src/net/coordinator/types.ts";
+import type { CoordinatorSettings, CoordinatorState } from "../../src/net/coordinator/types.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinatorState.ts";
+import {
+  type CoordinatorMessage,
+  formatMessage,
+  type Identity,
+  type MemberMessage,
+  type MessageOf,
+  parseCoordinatorMessage,
+  parseMemberMessage,
+} from "../../src/net/messages.ts";
+
+type Hello = MessageOf<MemberMessage, "hello">;
+
+export const IDENTITY: Identity = {
+  run: "small",
+  version: "0.1.0",
+  configDigest: "c0ffee00",
+  tokenizerHash: "70ce0000",
+  virtualWorkers: 8,
+  probe: "bea70000",
+};
+
+/** A digest for a step; a suffix makes another one. */
+export function digestOf(step: number, other = 0): string {
+  return `d${other}${step.toString(16).padStart(6, "0")}`;
+}
+
+export function hello(index: number, changes: Partial<Hello> = {}): Hello {
+  const appliedStep = changes.appliedStep ?? 0;
+  return {
+    type: "hello",
+    protocol: 1,
+    ...IDENTITY,
+    memberId: `m${index}`,
+    url: `ws://127.0.0.1:${9000 + index}/`,
+    group: null,
+    appliedStep,
+    digest: digestOf(appliedStep),
+    held: null,
+    ...changes,
+  };
+}
+
+export class Bench {
+  state: CoordinatorState;
+  now = 0;
+  actions: CoordinatorAction[] = [];
+
+  constructor(settings: Partial<CoordinatorSettings> = {}, saved: SavedGroup | null = null) {
+    const all = { minMembers: 1, waitMs: 10_000, heartbeatMs: 1000, force: false, ...settings };
+    this.state = createCoordinator(all, saved);
+  }
+
+  /** What an event leads to. */
+  does(event: CoordinatorEvent): CoordinatorAction[] {
+    const { state, actions } = advanceCoordinator(this.state, event, this.now);
+    for (const action of actions) {
+      if (action.kind === "send") parseCoordinatorMessage(formatMessage(action.message));
+    }
+    this.state = state;
+    this.actions = actions;
+    return actions;
+  }
+
+  says(link: number, message: MemberMessage): CoordinatorAction[] {
+    return this.does({ kind: "message", link, message: parseMemberMessage(formatMessage(message)) });
+  }
+
+  joins(index: number, changes: Partial<Hello> = {}): CoordinatorAction[] {
+    return this.says(index, hello(index, changes));
+  }
+
+  /** Lets time pass, with a tick each half heartbeat, while the members with these links are heard. */
+  passes(ms: number, heard: readonly number[] = []): void {
+    for (const end = this.now + ms; this.now < end;) {
+      this.now = Math.min(end, this.now + 500);
+      for (const link of heard) {
+        this.says(link, { type: "heartbeat", step: 0, tokensPerSecond: 1, exposedShare: 0 });
+      }
+      this.does({ kind: "tick" });
+    }
+  }
+
+  /** Members say that they are ready for the step under way. */
+  ready(
+    links: readonly number[],
+    changes: Partial<MessageOf<MemberMessage, "ready">> = {},
+  ): CoordinatorAction[] {
+    const { epoch, step } = this.state;
+    return links.flatMap((link) => {
+      const digest = digestOf(step + 1);
+      return this.says(link, { type: "ready", epoch, step: step + 1, digest, workMs: 10, ...changes });
+    });
+  }
+
+  /** All members that were told to abort say what they have. */
+  answers(...indices: readonly number[]): CoordinatorAction[] {
+    const { step, epoch, epochMembers } = this.state;
+    const group = { epoch, members: [...epochMembers] };
+    return indices.flatMap((index) => this.joins(index, { appliedStep: step, group }));
+  }
+}
+
+/** The messages of a kind among actions, with the links that they go to. */
+export function sent<T extends CoordinatorMessage["type"]>(
+  actions: readonly CoordinatorAction[],
+  type: T,
+): { link: number; message: MessageOf<CoordinatorMessage, T> }[] {
+  return actions.flatMap((action) => {
+    if (action.kind !== "send" || !isOf(action.message, type)) return [];
+    return [{ link: action.link, message: action.message }];
+  });
+}
+
+function isOf<T extends CoordinatorMessage["type"]>(
+  message: CoordinatorMessage,
+  type: T,
+): message is MessageOf<CoordinatorMessage, T> {
+  return message.type === type;
+}
+
+/** The links that a kind of message goes to. */
+export function links(actions: readonly CoordinatorAction[], type: CoordinatorMessage["type"]): number[] {
+  return sent(actions, type).map(({ link }) => link);
+}

@@ -1,0 +1,375 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { Bench, digestOf, hello, links, sent } from "./coordinatorBench.ts";
+
+/** A group of m1 to m`count` in epoch 1 or later, at step 0. */
+function group(count: number, settings: ConstructorParameters<typeof Bench>[0] = {}): Bench {
+  const bench = new Bench({ minMembers: count, ...settings });
+  for (let index = 1; index <= count; index++) bench.joins(index);
+  assertEquals(bench.state.phase, "training");
+  return bench;
+}
+
+Deno.test("a group begins once the minimum of members is here, with the epoch on disk first", () => {
+  const bench = new Bench({ minMembers: 3 });
+  assertMatch(sent(bench.joins(2), "hold")[0].message.reason, /1 of at least 3 are here/);
+  bench.joins(1);
+  assertEquals(bench.state.phase, "gathering");
+  const actions = bench.joins(3);
+  const persist = actions.findIndex(({ kind }) => kind === "persist");
+  const first = actions.findIndex((action) => action.kind === "send" && action.message.type === "epoch");
+  assert(persist >= 0 && persist < first);
+  const [{ message }] = sent(actions, "epoch");
+  assertEquals(message.members.map(({ id }) => id), ["m1", "m2", "m3"]);
+  assertEquals([message.epoch, message.step, message.digest, message.donor], [1, 1, digestOf(0), null]);
+  assertEquals(links(actions, "epoch"), [1, 2, 3]);
+});
+
+Deno.test("a step is committed once all are ready, and with it nothing else is sent", () => {
+  const bench = group(3);
+  assertEquals(links(bench.ready([1, 3]), "commit"), []);
+  const actions = bench.ready([2]);
+  assertEquals(links(actions, "commit"), [1, 2, 3]);
+  assertEquals(sent(actions, "commit")[0].message, {
+    type: "commit",
+    epoch: 1,
+    step: 1,
+    digest: digestOf(1),
+  });
+  assertEquals(actions.length, 3);
+  assertEquals(bench.ready([1, 2, 3]).length, 3);
+  assertEquals(bench.state.step, 2);
+});
+
+Deno.test("readiness for another step or epoch, or of who is not in the epoch, does not count", () => {
+  const bench = group(2);
+  bench.joins(3);
+  bench.ready([3]);
+  bench.ready([1, 2], { epoch: 7 });
+  bench.ready([1, 2], { step: 2 });
+  bench.ready([1]);
+  bench.ready([1]);
+  assertEquals(bench.state.step, 0);
+  bench.ready([2]);
+  assertEquals(bench.state.step, 1);
+});
+
+Deno.test("a member's end aborts the step; the others form the next epoch once all have answered", () => {
+  const bench = group(3);
+  bench.ready([1, 2, 3]);
+  bench.ready([1, 2]);
+  const actions = bench.does({ kind: "closed", link: 3, isClean: false });
+  assertEquals(links(actions, "abort"), [1, 2]);
+  assertEquals(sent(actions, "abort")[0].message.step, 2);
+  assertEquals(links(bench.ready([1, 2]), "commit"), []);
+  assertEquals(links(bench.answers(1), "epoch"), []);
+  const [{ message }] = sent(bench.answers(2), "epoch");
+  assertEquals([message.epoch, message.step, message.members.map(({ id }) => id)], [2, 2, ["m1", "m2"]]);
+  assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
+});
+
+Deno.test("a member is lost after three silent heartbeats, unless the coordinator slept", () => {
+  const bench = group(2);
+  bench.passes(3000, [1]);
+  assertEquals(bench.state.phase, "training");
+  bench.passes(500, [1]);
+  assertEquals([...bench.state.members.keys()], ["m1"]);
+  assertEquals(bench.state.phase, "gathering");
+
+  const sleeper = group(2);
+  sleeper.passes(500);
+  sleeper.now += 60_000;
+  sleeper.does({ kind: "tick" });
+  assertEquals(sleeper.state.members.size, 2);
+});
+
+Deno.test("a half goes on, a minority waits and says so, and goes on when enough come back", () => {
+  const bench = group(4);
+  bench.ready([1, 2, 3, 4]);
+  bench.passes(3500, [1]);
+  const actions = bench.answers(1);
+  assertEquals(links(actions, "epoch"), []);
+  assertMatch(sent(actions, "hold")[0].message.reason, /m2, m3, m4 .* may be training elsewhere.*--force/);
+  bench.passes(60_000, [1]);
+  assertEquals(bench.state.phase, "gathering");
+  bench.joins(4, { appliedStep: 1, group: { epoch: 1, members: ["m1", "m2", "m3", "m4"] } });
+  assertEquals(bench.state.phase, "training");
+
+  const forced = group(4, { force: true });
+  forced.passes(3500, [1]);
+  forced.answers(1);
+  assertEquals(forced.state.phase, "training");
+});
+
+Deno.test("members whose processes ended don't count as a majority elsewhere", () => {
+  const bench = group(4);
+  bench.ready([1, 2, 3, 4]);
+  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link, isClean: false });
+  bench.answers(1);
+  assertEquals(bench.state.epochMembers, ["m1"]);
+
+  // But one that says goodbye may have gone to another coordinator.
+  const left = group(4);
+  left.ready([1, 2, 3, 4]);
+  for (const link of [2, 3, 4]) left.does({ kind: "closed", link, isClean: true });
+  left.answers(1);
+  assertEquals(left.state.phase, "gathering");
+});
+
+Deno.test("a newcomer is told a donor and enters with the step after it has caught up", () => {
+  const bench = group(2);
+  bench.ready([1, 2]);
+  const [{ link, message }] = sent(bench.joins(3), "epoch");
+  assertEquals([link, message.epoch, message.step, message.donor], [3, 1, 2, "m1"]);
+  assertEquals(sent(bench.joins(4), "epoch")[0].message.donor, "m2");
+  assertEquals(links(bench.ready([1, 2]), "epoch"), []);
+  assertEquals(bench.says(3, { type: "caughtUp", step: 1, digest: digestOf(1) }), []);
+  const actions = bench.ready([1, 2]);
+  assertEquals(links(actions, "commit"), [1, 2, 3, 4]);
+  const epoch = sent(actions, "epoch")[0].message;
+  assertEquals([epoch.epoch, epoch.step, epoch.members.map(({ id }) => id)], [2, 4, ["m1", "m2", "m3"]]);
+});
+
+Deno.test("with more members than virtual workers the rest are spares, one of which steps in", () => {
+  const bench = new Bench({ minMembers: 3 });
+  for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 2 });
+  assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+  assertEquals(sent(bench.actions, "epoch")[2].message.donor, "m1");
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  assertEquals(links(bench.ready([1, 2]), "epoch"), []);
+  bench.does({ kind: "closed", link: 1, isClean: false });
+  bench.joins(2, { virtualWorkers: 2, appliedStep: 1 });
+  assertEquals(bench.state.epochMembers, ["m2", "m3"]);
+});
+
+Deno.test("a spare goes on where the only member of the epoch ended", () => {
+  const bench = new Bench();
+  bench.joins(1, { virtualWorkers: 1 });
+  bench.joins(2, { virtualWorkers: 1 });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.ready([1]);
+  assertEquals(links(bench.does({ kind: "closed", link: 1, isClean: false }), "abort"), [2]);
+  bench.joins(2, { virtualWorkers: 1, appliedStep: 1, group: { epoch: 1, members: ["m1"] } });
+  assertEquals([bench.state.phase, bench.state.epochMembers, bench.state.step], ["training", ["m2"], 1]);
+});
+
+Deno.test("the member whose digest differs from the majority's is named and removed, and the step done again", () => {
+  const bench = group(3);
+  bench.ready([1, 2]);
+  const actions = bench.ready([3], { digest: digestOf(1, 1) });
+  assertEquals(links(actions, "commit"), []);
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [3, true]);
+  assertMatch(message.reason, /^m3 has another digest after step 1 than the majority/);
+  assertEquals(links(actions, "abort"), [1, 2]);
+  bench.answers(1, 2);
+  assertEquals([bench.state.epochMembers, bench.state.step], [["m1", "m2"], 0]);
+});
+
+Deno.test("without a majority of digests the group stops and says who is against whom", () => {
+  const bench = group(2);
+  bench.ready([1]);
+  const actions = bench.ready([2], { digest: digestOf(1, 1) });
+  assertEquals(links(actions, "refused"), [1, 2]);
+  const stop = actions.find((action) => action.kind === "stop");
+  assertMatch(stop?.reason ?? "", /disagree on step 1 .*m1 against m2/);
+  assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /^The group has stopped: .*disagree/);
+});
+
+Deno.test("a member that gave up names a peer, and the one blamed three times is removed", () => {
+  const bench = group(3);
+  for (let time = 1; time <= 3; time++) {
+    const { epoch } = bench.state;
+    const actions = bench.says(1, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
+    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
+    assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
+    assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
+    bench.answers(...(time === 3 ? [1, 3] : [1, 2, 3]));
+  }
+  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
+  const { epoch } = bench.state;
+  bench.ready([1, 3]);
+  assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length, 0);
+});
+
+Deno.test("a hello of another run, version, config, tokenizer or adapter is refused with its reason", () => {
+  const cases: [Parameters<typeof hello>[1], RegExp][] = [
+    [{ run: "large" }, /of run "large", this group trains "small"/],
+    [{ version: "0.2.0" }, /version 0\.2\.0, this group 0\.1\.0/],
+    [{ virtualWorkers: 4 }, /4 virtual workers, this group 8/],
+    [{ configDigest: "deadbeef" }, /config \(deadbeef\) is not this group's \(c0ffee00\)/],
+    [{ tokenizerHash: "deadbeef" }, /tokenizer \(deadbeef\)/],
+    [{ probe: "deadbeef" }, /adapter computes other bits/],
+  ];
+  for (const [changes, expected] of cases) {
+    const bench = group(2);
+    const actions = bench.joins(3, changes);
+    const [{ link, message }] = sent(actions, "refused");
+    assertEquals([link, message.retry], [3, false]);
+    assertMatch(message.reason, expected);
+    assert(actions.some((action) => action.kind === "close" && action.link === 3));
+    assertEquals([bench.state.phase, bench.state.members.size], ["training", 2]);
+  }
+});
+
+Deno.test("a group that never began takes the identity of who comes after all have gone", () => {
+  const bench = new Bench({ minMembers: 2 });
+  bench.joins(1, { run: "wrong" });
+  bench.does({ kind: "closed", link: 1, isClean: false });
+  assertEquals(links(bench.joins(2), "welcome"), [2]);
+});
+
+Deno.test("a new coordinator waits for the last epoch and commits what all of them hold", () => {
+  const before = group(2);
+  before.ready([1, 2]);
+  const saved = before.actions.length > 0 ? savedBy(before) : null;
+  const held = { epoch: 1, step: 2, digest: digestOf(2) };
+  const at = { appliedStep: 1, group: { epoch: 1, members: ["m1", "m2"] }, held };
+  const bench = new Bench({}, saved);
+  assertEquals(links(bench.joins(1, at), "epoch"), []);
+  const actions = bench.joins(2, at);
+  assertEquals(sent(actions, "commit")[0].message, { type: "commit", ...held });
+  assertEquals(links(actions, "commit"), [1, 2]);
+  assertEquals(sent(actions, "epoch")[0].message.step, 3);
+});
+
+Deno.test("a new coordinator lets who holds a step apply it if another has, and does it again otherwise", () => {
+  const saved = savedBy(group(3));
+  const groupOf = { epoch: 1, members: ["m1", "m2", "m3"] };
+  const held = { epoch: 1, step: 5, digest: digestOf(5) };
+  const bench = new Bench({}, saved);
+  bench.joins(1, { appliedStep: 5, group: groupOf });
+  bench.joins(2, { appliedStep: 4, group: groupOf, held });
+  const actions = bench.joins(3, {
+    appliedStep: 4,
+    group: groupOf,
+    held: { ...held, digest: digestOf(5, 1) },
+  });
+  assertEquals(links(actions, "commit"), [2]);
+  const epochs = sent(actions, "epoch").map(({ message }) => [message.epoch, message.step, message.donor]);
+  assertEquals(epochs, [[2, 6, null], [2, 6, null], [2, 6, "m1"]]);
+
+  const again = new Bench({}, saved);
+  again.joins(1, { appliedStep: 4, group: groupOf, held });
+  again.joins(2, { appliedStep: 4, group: groupOf, held });
+  again.passes(3000, [1, 2]);
+  assertEquals(again.state.phase, "training");
+  assertEquals([again.state.step, again.state.epochMembers], [4, ["m1", "m2"]]);
+});
+
+Deno.test("a total loss waits for the members of the last epoch, then begins with the newest state", () => {
+  const bench = group(2, { waitMs: 5000 });
+  bench.ready([1, 2]);
+  for (const link of [1, 2]) bench.does({ kind: "closed", link, isClean: false });
+  bench.now += 100_000;
+  bench.joins(2);
+  bench.passes(4500, [2]);
+  assertEquals(bench.state.phase, "gathering");
+  bench.joins(3, { appliedStep: 1 });
+  bench.passes(500, [2, 3]);
+  assertEquals([bench.state.phase, bench.state.epochMembers, bench.state.step], ["training", ["m3"], 1]);
+});
+
+Deno.test("a coordinator without its file needs more than half of the newest epoch that members know", () => {
+  const members = ["m1", "m2", "m3", "m4"];
+  const bench = new Bench({ waitMs: 1000 });
+  const known = { appliedStep: 7, group: { epoch: 9, members } };
+  bench.joins(1, known);
+  bench.joins(2, known);
+  bench.passes(9000, [1, 2]);
+  assertMatch(bench.state.reason ?? "", /more than half of them, because its file is lost or old/);
+  bench.joins(5, { group: { epoch: 3, members: ["m5"] } });
+  assertEquals(bench.state.phase, "gathering");
+  bench.joins(3, { ...known, group: { epoch: 8, members: ["m1", "m3"] } });
+  assertEquals(bench.state.phase, "training");
+  assert(bench.state.epoch > 1000, `epoch ${bench.state.epoch}`);
+
+  const forced = new Bench({ force: true });
+  forced.joins(1, known);
+  forced.passes(9000, [1]);
+  assertEquals(forced.state.epochMembers, ["m1"]);
+});
+
+Deno.test("a coordinator that has formed a group and hears of a newer one stops", () => {
+  const bench = group(2);
+  const actions = bench.joins(3, { group: { epoch: 5, members: ["m3"] } });
+  assert(actions.some((action) => action.kind === "stop" && /another one coordinates/.test(action.reason)));
+  assertEquals(actions.filter(({ kind }) => kind === "close").length, 2);
+  assertEquals(links(bench.ready([1, 2]), "commit"), []);
+});
+
+Deno.test("a coordinator that was fenced off closes all and says nothing more", () => {
+  const bench = group(2);
+  bench.ready([1]);
+  const actions = bench.does({ kind: "fenced", reason: "the lock is lost" });
+  assertEquals(actions.map(({ kind }) => kind), ["close", "close", "stop"]);
+  assertEquals(bench.ready([2]), []);
+});
+
+Deno.test("who leaves is released at once, and the rest go on without being asked for it again", () => {
+  const bench = group(3);
+  bench.ready([1, 2, 3]);
+  const actions = bench.says(2, { type: "leaving", finished: false });
+  assertEquals([links(actions, "released"), links(actions, "abort")], [[2], [1, 3]]);
+  assertEquals(actions[0].kind, "persist");
+  bench.answers(1, 3);
+  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
+});
+
+Deno.test("the run finishes when its members say so and have left", () => {
+  const bench = group(2);
+  bench.ready([1, 2]);
+  bench.says(1, { type: "leaving", finished: true });
+  assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /finished after step 1/);
+  assertEquals(links(bench.answers(2), "epoch"), []);
+  assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
+});
+
+Deno.test("of two processes with one name the later one stays", () => {
+  const bench = group(2);
+  const actions = bench.says(9, hello(2));
+  assertEquals(links(actions, "refused"), [2]);
+  assertEquals(links(actions, "welcome"), [9]);
+  assertEquals(links(actions, "abort"), [1]);
+  // What an older connection still delivers is of a process that has ended.
+  assertEquals(bench.joins(2).map(({ kind }) => kind), ["close"]);
+  assertEquals(bench.state.members.get("m2")?.link, 9);
+});
+
+Deno.test("status names who was last and how long the others waited", () => {
+  const bench = group(3);
+  bench.ready([1, 2], { workMs: 100 });
+  bench.ready([3], { workMs: 350 });
+  bench.ready([1, 2], { workMs: 100 });
+  bench.ready([3], { workMs: 140 });
+  bench.joins(4);
+  bench.now += 20;
+  const [{ link, message }] = sent(bench.says(77, { type: "status" }), "status");
+  assertEquals([link, message.run, message.phase, message.epoch, message.step], [
+    77,
+    "small",
+    "training",
+    1,
+    2,
+  ]);
+  assertEquals(message.members.map(({ role }) => role), ["active", "active", "active", "following"]);
+  assertEquals(message.members.map(({ lastSteps, waitMs }) => [lastSteps, waitMs]), [
+    [0, 0],
+    [0, 0],
+    [2, 290],
+    [0, 0],
+  ]);
+  assertEquals(message.members.map(({ share }) => share), [
+    { from: 0, to: 2 },
+    { from: 2, to: 5 },
+    { from: 5, to: 8 },
+    null,
+  ]);
+  assertEquals(message.members[0].silentMs, 20);
+});
+
+/** What a bench's coordinator has on disk. */
+function savedBy({ state }: Bench) {
+  const { identity, epoch, step, epochMembers, electorates } = state;
+  assert(identity !== null);
+  return { identity, epoch, step, members: epochMembers, electorates };
+}
