@@ -45,7 +45,7 @@ export { type Ready, train, type TrainOptions, type TrainResult } from "./src/ap
 export { verify, type VerifyOptions } from "./src/api/verify.ts";
 export type { ModelSpec } from "./src/config/deriveModel.ts";
 export type { Dataset } from "./src/data/dataset.ts";
-export type { Tokenizer } from "./src/data/tokenizers/tokenizer.ts";
+export type { DecoderOptions, Frame, Tokenizer } from "./src/data/tokenizers/tokenizer.ts";
 export type { EngineReport } from "./src/engine/engine.ts";
 export { RetryError, UserError } from "./src/errors.ts";
 export type { Evaluation } from "./src/eval/evaluate.ts";

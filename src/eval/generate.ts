@@ -170,8 +170,10 @@ export async function* generateText(
   const { stop = [] } = options;
   if (stop.includes("")) throw new UserError("A stop string is empty, expected some text to end before");
   const filter = stopFilter(stop);
-  const decoder = tokenizer.decoder();
-  const ids = promptTokens(tokenizer, prompt);
+  const ids = promptTokens(tokenizer, format, prompt);
+  // What a decoder writes goes on with the prompt; what comes behind an encoder is a text of its own.
+  const isNewText = format.ask([ids[0]]).source !== null;
+  const decoder = tokenizer.decoder({ continues: prompt !== "" && !isNewText });
   for await (const token of generateTokens(engine, format, ids, options)) {
     const shown = filter.push(decoder.push(token));
     if (shown !== "") yield shown;
@@ -181,8 +183,9 @@ export async function* generateText(
   if (rest !== "") yield rest;
 }
 
-function promptTokens(tokenizer: Tokenizer, prompt: string): ArrayLike<number> {
-  if (prompt !== "") return tokenizer.encode(prompt);
+function promptTokens(tokenizer: Tokenizer, { frame }: PromptFormat, prompt: string): ArrayLike<number> {
+  const { before, after } = frame;
+  if (prompt !== "" || before.length > 0) return [...before, ...tokenizer.encode(prompt), ...after];
   if (tokenizer.endOfText !== null) return [tokenizer.endOfText];
   try {
     return tokenizer.encode("\n");

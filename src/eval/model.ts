@@ -4,9 +4,8 @@ import type { EngineReport } from "../engine/engine.ts";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { openEngine } from "../engine/open.ts";
 import { UserError } from "../errors.ts";
-import { quote } from "../formats/file.ts";
 import { resolveModelFolder } from "../train/findCheckpoint.ts";
-import { type ModelSource, readModelSpec, sourceName } from "../train/modelFiles.ts";
+import { type ModelSource, readModelSpec } from "../train/modelFiles.ts";
 import { loadWeights } from "../train/weights.ts";
 import {
   evaluateDataset,
@@ -104,11 +103,7 @@ export async function loadModel(from: ModelSource, options: LoadOptions = {}): P
   /** @throws UserError if the model knows no text */
   const needTokenizer = (): Tokenizer => {
     if (tokenizer !== null) return tokenizer;
-    throw new UserError(
-      `${
-        quote(sourceName(source))
-      } has no tokenizer.json, so the model knows no text: put its tokenizer.json there, or use token ids`,
-    );
+    throw new UserError(origin.noText);
   };
   return {
     spec,

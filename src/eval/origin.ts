@@ -10,13 +10,13 @@ import type { ObjectiveOptions } from "../data/objectives/objective.ts";
 import { objectiveVocabSize, specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
 import { CAUSAL_ROWS, createRowFormat, type RowFormat } from "../data/rows.ts";
 import { parseTokenizer } from "../data/tokenizers/load.ts";
-import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import { NO_FRAME, type Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
 import { checked } from "../formats/checked.ts";
 import { quote } from "../formats/file.ts";
 import { readIfThere } from "../train/durable.ts";
 import { checkpointsOf } from "../train/findCheckpoint.ts";
-import { modelPath, type ModelSource, readConfigJson } from "../train/modelFiles.ts";
+import { modelPath, type ModelSource, readConfigJson, sourceName } from "../train/modelFiles.ts";
 import { createPromptFormat, type PromptFormat } from "./promptFormat.ts";
 
 /** What is known of a model beside its weights. */
@@ -25,8 +25,10 @@ export interface Origin {
   readonly spec: ModelSpec;
   /** Tokens of a row. */
   readonly columns: number;
-  /** null: there is no tokenizer.json. */
+  /** null: there is none that is understood. */
   readonly tokenizer: Tokenizer | null;
+  /** Why there is none. */
+  readonly noText: string;
   /** Whose checkpoint it is; null: none that is there. */
   readonly run: { readonly folder: string; readonly config: RunConfig } | null;
   /** Without a run the next token for a causal decoder, and what follows a prefix for others. */
@@ -39,11 +41,11 @@ export interface Origin {
 
 /** @throws UserError for a tokenizer, a run's config or special tokens that are damaged or don't fit the model */
 export async function readOrigin(source: ModelSource, spec: ModelSpec, columns: number): Promise<Origin> {
-  const tokenizer = await tokenizerOf(source, spec);
+  const { tokenizer, noText } = await tokenizerOf(source, spec);
   const run = typeof source === "string" ? await runOf(source) : null;
   const kind = spec.architecture === "causalDecoder" ? "causal" : "prefix";
   return {
-    ...{ source, spec, columns, tokenizer, run },
+    ...{ source, spec, columns, tokenizer, noText, run },
     objective: run?.config.objective ?? { ...CAUSAL_ROWS.objective, kind },
     ...(run !== null && tokenizer !== null
       ? { vocabulary: tokenizer, ends: tokenizer.endOfText === null ? [] : [tokenizer.endOfText] }
@@ -53,9 +55,12 @@ export async function readOrigin(source: ModelSource, spec: ModelSpec, columns: 
 
 /** How the model is asked to write on. @throws UserError if there are too few columns */
 export function promptFormatOf(
-  { spec: { architecture }, objective, columns, vocabulary, ends }: Origin,
+  { spec: { architecture }, objective, columns, vocabulary, ends, run, tokenizer }: Origin,
 ): PromptFormat {
-  return createPromptFormat({ architecture, objective, columns, ends }, vocabulary);
+  // Our own runs never saw in training what a post-processor adds.
+  const frame = run === null && tokenizer !== null ? tokenizer.frame : NO_FRAME;
+  const framed = architecture === "encoderDecoder" ? frame : { ...frame, after: [] };
+  return createPromptFormat({ architecture, objective, columns, ends, frame: framed }, vocabulary);
 }
 
 /**
@@ -110,12 +115,29 @@ export async function datasetOf(origin: Origin): Promise<Dataset> {
   });
 }
 
-async function tokenizerOf(source: ModelSource, { vocabSize }: ModelSpec): Promise<Tokenizer | null> {
+/** A tokenizer that can't be read keeps no model from working on token ids. @throws UserError for another model's */
+async function tokenizerOf(
+  source: ModelSource,
+  { vocabSize }: ModelSpec,
+): Promise<Pick<Origin, "tokenizer" | "noText">> {
   const path = modelPath(source, "tokenizer.json");
   const text = typeof source === "string" ? await readIfThere(path) : source["tokenizer.json"] ?? null;
-  if (text === null) return null;
-  const tokenizer = parseTokenizer(text, path);
-  if (tokenizer.vocabSize <= vocabSize) return tokenizer;
+  if (text === null) {
+    const where = quote(sourceName(source));
+    return {
+      tokenizer: null,
+      noText:
+        `${where} has no tokenizer.json, so the model knows no text: put its tokenizer.json there, or use token ids`,
+    };
+  }
+  let tokenizer: Tokenizer;
+  try {
+    tokenizer = parseTokenizer(text, path);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { tokenizer: null, noText: error.message };
+  }
+  if (tokenizer.vocabSize <= vocabSize) return { tokenizer, noText: "" };
   throw new UserError(
     `${
       quote(path)

@@ -1,5 +1,6 @@
 import type { Architecture, ObjectiveOptions } from "../data/objectives/objective.ts";
 import { type SpecialTokens, specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
+import { type Frame, NO_FRAME } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
 
 /** How a model is asked to write on from a text. */
@@ -10,6 +11,8 @@ export interface PromptFormat {
   readonly textSize: number;
   /** Ids that end the text. */
   readonly ends: readonly number[];
+  /** What surrounds a text that is given as text. */
+  readonly frame: Frame;
   /** The most tokens of text that can be asked about, at least 1. */
   readonly room: number;
   /** How many of them, from the last, are asked about when a text has outgrown that. */
@@ -35,6 +38,8 @@ export interface PromptOptions {
   readonly columns: number;
   /** Ids that end the text. Default: the vocabulary's end of text. */
   readonly ends?: readonly number[];
+  /** What surrounds a text, `<s>` of LLaMA or `</s>` of T5. Default: nothing. */
+  readonly frame?: Frame;
 }
 
 /**
@@ -60,7 +65,7 @@ export interface PromptOptions {
  * ```
  */
 export function createPromptFormat(
-  { architecture, objective: { kind }, columns, ends }: PromptOptions,
+  { architecture, objective: { kind }, columns, ends, frame = NO_FRAME }: PromptOptions,
   vocabulary: Vocabulary,
 ): PromptFormat {
   const { vocabSize, endOfText } = vocabulary;
@@ -79,6 +84,7 @@ export function createPromptFormat(
     vocabSize: kind === "span" ? firstSentinel + 2 : vocabSize,
     textSize: vocabSize,
     ends: ends ?? (endOfText === null ? [] : [endOfText]),
+    frame,
     room,
     // What is written needs room of its own, unless an encoder reads the rest.
     keep: isRead ? room : Math.max(1, Math.floor(room / 2)),

@@ -15,5 +15,5 @@ export async function openWithCa(path: string): Promise<OpenSocket> {
     throw new UserError(`${path} holds no certificate, expected a PEM file with the CA's`);
   }
   const client = Deno.createHttpClient({ caCerts: [pem] });
-  return (url, protocols) => new WebSocket(url, { protocols, client });
+  return (url, protocol) => new WebSocket(url, { protocols: [protocol], client });
 }

@@ -63,6 +63,8 @@ export class Channel {
   readonly #socket: WebSocket;
   readonly #side: "client" | "server";
   readonly #opened = Promise.withResolvers<void>();
+  /** Settles `closed`; only the first reason counts. */
+  readonly #end: (reason: CloseReason) => void;
   #reason: CloseReason | null = null;
   #error = "";
   #heard = false;
@@ -106,8 +108,6 @@ export class Channel {
     if (socket.readyState === WebSocket.OPEN) this.#opened.resolve();
     if (socket.readyState >= WebSocket.CLOSING) this.#end(lost("closed before it was taken over"));
   }
-
-  readonly #end: (reason: CloseReason) => void;
 
   /** Resolves when messages can be sent; rejects with a ClosedError when that will never be. */
   get opened(): Promise<void> {

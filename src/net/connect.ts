@@ -30,7 +30,7 @@ export interface Backoff {
 /**
  * Opens a WebSocket and proves both sides to each other.
  * @throws RetryError where nobody answers (in time); UserError where trying again is of no use: the address is none, the
- * server refused the claim, or it could not prove that it has the token.
+ * server's certificate is not trusted, it refused the claim, or it could not prove that it has the token.
  */
 export async function connect(dial: Dial): Promise<Channel> {
   const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
@@ -49,6 +49,11 @@ export async function connect(dial: Dial): Promise<Channel> {
     const { kind, by, detail } = error.reason;
     if ((kind === "refused" && by === "peer") || /\bstatus code: 401\b/.test(detail)) {
       throw refused(url, claim);
+    }
+    if (/\bcertificate\b/.test(detail)) {
+      throw new UserError(
+        `${url} has a certificate that is not trusted (${detail}); name the CA that signed it`,
+      );
     }
     throw new RetryError(`${url} cannot be reached: ${detail === "" ? error.message : detail}`);
   } finally {

@@ -13,6 +13,7 @@ const savedSchema = z.strictObject({
   step: u32,
   members: ids,
   electorates: z.array(ids),
+  needsMajority: z.boolean(),
 });
 const fileSchema = z.strictObject({ format: z.literal(1), checksum: z.string(), group: savedSchema });
 
@@ -111,10 +112,10 @@ function parseSaved(path: string, text: string): SavedGroup {
   );
 }
 
-function checksum({ identity, epoch, step, members, electorates }: SavedGroup): string {
+function checksum({ identity, epoch, step, members, electorates, needsMajority }: SavedGroup): string {
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = identity;
   const fields = [run, version, configDigest, tokenizerHash, virtualWorkers, probe];
-  const text = JSON.stringify([fields, epoch, step, members, electorates]);
+  const text = JSON.stringify([fields, epoch, step, members, electorates, needsMajority]);
   return createHash("sha256").update(text).digest("hex");
 }
 

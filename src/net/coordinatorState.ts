@@ -22,7 +22,7 @@
  * One group only. Epochs grow, are on disk before they are used, and a member heeds no word of an older epoch than the newest it
  * has seen. See `CoordinatorState.electorates` for what keeps a partition from training twice.
  */
-import type { MemberMessage } from "./messages.ts";
+import { type MemberMessage, MISSED_HEARTBEATS } from "./messages.ts";
 import { tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
 import { fence, lose, release } from "./coordinator/loss.ts";
@@ -37,7 +37,7 @@ import type {
   MemberRecord,
   SavedGroup,
 } from "./coordinator/types.ts";
-import { memberOf, MISSED_HEARTBEATS, send } from "./coordinator/types.ts";
+import { memberOf, send } from "./coordinator/types.ts";
 
 /** Heartbeats without a sign of life after which a process may not have been running. */
 const SLEEP_HEARTBEATS = 2;
@@ -58,7 +58,7 @@ export function createCoordinator(
     epochMembers: saved?.members ?? [],
     lost: [],
     electorates: saved?.electorates ?? [],
-    hasFile: saved !== null,
+    needsMajority: saved?.needsMajority ?? false,
     since: null,
     lastTick: null,
     members: new Map(),
@@ -129,7 +129,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
       member.role = state.phase === "training" ? "warm" : "idle";
       member.appliedStep = message.step;
       member.digest = message.digest;
-      member.wasIn = true;
+      member.survives = true;
       return;
     case "leaving":
       return release(draft, member, message.finished);

@@ -8,8 +8,8 @@
  * - Only a held gradient whose digest is the committed one is applied; a follower applies only gradients of committed steps.
  * - No word of an epoch older than the newest one seen counts.
  */
-import { type CoordinatorMessage, type MessageOf, toReason } from "./messages.ts";
-import { advanceFollowing, enterOrFollow, handleDonor } from "./member/following.ts";
+import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";
+import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./member/following.ts";
 import { begin, dropWork, end, hello, leaveNow, restore } from "./member/work.ts";
 import type {
   Applied,
@@ -19,7 +19,6 @@ import type {
   MemberSettings,
   MemberState,
 } from "./member/types.ts";
-import { MISSED_HEARTBEATS } from "./coordinator/types.ts";
 
 /** A member as it starts, on its newest checkpoint or the first weights. */
 export function createMember(settings: MemberSettings, applied: Applied, now: number): MemberState {
@@ -33,9 +32,10 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     held: null,
     seen: { epoch: 0, members: [] },
     epoch: null,
-    group: null,
+    survives: false,
     donor: null,
     saidCaughtUp: false,
+    isVerified: false,
     fetching: null,
     committed: applied,
     digests: new Map(),
@@ -183,8 +183,7 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
 function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<CoordinatorMessage, "commit">): void {
   const { state, actions } = draft;
   if (state.phase === "copying" || state.phase === "replaying") {
-    state.committed = { step, digest };
-    state.digests = new Map([...state.digests, [step, digest]]);
+    noteCommitted(draft, { step, digest });
     return state.phase === "replaying" ? advanceFollowing(draft) : undefined;
   }
   const { held } = state;

@@ -14,6 +14,8 @@ export const PROTOCOL = 1;
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
 export const MAX_MEMBERS = 128;
+/** Heartbeats after which the other side counts as silent. */
+export const MISSED_HEARTBEATS = 3;
 const MAX_REASON = 500;
 
 const u32 = z.int().min(0).max(2 ** 32 - 1);
@@ -51,8 +53,10 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     memberId,
     /** Of its data plane. */
     url,
-    /** The newest epoch that this process took part in. */
+    /** The newest epoch that this process was told of. */
     group: membershipSchema.nullable(),
+    /** Its state is one that the group had, not one that was read from a disk. */
+    survives: z.boolean(),
     appliedStep: step,
     digest,
     /** A reduced gradient whose `ready` has no answer yet. */

@@ -132,6 +132,24 @@ Deno.test("keepAlive() closes on silence, and on nothing else", async () => {
   assert(beats >= 2);
 });
 
+Deno.test("Channel is lost when the other side's process is killed", async () => {
+  const arrived = Promise.withResolvers<Channel>();
+  const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    arrived.resolve(new Channel(socket, "server", 1000));
+    return response;
+  });
+  const code = `new WebSocket("ws://127.0.0.1:${server.addr.port}").onmessage = () => {};`;
+  const child = new Deno.Command(Deno.execPath(), { args: ["eval", code] }).spawn();
+  const channel = await arrived.promise;
+  await channel.opened;
+  child.kill("SIGKILL");
+  const { kind, by } = await channel.closed;
+  assertEquals({ kind, by }, { kind: "lost", by: "peer" });
+  await child.status;
+  await server.shutdown();
+});
+
 Deno.test("describeClose() and asciiLine() write one line", () => {
   assertEquals(describeClose({ kind: "left", by: "us", detail: "" }), "we left");
   assertEquals(describeClose({ kind: "left", by: "peer", detail: "done" }), "peer left: done");

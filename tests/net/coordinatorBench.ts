@@ -37,6 +37,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     memberId: `m${index}`,
     url: `ws://127.0.0.1:${9000 + index}/`,
     group: null,
+    survives: (changes.group ?? null) !== null,
     appliedStep,
     digest: digestOf(appliedStep),
     held: null,

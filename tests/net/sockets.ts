@@ -20,7 +20,7 @@ export interface Opened extends AsyncDisposable {
 type Options = Partial<GateOptions> & ListenOptions & { readonly refuse?: (claim: Claim) => string | null };
 
 /** A server with the door /data for members of run 1. */
-export function openGate({ hostname, tls, refuse, ...options }: Options = {}): Opened {
+export function openGate({ hostname, port, tls, refuse, ...options }: Options = {}): Opened {
   const log: GateEvent[] = [];
   const arrived: Channel[] = [];
   const waiting: ((channel: Channel) => void)[] = [];
@@ -38,7 +38,7 @@ export function openGate({ hostname, tls, refuse, ...options }: Options = {}): O
     log: (event) => log.push(event),
     ...options,
   });
-  const listener = listen(gate, { hostname, tls });
+  const listener = listen(gate, { hostname, port, tls });
   return {
     url: `${listener.url}/data`,
     gate,

@@ -1,7 +1,7 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
-import { byId, log, MISSED_HEARTBEATS, send, toSaved, withRole } from "./types.ts";
-import { toReason } from "../messages.ts";
+import { byId, log, send, toSaved, withRole } from "./types.ts";
+import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
@@ -51,7 +51,7 @@ function hold(draft: Draft, reason: string): void {
 function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const { state, now } = draft;
   const { settings, members } = state;
-  const survives = idle.some((member) => member.wasIn || isCurrent(draft, member));
+  const survives = idle.some((member) => member.survives || isCurrent(draft, member));
   const needed = survives ? 1 : settings.minMembers;
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
   if (!settings.force) {
@@ -72,12 +72,12 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
  */
 function isQuorum({ state }: Draft, electorate: readonly string[]): boolean {
   const present = electorate.filter((id) => state.members.has(id)).length;
-  return state.hasFile ? 2 * present >= electorate.length : 2 * present > electorate.length;
+  return state.needsMajority ? 2 * present > electorate.length : 2 * present >= electorate.length;
 }
 
 function explainMinority({ state }: Draft, electorate: readonly string[]): string {
   const missing = electorate.filter((id) => !state.members.has(id));
-  const needed = state.hasFile ? "half of them" : "more than half of them, because its file is lost or old";
+  const needed = state.needsMajority ? "more than half of them" : "half of them";
   return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
     `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
 }
@@ -175,8 +175,7 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   }
   const chosen = candidates.slice(0, identity.virtualWorkers).sort(byId);
   const ids = chosen.map(({ id }) => id);
-  state.epoch += state.hasFile || state.epoch === 0 ? 1 : LOST_EPOCHS;
-  state.hasFile = true;
+  state.epoch += state.needsMajority ? LOST_EPOCHS : 1;
   state.phase = "training";
   state.reason = null;
   const older = state.settings.force ? [] : state.electorates.filter((other) => other.join() !== ids.join());
@@ -186,7 +185,7 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   state.ready.clear();
   for (const member of state.members.values()) {
     if (ids.includes(member.id)) {
-      Object.assign(member, { role: "active", wasIn: true, lastSteps: 0, waitMs: 0 });
+      Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0 });
     } else if (member.role !== "warm") member.role = "following";
   }
   draft.actions.push({ kind: "persist", group: toSaved(state, identity) });

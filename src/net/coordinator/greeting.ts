@@ -45,7 +45,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     appliedStep: hello.appliedStep,
     digest: hello.digest,
     held: hello.held,
-    wasIn: hello.group !== null,
+    survives: hello.survives,
     donor: null,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
     exposedShare: before?.exposedShare ?? 0,
@@ -113,6 +113,6 @@ function adopt(
   state.epoch = group.epoch;
   state.epochMembers = group.members;
   state.electorates = [group.members];
-  state.hasFile = false;
+  state.needsMajority = true;
   return true;
 }

@@ -10,7 +10,6 @@ export function abort(draft: Draft, reason: string): void {
   if (state.phase !== "training") return;
   state.phase = "gathering";
   state.since = state.members.size === 0 ? null : now;
-  state.ready.clear();
   log(draft, "warn", `Step ${state.step + 1} is aborted: ${reason}`);
   askAgain(draft, withRole(draft, "active"), reason);
 }
@@ -19,7 +18,6 @@ export function abort(draft: Draft, reason: string): void {
 export function lose(draft: Draft, member: MemberRecord, reason: string, hasEnded: boolean): void {
   const { state } = draft;
   state.members.delete(member.id);
-  state.ready.delete(member.id);
   state.blame.delete(member.id);
   state.lost = [...state.lost, member.id];
   if (hasEnded) strikeOff(draft, member);

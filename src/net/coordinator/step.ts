@@ -44,6 +44,7 @@ function commit(draft: Draft, digest: string): void {
   state.blame.clear();
   const active = withRole(draft, "active");
   state.electorates = [active.map(({ id }) => id)];
+  state.needsMajority = false;
   for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
   for (const member of state.members.values()) {
     send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });

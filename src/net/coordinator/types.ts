@@ -1,8 +1,5 @@
 import type { CoordinatorMessage, Held, Identity, MemberMessage } from "../messages.ts";
 
-/** Missed heartbeats after which a peer counts as silent. */
-export const MISSED_HEARTBEATS = 3;
-
 /** How a coordinator is set up. Times are in milliseconds. */
 export interface CoordinatorSettings {
   /** Members that a group without survivors waits for. */
@@ -24,6 +21,7 @@ export interface SavedGroup {
   readonly members: readonly string[];
   /** See `CoordinatorState`. */
   readonly electorates: readonly (readonly string[])[];
+  readonly needsMajority: boolean;
 }
 
 /**
@@ -46,8 +44,8 @@ export interface MemberRecord {
   appliedStep: number;
   digest: string;
   held: Held | null;
-  /** Has taken part in an epoch since its process began. */
-  wasIn: boolean;
+  /** Its state is one that the group had. */
+  survives: boolean;
   donor: string | null;
   tokensPerSecond: number;
   exposedShare: number;
@@ -85,8 +83,11 @@ export interface CoordinatorState {
    * another coordinator could have formed consists of a strict majority of one of them.
    */
   electorates: readonly (readonly string[])[];
-  /** Has this coordinator the only right to form groups? Not if it has lost its file: then it needs strict majorities. */
-  hasFile: boolean;
+  /**
+   * The file was lost, or is older than what members know: until the first commit after, an electorate's strict majority is
+   * needed, because another coordinator may have the file.
+   */
+  needsMajority: boolean;
   /** When gathering began, which is when the first member came; null: nobody is here. */
   since: number | null;
   lastTick: number | null;
@@ -127,8 +128,8 @@ export interface Draft {
 
 /** What another process of the same coordinator has to know. */
 export function toSaved(state: CoordinatorState, identity: Identity): SavedGroup {
-  const { epoch, step, epochMembers, electorates } = state;
-  return { identity, epoch, step, members: epochMembers, electorates };
+  const { epoch, step, epochMembers, electorates, needsMajority } = state;
+  return { identity, epoch, step, members: epochMembers, electorates, needsMajority };
 }
 
 export function send({ actions }: Draft, { link }: { link: number }, message: CoordinatorMessage): void {

@@ -1,6 +1,6 @@
 /** How a member gets the state of a group that went on without it, and enters. */
 import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
-import type { Draft, MemberEvent, Peer } from "./types.ts";
+import type { Applied, Draft, MemberEvent, Peer } from "./types.ts";
 import { begin, dropWork, hello, leaveNow } from "./work.ts";
 
 type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;
@@ -8,6 +8,7 @@ type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFai
 
 /** A follower says that it has caught up when it lacks no more steps than this. */
 const CLOSE_BEHIND = 1;
+const KNOWN_DIGESTS = 64;
 
 /** A new epoch: takes part in it if it is listed, otherwise follows the donor that was named. */
 export function enterOrFollow(draft: Draft, message: EpochMessage): void {
@@ -20,12 +21,20 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   if (isListed || state.leaving !== null) dropWork(draft);
   if (state.phase === "restoring") return; // says hello, or leaves, once it has a state
   if (state.leaving !== null) return leaveNow(draft);
-  state.committed = { step: step - 1, digest };
+  noteCommitted(draft, { step: step - 1, digest });
   if (!isListed) return follow(draft, members.find(({ id }) => id === message.donor) ?? members[0]);
   state.epoch = { epoch, members };
   state.donor = members.find(({ id }) => id !== memberId) ?? null;
   state.phase = "replaying";
   advanceFollowing(draft);
+}
+
+/** Keeps what the coordinator has committed, to compare with what the donor sends. */
+export function noteCommitted({ state }: Draft, committed: Applied): void {
+  const { step, digest } = committed;
+  const recent = [...state.digests].filter(([other]) => other > step - KNOWN_DIGESTS);
+  state.committed = committed;
+  state.digests = new Map([...recent, [step, digest]]);
 }
 
 function follow(draft: Draft, donor: Peer): void {
@@ -37,7 +46,7 @@ function follow(draft: Draft, donor: Peer): void {
   state.donor = donor;
   if (!isAtIt) state.fetching = null;
   // A state that was the group's lacks some steps; any other may be far away.
-  const isNear = state.group !== null || state.applied.step >= state.committed.step;
+  const isNear = state.survives || state.applied.step >= state.committed.step;
   if (state.phase !== "copying" && (isFollowing || isNear)) {
     state.phase = "replaying";
     advanceFollowing(draft);
@@ -56,7 +65,8 @@ export function advanceFollowing(draft: Draft): void {
     return copyAnew(draft);
   }
   if (missing === 0 && epoch !== null) return begin(draft, epoch);
-  if (epoch === null && missing <= CLOSE_BEHIND) sayCaughtUp(draft);
+  state.isVerified ||= missing === 0;
+  if (epoch === null && state.isVerified && missing <= CLOSE_BEHIND) sayCaughtUp(draft);
   if (missing === 0 || state.fetching !== null) return;
   if (donor === null) return fail(draft, null, `It lacks ${missing} steps and no other member has them`);
   state.fetching = applied.step + 1;
@@ -69,6 +79,7 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
   if (event.kind === "copied") {
     if (state.phase !== "copying") return;
     state.applied = { step: event.step, digest: event.digest };
+    state.isVerified = event.digest === state.digests.get(event.step);
     state.phase = "replaying";
     advanceFollowing(draft);
   } else if (event.kind === "replayed") {
@@ -85,12 +96,12 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
 
 function takeReplayed(draft: Draft, { step, digest }: Extract<MemberEvent, { kind: "replayed" }>): void {
   const { state, actions } = draft;
-  const { committed, digests, donor, epoch } = state;
+  const { digests, donor, epoch } = state;
+  const expected = digests.get(step);
   state.fetching = null;
-  const expected = step === committed.step ? committed.digest : digests.get(step) ?? digest;
-  if (digest === expected) {
+  if (expected === undefined || expected === digest) {
     state.applied = { step, digest };
-    state.digests = new Map([...digests].filter(([other]) => other > step));
+    state.isVerified ||= expected === digest;
     actions.push({ kind: "apply", step, digest });
     return advanceFollowing(draft);
   }
@@ -107,7 +118,7 @@ function sayCaughtUp({ state, actions }: Draft): void {
   if (state.saidCaughtUp) return;
   const { step, digest } = state.applied;
   state.saidCaughtUp = true;
-  state.group = state.seen;
+  state.survives = true;
   actions.push({ kind: "send", message: { type: "caughtUp", step, digest } });
 }
 
@@ -115,7 +126,7 @@ function sayCaughtUp({ state, actions }: Draft): void {
 function copyAnew(draft: Draft): void {
   const { state, actions } = draft;
   const { donor, saidCaughtUp } = state;
-  state.group = null;
+  state.survives = false;
   if (saidCaughtUp || donor === null) {
     dropWork(draft);
     return hello(draft);

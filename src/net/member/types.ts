@@ -60,16 +60,18 @@ export interface MemberState {
   seen: Membership;
   /** The epoch that it is in; null: it is in none, or has lost the coordinator since. */
   epoch: Epoch | null;
-  /** The newest epoch that it took part in, or followed, with the state that it has. */
-  group: Membership | null;
+  /** Its state is one that the group had: it took part in an epoch, or caught up, since it was read from a disk. */
+  survives: boolean;
   /** Whom it follows. */
   donor: Peer | null;
   saidCaughtUp: boolean;
+  /** Was its state, while it follows, once what the coordinator had committed? */
+  isVerified: boolean;
   /** The step whose gradient it has asked its donor for. */
   fetching: number | null;
   /** The newest step that it knows to be committed, while it follows. */
   committed: Applied;
-  /** Digests after committed steps that it has yet to apply. */
+  /** Digests after the steps committed last. */
   digests: ReadonlyMap<number, string>;
   leaving: { readonly finished: boolean } | null;
 }

@@ -10,7 +10,7 @@ export function begin({ state, actions }: Draft, epoch: Epoch): void {
   const own = members.findIndex(({ id }) => id === memberId);
   const share = shareOut(identity.virtualWorkers, members.length)[own];
   state.phase = "working";
-  state.group = { epoch: epoch.epoch, members: members.map(({ id }) => id) };
+  state.survives = true;
   actions.push({ kind: "begin", work: { epoch: epoch.epoch, step: state.applied.step + 1, members, share } });
 }
 
@@ -28,6 +28,7 @@ export function dropWork(draft: Draft): void {
     state.fetching = null;
     state.donor = null;
     state.saidCaughtUp = false;
+    state.isVerified = false;
   }
   if (phase === "copying") restore(draft);
 }
@@ -35,13 +36,13 @@ export function dropWork(draft: Draft): void {
 /** Goes back to what this member has on its own disk. */
 export function restore({ state, actions }: Draft): void {
   state.phase = "restoring";
-  state.group = null;
+  state.survives = false;
   actions.push({ kind: "restore" });
 }
 
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
-  const { settings: { identity, memberId, url }, group, applied, held } = state;
+  const { settings: { identity, memberId, url }, seen, survives, applied, held } = state;
   actions.push({
     kind: "send",
     message: {
@@ -50,7 +51,8 @@ export function hello({ state, actions }: Draft): void {
       ...identity,
       memberId,
       url,
-      group,
+      group: seen.epoch === 0 ? null : seen,
+      survives,
       appliedStep: applied.step,
       digest: applied.digest,
       held,

@@ -1,0 +1,208 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
+import { importToken, newTicket } from "../../src/net/auth.ts";
+import { connect } from "../../src/net/connect.ts";
+import { Gate } from "../../src/net/gate.ts";
+import { listen, upgrade } from "../../src/net/listenServer.ts";
+import { claim, openGate, token } from "./sockets.ts";
+
+const otherToken = await importToken("another token of these tests");
+
+/** The status with which an HTTP server answers `lines` and an empty line. */
+async function statusOf(url: string, lines: readonly string[]): Promise<number> {
+  const { hostname, port } = new URL(url);
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  await connection.write(new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`));
+  const answer = new Uint8Array(1000);
+  const numBytes = await connection.read(answer) ?? 0;
+  return Number(/^HTTP\/1.1 (\d+)/.exec(new TextDecoder().decode(answer.subarray(0, numBytes)))?.[1]);
+}
+
+const UPGRADE = [
+  "Connection: Upgrade",
+  "Upgrade: websocket",
+  "Sec-WebSocket-Version: 13",
+  "Sec-WebSocket-Key: eA==",
+];
+
+/** The status of a request to open a WebSocket; 101: it is open. */
+function knock(url: string, ticket: string, more: readonly string[] = []): Promise<number> {
+  const { pathname } = new URL(url);
+  const head = [`GET ${pathname} HTTP/1.1`, "Host: localhost", `Sec-WebSocket-Protocol: ${ticket}`];
+  return statusOf(url, [...head, ...UPGRADE, ...more]);
+}
+
+/** A WebSocket that has shown its ticket and then does what the test says. */
+async function openRaw(url: string): Promise<WebSocket> {
+  const socket = new WebSocket(url, await newTicket(token));
+  await new Promise<void>((resolve, reject) => {
+    socket.onopen = () => resolve();
+    socket.onclose = () => reject(new Error("closed"));
+  });
+  return socket;
+}
+
+const closeOf = (socket: WebSocket) => new Promise<CloseEvent>((resolve) => socket.onclose = resolve);
+
+Deno.test("listen() upgrades requests with a ticket, for known paths and origins alone", async () => {
+  await using opened = openGate({ origins: ["https://example.org"], handshakeMs: 1 });
+  const { url, log } = opened;
+  const ticket = await newTicket(token);
+  assertEquals(await knock(url, ticket), 101);
+  assertEquals(await knock(url, ticket, ["Origin: https://example.org"]), 101);
+  assertEquals(await knock(url, ticket, ["Origin: https://example.com"]), 403);
+  assertEquals(await knock(new URL("/other", url).href, ticket), 404);
+  assertEquals(await knock(new URL("/constructor", url).href, ticket), 404);
+  assertEquals(await knock(url, await newTicket(otherToken)), 401);
+  assertEquals(await knock(url, "x"), 401);
+  const told = log.map(({ refusal }) => refusal ?? "").filter((refusal) => !/^(peer|we) /.test(refusal));
+  assertEquals(told, [
+    "origin https://example.com",
+    "unknown path",
+    "unknown path",
+    "wrong token",
+    "wrong token",
+  ]);
+});
+
+Deno.test("listen() answers requests that make no sense with a status", async () => {
+  await using opened = openGate();
+  const get = "GET /data HTTP/1.1";
+  const ticket = `Sec-WebSocket-Protocol: ${await newTicket(token)}`;
+  assertEquals(await statusOf(opened.url, [get, "Host: localhost"]), 426);
+  assertEquals(await statusOf(opened.url, [get, "Host: @@:/x y", "Upgrade: websocket"]), 400);
+  assertEquals(await statusOf(opened.url, [get, "Host: localhost", "Upgrade: websocket", ticket]), 400);
+  assertEquals(await statusOf(opened.url, ["no HTTP"]), 400);
+});
+
+Deno.test("a gate tells its log why somebody is refused, and them nothing", async () => {
+  const refuse = ({ epoch }: { epoch: number }) => epoch === 9 ? "epoch 9 is over" : null;
+  await using opened = openGate({ refuse });
+  const { url, log } = opened;
+  const messages = new Set<string>();
+  for (const changes of [{ run: "run 2" }, { role: "status" }, { to: "node 2" }, { epoch: 9 }]) {
+    const error = await assertRejects(
+      () => connect({ url, token, claim: { ...claim, ...changes } }),
+      UserError,
+    );
+    messages.add(
+      error.message.replace(changes.run ?? claim.run, "R").replace(changes.role ?? claim.role, "S"),
+    );
+  }
+  const error = await assertRejects(() => connect({ url, token: otherToken, claim }), UserError);
+  messages.add(error.message.replace(claim.run, "R").replace(claim.role, "S"));
+  assertEquals([...messages], [
+    `${url} refused node 1 as S of run R; the token, the run or the role differ, and the log over there says which`,
+  ]);
+  const channel = await connect({ url, token, claim });
+  assertEquals(log.map(({ claim, refusal }) => [claim?.id, refusal]), [
+    ["node 1", "wrong run run 2"],
+    ["node 1", "wrong role status"],
+    ["node 1", "meant for node 2"],
+    ["node 1", "epoch 9 is over"],
+    [undefined, "wrong token"],
+    ["node 1", null],
+  ]);
+  assert(!JSON.stringify(log).includes("a token of these tests"));
+  channel.close();
+});
+
+Deno.test("a gate closes on whoever is silent, or speaks out of turn", async () => {
+  await using opened = openGate({ handshakeMs: 50 });
+  const silent = await openRaw(opened.url);
+  assertEquals((await closeOf(silent)).code, 4403);
+
+  const loud = await openRaw(opened.url);
+  loud.send("x".repeat(5000));
+  await closeOf(loud);
+
+  const wrong = await openRaw(opened.url);
+  wrong.send(new Uint8Array(10));
+  assertEquals((await closeOf(wrong)).code, 4402);
+  assertEquals(opened.log.map(({ claim, refusal }) => [claim, refusal]), [
+    [null, "we closed as silent: no handshake in time"],
+    [null, "we closed as overflow: more messages than may wait"],
+    [null, "malformed answer"],
+  ]);
+});
+
+Deno.test("a gate refuses a handshake that was recorded", async () => {
+  await using opened = openGate();
+  let answer = "";
+  await connect({
+    url: opened.url,
+    token,
+    claim,
+    open: (url, ticket) => {
+      const socket = new WebSocket(url, ticket);
+      const send = socket.send.bind(socket);
+      socket.send = (text) => send(answer = String(text));
+      return socket;
+    },
+  });
+  const replay = await openRaw(opened.url);
+  replay.send(answer);
+  assertEquals((await closeOf(replay)).code, 4402);
+  assertEquals(opened.log.at(-1), {
+    address: "127.0.0.1",
+    path: "/data",
+    claim,
+    refusal: "wrong token, or a replayed answer",
+  });
+});
+
+Deno.test("a gate bounds the connections of an address, and those that wait", async () => {
+  for (const limits of [{ maxPerAddress: 2 }, { maxPending: 2 }]) {
+    await using opened = openGate(limits);
+    const sockets = [await openRaw(opened.url), await openRaw(opened.url)];
+    const ticket = await newTicket(token);
+    assertEquals(await knock(opened.url, ticket), 503);
+    for (const socket of sockets) {
+      socket.close();
+      await closeOf(socket);
+    }
+    while (await knock(opened.url, ticket) === 503) await new Promise((resolve) => setTimeout(resolve, 5));
+    assertEquals(opened.log[0].refusal, "too many connections");
+  }
+});
+
+Deno.test("a gate turns away an address with too many failures, and says so once", async () => {
+  await using opened = openGate();
+  const statuses = [];
+  for (let i = 0; i < 30; i++) statuses.push(await knock(opened.url, "x"));
+  assertEquals(statuses.slice(0, 10), Array(10).fill(401));
+  assert(statuses.includes(429), statuses.join());
+  const { log } = opened;
+  assert(log.length < 20);
+  assert(log.filter(({ refusal }) => refusal?.includes("turned away unheard")).length >= 1);
+});
+
+Deno.test("a gate serves the requests of a server that is not its own", async () => {
+  let entered = 0;
+  const door = { token, run: claim.run, roles: [claim.role], id: claim.to, enter: () => entered++ };
+  const gate = new Gate({ doors: { "/group": door } });
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    (request, { remoteAddr }) => {
+      return new URL(request.url).pathname === "/group"
+        ? upgrade(gate, request, remoteAddr)
+        : new Response("page");
+    },
+  );
+  const where = `127.0.0.1:${server.addr.port}`;
+  assertEquals(await (await fetch(`http://${where}/`)).text(), "page");
+  const channel = await connect({ url: `ws://${where}/group`, token, claim });
+  assertEquals(entered, 1);
+  gate.close();
+  assertEquals(await channel.closed, { kind: "left", by: "peer", detail: "" });
+  await server.shutdown();
+});
+
+Deno.test("listen() says in one line why it cannot", async () => {
+  const gate = new Gate({ doors: {} });
+  const listener = listen(gate);
+  assertThrows(() => listen(gate, { port: listener.port }), UserError, "is in use by another process");
+  assertThrows(() => listen(gate, { hostname: "192.0.2.1" }), UserError, "is not an address of this machine");
+  assertThrows(() => listen(gate, { tls: { cert: "x", key: "y" } }), UserError, "TLS certificate or key");
+  await listener.close();
+});

@@ -1,0 +1,273 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
+import { advanceMember, createMember } from "../../src/net/memberState.ts";
+import { type CoordinatorMessage, formatMessage, parseMemberMessage } from "../../src/net/messages.ts";
+import { digestOf, IDENTITY } from "./coordinatorBench.ts";
+
+const MEMBERS = ["m1", "m2", "m3"].map((id) => ({ id, url: `ws://${id}/` }));
+
+class Bench {
+  state: MemberState;
+  now = 0;
+
+  /** @param step of the state that the member starts with */
+  constructor(step = 0) {
+    const settings = { identity: IDENTITY, memberId: "m2", url: "ws://m2/" };
+    this.state = createMember(settings, { step, digest: digestOf(step) }, 0);
+  }
+
+  does(event: MemberEvent): MemberAction[] {
+    const { state, actions } = advanceMember(this.state, event, this.now);
+    for (const action of actions) {
+      if (action.kind === "send") parseMemberMessage(formatMessage(action.message));
+    }
+    this.state = state;
+    return actions;
+  }
+
+  hears(message: CoordinatorMessage): MemberAction[] {
+    return this.does({ kind: "message", message });
+  }
+
+  /** An epoch with m1, m2 and m3, or without m2. */
+  epoch(epoch: number, step: number, isIn = true): MemberAction[] {
+    const members = MEMBERS.filter(({ id }) => isIn || id !== "m2");
+    const donor = isIn ? null : "m3";
+    return this.hears({ type: "epoch", epoch, step, digest: digestOf(step - 1), members, donor });
+  }
+
+  reduces(epoch: number, step: number): MemberAction[] {
+    return this.does({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 5 });
+  }
+
+  commits(epoch: number, step: number, digest = digestOf(step)): MemberAction[] {
+    return this.hears({ type: "commit", epoch, step, digest });
+  }
+}
+
+function kinds(actions: readonly MemberAction[]): string[] {
+  return actions.map((action) => (action.kind === "send" ? action.message.type : action.kind));
+}
+
+/** A member that works on step 1 of epoch 1. */
+function working(): Bench {
+  const bench = new Bench();
+  assertEquals(kinds(bench.does({ kind: "linked" })), ["hello"]);
+  const [action] = bench.epoch(1, 1);
+  assert(action.kind === "begin");
+  assertEquals(action.work, { epoch: 1, step: 1, members: MEMBERS, share: { from: 2, to: 5 } });
+  return bench;
+}
+
+/** A member that holds step 1 of epoch 1. */
+function holding(): Bench {
+  const bench = working();
+  assertEquals(kinds(bench.reduces(1, 1)), ["ready"]);
+  return bench;
+}
+
+Deno.test("a member applies what is committed and begins the next step", () => {
+  const bench = holding();
+  const actions = bench.commits(1, 1);
+  assertEquals(kinds(actions), ["apply", "begin"]);
+  assertEquals(bench.state.applied, { step: 1, digest: digestOf(1) });
+  assertEquals(kinds(bench.commits(1, 1)), []);
+});
+
+Deno.test("before ready a member gives up when a peer fails, after it only the coordinator's word counts", () => {
+  const failure = { kind: "failed", epoch: 1, step: 1, peer: "m3", reason: "its socket has closed" } as const;
+  const before = working();
+  assertEquals(kinds(before.does(failure)), ["cancel", "failed"]);
+  assertEquals(before.reduces(1, 1), []);
+  assertEquals(before.commits(1, 1), []);
+
+  const after = holding();
+  assertEquals(after.does(failure), []);
+  assertEquals(kinds(after.commits(1, 1)), ["apply", "begin"]);
+});
+
+Deno.test("an aborted step is dropped and never applied", () => {
+  const bench = holding();
+  const abort = { type: "abort", epoch: 1, step: 1, reason: "m3 is lost" } as const;
+  assertEquals(kinds(bench.hears(abort)), ["cancel", "hello"]);
+  assertEquals(bench.commits(1, 1), []);
+  assertEquals(bench.reduces(1, 1), []);
+  assertEquals(kinds(bench.epoch(2, 1)), ["begin"]);
+});
+
+Deno.test("words of an older epoch don't count", () => {
+  const bench = working();
+  bench.epoch(5, 1);
+  bench.reduces(5, 1);
+  assertEquals(bench.commits(1, 1), []);
+  assertEquals(bench.hears({ type: "abort", epoch: 4, step: 1, reason: "old" }), []);
+  assertEquals(bench.epoch(4, 1), []);
+  assertEquals(bench.epoch(5, 1), []);
+  assertEquals(bench.commits(6, 1), []);
+  assertEquals(kinds(bench.commits(5, 1)), ["apply", "begin"]);
+});
+
+Deno.test("a follower heeds no commit of an older epoch", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  bench.epoch(5, 1, false);
+  assertEquals(bench.commits(4, 1), []);
+  assertEquals(kinds(bench.commits(5, 1)), ["replay"]);
+});
+
+Deno.test("what is held outlives the coordinator and is said to the next one", () => {
+  const bench = holding();
+  assertEquals(bench.does({ kind: "unlinked" }), []);
+  const [action] = bench.does({ kind: "linked" });
+  assert(action.kind === "send" && action.message.type === "hello");
+  assertEquals(action.message.held, { epoch: 1, step: 1, digest: digestOf(1) });
+  assertEquals(action.message.group, { epoch: 1, members: ["m1", "m2", "m3"] });
+  assertEquals(kinds(bench.commits(1, 1)), ["apply"]); // the next step waits for an epoch
+  assertEquals(kinds(bench.epoch(2, 2)), ["begin"]);
+});
+
+Deno.test("a step that is under way may end while the coordinator is gone, but not across its return", () => {
+  const bench = working();
+  assertEquals(bench.does({ kind: "unlinked" }), []);
+  assertEquals(bench.reduces(1, 1), []);
+  const [action] = bench.does({ kind: "linked" });
+  assert(action.kind === "send" && action.message.type === "hello" && action.message.held !== null);
+
+  const late = working();
+  late.does({ kind: "unlinked" });
+  assertEquals(kinds(late.does({ kind: "linked" })), ["cancel", "hello"]);
+  assertEquals(late.reduces(1, 1), []);
+});
+
+Deno.test("a member whose held digest is not the committed one goes back to its own checkpoint", () => {
+  const bench = holding();
+  const actions = bench.commits(1, 1, digestOf(1, 1));
+  assertEquals(kinds(actions), ["log", "cancel", "restore"]);
+  assertEquals(kinds(bench.does({ kind: "restored", step: 0, digest: digestOf(0) })), ["hello"]);
+});
+
+Deno.test("a newcomer copies, replays committed steps alone, says that it has caught up and enters", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  const [copy] = bench.epoch(4, 11, false);
+  assert(copy.kind === "copy");
+  assertEquals(copy.donor.id, "m3");
+  bench.commits(4, 11);
+  const [replay] = bench.does({ kind: "copied", step: 9, digest: digestOf(9) });
+  assert(replay.kind === "replay");
+  assertEquals(replay.step, 10);
+  assertEquals(kinds(bench.does({ kind: "replayed", step: 10, digest: digestOf(10) })), [
+    "apply",
+    "caughtUp",
+    "replay",
+  ]);
+  bench.commits(4, 12);
+  assertEquals(kinds(bench.does({ kind: "replayed", step: 11, digest: digestOf(11) })), ["apply", "replay"]);
+  // It enters with step 13 although it lacks step 12 still.
+  assertEquals(kinds(bench.epoch(5, 13)), ["stopFollowing", "replay"]);
+  assertEquals(kinds(bench.does({ kind: "replayed", step: 12, digest: digestOf(12) })), ["apply", "begin"]);
+});
+
+Deno.test("a replayed gradient with a wrong digest is not applied", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  bench.epoch(4, 11, false);
+  bench.does({ kind: "copied", step: 9, digest: digestOf(9) });
+  const actions = bench.does({ kind: "replayed", step: 10, digest: digestOf(10, 1) });
+  assert(!kinds(actions).includes("apply"));
+  assertEquals(bench.state.applied.step, 9);
+});
+
+Deno.test("a copy that breaks off is replaced by the member's own checkpoint before it says hello", () => {
+  const bench = new Bench(3);
+  bench.does({ kind: "linked" });
+  assertEquals(kinds(bench.epoch(4, 11, false)), ["copy"]);
+  const lost = { kind: "donorFailed", lacks: false, reason: "it is gone" } as const;
+  assertEquals(kinds(bench.does(lost)), ["stopFollowing", "restore"]);
+  assertEquals(bench.hears({ type: "abort", epoch: 4, step: 11, reason: "lost" }), []);
+  assertEquals(kinds(bench.does({ kind: "restored", step: 3, digest: digestOf(3) })), ["hello"]);
+});
+
+Deno.test("a spare keeps its state when its donor is gone, and asks again", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["caughtUp"]);
+  assertEquals(kinds(bench.commits(1, 1)), ["replay"]);
+  assertEquals(bench.does({ kind: "donorFailed", lacks: false, reason: "it is gone" }), []);
+  assertEquals(kinds(bench.does({ kind: "tick" })), ["replay"]);
+  assertEquals(kinds(bench.hears({ type: "abort", epoch: 1, step: 2, reason: "lost" })), [
+    "stopFollowing",
+    "hello",
+  ]);
+  assertEquals(kinds(bench.epoch(2, 1)), ["begin"]);
+});
+
+Deno.test("a spare that its donor can't serve any more takes back that it has caught up, and copies", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  bench.epoch(1, 1, false);
+  bench.commits(1, 1);
+  assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: true, reason: "forgotten" })), [
+    "stopFollowing",
+    "hello",
+  ]);
+  assertEquals(kinds(bench.epoch(1, 2, false)), ["copy"]);
+});
+
+Deno.test("a member that is ahead of its group waits for it", () => {
+  const bench = new Bench(5);
+  bench.does({ kind: "linked" });
+  assertEquals(bench.epoch(2, 5, false), []);
+  assertEquals(kinds(bench.commits(2, 5)), ["caughtUp"]);
+});
+
+Deno.test("a member with another state than the group's after the same step copies", () => {
+  const bench = new Bench(5);
+  bench.does({ kind: "linked" });
+  const [one, three] = [MEMBERS[0], MEMBERS[2]];
+  const message = { type: "epoch", epoch: 2, step: 6, digest: digestOf(5, 1), donor: "m1" } as const;
+  assertEquals(kinds(bench.hears({ ...message, members: [one, three] })), ["copy"]);
+});
+
+Deno.test("a member leaves at a step boundary with the coordinator's consent", () => {
+  const bench = working();
+  assertEquals(bench.does({ kind: "leave", finished: false }), []);
+  bench.reduces(1, 1);
+  assertEquals(kinds(bench.commits(1, 1)), ["apply", "leaving"]);
+  const end = bench.hears({ type: "released" }).at(-1);
+  assert(end?.kind === "end");
+  assertEquals(end.refusal, null);
+  assertEquals(bench.epoch(2, 2), []);
+
+  const aborted = working();
+  aborted.does({ kind: "leave", finished: true });
+  assertEquals(kinds(aborted.hears({ type: "abort", epoch: 1, step: 1, reason: "lost" })), [
+    "cancel",
+    "leaving",
+  ]);
+
+  const replaced = holding();
+  replaced.does({ kind: "leave", finished: false });
+  assertEquals(kinds(replaced.epoch(2, 1)), ["cancel", "leaving"]);
+
+  const alone = new Bench();
+  assertEquals(kinds(alone.does({ kind: "leave", finished: false })).at(-1), "end");
+});
+
+Deno.test("a silent coordinator is given up after three heartbeats", () => {
+  const bench = holding();
+  bench.hears({ type: "welcome", heartbeatMs: 100 });
+  bench.now = 300;
+  assertEquals(bench.does({ kind: "tick" }), []);
+  bench.now = 301;
+  assertEquals(kinds(bench.does({ kind: "tick" })), ["relink"]);
+  assertEquals(bench.state.held?.step, 1);
+});
+
+Deno.test("a refusal ends a member and is told", () => {
+  const bench = working();
+  const end = bench.hears({ type: "refused", reason: "Wrong run", retry: false }).at(-1);
+  assert(end?.kind === "end");
+  assertMatch(end.refusal?.reason ?? "", /^Wrong run$/);
+  assertEquals(bench.does({ kind: "linked" }), []);
+});

@@ -1,0 +1,77 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
+import {
+  type CoordinatorMessage,
+  formatMessage,
+  MAX_MEMBERS,
+  MAX_MESSAGE_BYTES,
+  parseCoordinatorMessage,
+  parseMemberMessage,
+  toReason,
+} from "../../src/net/messages.ts";
+import { digestOf, hello } from "./coordinatorBench.ts";
+
+Deno.test("messages come back from their text form", () => {
+  const message = hello(1, { group: { epoch: 3, members: ["m1", "m2"] } });
+  assertEquals(parseMemberMessage(formatMessage(message)), message);
+  const refused: CoordinatorMessage = { type: "refused", reason: "Too late", retry: true };
+  assertEquals(parseCoordinatorMessage(formatMessage(refused)), refused);
+});
+
+Deno.test("the longest epoch message stays below the cap", () => {
+  const url = `wss://${"h".repeat(250)}`;
+  const members = Array.from({ length: MAX_MEMBERS }, (_, k) => ({ id: `m${k}`.padEnd(64, "x"), url }));
+  const text = formatMessage({
+    type: "epoch",
+    epoch: 2 ** 32 - 1,
+    step: 2 ** 32 - 1,
+    digest: "d".repeat(64),
+    members,
+    donor: "m".repeat(64),
+  });
+  assert(text.length < MAX_MESSAGE_BYTES, `${text.length}`);
+  parseCoordinatorMessage(text);
+});
+
+Deno.test("parseMemberMessage() refuses what is not exactly a message, in one line", () => {
+  const good = hello(1);
+  const wrong: [unknown, RegExp][] = [
+    [null, /not as expected/],
+    [{ type: "boo" }, /not as expected at type/],
+    [{ ...good, extra: 1 }, /not as expected/],
+    [{ ...good, protocol: 2 }, /speaks protocol 2, expected 1; use the same version on all nodes/],
+    [{ ...good, memberId: "a/b" }, /at memberId/],
+    [{ ...good, memberId: "" }, /at memberId/],
+    [{ ...good, url: "http://x" }, /at url/],
+    [{ ...good, url: "ws://x\ny" }, /at url/],
+    [{ ...good, run: "a\u001b[2J" }, /at run/],
+    [{ ...good, appliedStep: -1 }, /at appliedStep/],
+    [{ ...good, appliedStep: 2 ** 32 }, /at appliedStep/],
+    [{ ...good, digest: "DEADBEEF" }, /at digest/],
+    [{ ...good, held: { epoch: 1, step: 1.5, digest: digestOf(1) } }, /at held.step/],
+    [{ type: "heartbeat", step: 1, tokensPerSecond: 1, exposedShare: 2 }, /at exposedShare/],
+    [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null }, /at workMs/],
+    [{ type: "failed", epoch: 1, step: 1, peer: null, reason: "x".repeat(501) }, /at reason/],
+  ];
+  for (const [value, expected] of wrong) {
+    const error = assertThrows(() => parseMemberMessage(JSON.stringify(value)), UserError);
+    assert(expected.test(error.message) && !error.message.includes("\n"), error.message);
+  }
+  assertThrows(() => parseMemberMessage("{"), UserError, "not JSON");
+});
+
+Deno.test("a frame above the cap is not parsed", () => {
+  assertThrows(
+    () => parseMemberMessage(" ".repeat(MAX_MESSAGE_BYTES + 1)),
+    UserError,
+    "more than 65536 bytes",
+  );
+  assertThrows(() => parseMemberMessage(`"${"ü".repeat(40_000)}"`), UserError, "more than 65536 bytes");
+});
+
+Deno.test("toReason() makes one line that a message may carry", () => {
+  const text = toReason(`a\nb\u0007${"😀".repeat(300)}`);
+  assert(text.startsWith("a b 😀") && text.length <= 500 && text.isWellFormed());
+  parseCoordinatorMessage(formatMessage({ type: "hold", reason: text }));
+  assertEquals(toReason("\n"), "no reason given");
+});
