@@ -1,4 +1,7 @@
-/** What a coordinator keeps on disk: a few hundred bytes, written whole or not at all, by one process at a time. */
+/**
+ * What a coordinator keeps on disk: a few hundred bytes, written whole or not at all, by one process at a
+ * time.
+ */
 import { createHash } from "node:crypto";
 import { z } from "zod";
 import { RetryError, UserError } from "../errors.ts";
@@ -24,15 +27,16 @@ export interface CoordinatorFile extends Disposable {
   /**
    * Replaces what the file holds. It lasts, even through a power cut, when this returns.
    *
-   * @throws RetryError if the file or its lock is no longer this process's: another coordinator may have taken over
+   * @throws RetryError if the file or its lock is no longer this process's: another coordinator may have
+   * taken over
    * @throws UserError if it can't be written
    */
   write(group: SavedGroup): Promise<void>;
 }
 
 /**
- * Opens the file of a group's coordinator in a folder, which is made if need be. The operating system's lock ends with the
- * process, however that ends.
+ * Opens the file of a group's coordinator in a folder, which is made if need be. The operating system's lock
+ * ends with the process, however that ends.
  *
  * @throws UserError if another process has it, if it can't be read, or if it is damaged
  *
@@ -77,7 +81,10 @@ async function takeLock(folder: string, path: string): Promise<Deno.FsFile> {
   );
 }
 
-/** Is a path still the file that is open? Systems without inode numbers can't tell, and don't let it be replaced. */
+/**
+ * Is a path still the file that is open? Systems without inode numbers can't tell, and don't let it be
+ * replaced.
+ */
 async function isSameFile(file: Deno.FsFile, path: string): Promise<boolean> {
   const own = await file.stat();
   const there = await Deno.stat(path).catch(() => null);

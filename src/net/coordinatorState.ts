@@ -1,33 +1,35 @@
 /**
- * The coordinator: who is in the group, in which epoch, and which step is committed. A pure state machine; who runs it hands
- * in events one at a time and carries out the actions in order.
+ * The coordinator: who is in the group, in which epoch, and which step is committed. A pure state machine;
+ * who runs it hands in events one at a time and carries out the actions in order.
  *
- * A step is applied by all or by none. The members of the epoch report `ready` with the digest that their state will have;
- * once all have, with one digest, the coordinator says `commit`. Until it has, any loss of a member aborts the step: all are
- * told so, each answers with a `hello`, and those who are here form the next epoch. A member that has said `ready` waits for
- * the coordinator's word, whatever it sees of its peers.
+ * A step is applied by all or by none. The members of the epoch report `ready` with the digest that their
+ * state will have; once all have, with one digest, the coordinator says `commit`. Until it has, any loss of a
+ * member aborts the step: all are told so, each answers with a `hello`, and those who are here form the next
+ * epoch. A member that has said `ready` waits for the coordinator's word, whatever it sees of its peers.
  *
  * Commits are not written to disk. That is safe because doing a step again gives the same bits:
- * 1. The state after step s is a function of the state after s - 1, of s and of the config alone. Samples and dropout are
- *    counter-based functions of (seed, step, sample); each virtual worker's gradient is a function of its samples and the
- *    state; they are added along a fixed tree over the virtual workers; the update is a function of the sum. Neither epoch nor
- *    member enters.
- * 2. Members with different bits (another adapter, a fault) are kept out by the probe in `hello`, and removed by the digests
- *    of `ready`, which chain over all steps before.
- * 3. So if some member applied step s and then was lost, together with the coordinator that said so, the others may apply what
- *    they hold of s or do s again: by 1 they arrive at the state that the lost one had. The member that comes back finds
- *    its digest equal to theirs and goes on; if it is not, 2 was violated, and it copies their state.
- * Hence a new coordinator needs of the old one only what fences the old one's epochs off, and asks the members for the rest.
+ * 1. The state after step s is a function of the state after s - 1, of s and of the config alone. Samples and
+ *    dropout are counter-based functions of (seed, step, sample); each virtual worker's gradient is a
+ *    function of its samples and the state; they are added along a fixed tree over the virtual workers; the
+ *    update is a function of the sum. Neither epoch nor member enters.
+ * 2. Members with different bits (another adapter, a fault) are kept out by the probe in `hello`, and removed
+ *    by the digests of `ready`, which chain over all steps before.
+ * 3. So if some member applied step s and then was lost, together with the coordinator that said so, the
+ *    others may apply what they hold of s or do s again: by 1 they arrive at the state that the lost one had.
+ *    The member that comes back finds its digest equal to theirs and goes on; if it is not, 2 was violated,
+ *    and it copies their state. Hence a new coordinator needs of the old one only what fences the old one's
+ *    epochs off, and asks the members for the rest.
  *
- * One group only. Epochs grow, are on disk before they are used, and a member heeds no word of an older epoch than the newest it
- * has seen. See `CoordinatorState.electorates` for what keeps a partition from training twice.
+ * One group only. Epochs grow, are on disk before they are used, and a member heeds no word of an older epoch
+ * than the newest it has seen. See `CoordinatorState.electorates` for what keeps a partition from training
+ * twice.
  */
 import { type MemberMessage, MISSED_HEARTBEATS } from "./messages.ts";
 import { tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
 import { fence, lose, release } from "./coordinator/loss.ts";
 import { groupStatus } from "./coordinator/status.ts";
-import { takeFailure, takeReady } from "./coordinator/step.ts";
+import { takeFailure, takeReady, tryCommit } from "./coordinator/step.ts";
 import type {
   CoordinatorAction,
   CoordinatorEvent,
@@ -89,7 +91,6 @@ export function advanceCoordinator(
 }
 
 function handle(draft: Draft, event: CoordinatorEvent): void {
-  const { state } = draft;
   switch (event.kind) {
     case "message":
       return handleMessage(draft, event.link, event.message);
@@ -119,7 +120,9 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
       member.tokensPerSecond = message.tokensPerSecond;
       member.exposedShare = message.exposedShare;
       if (member.role === "following" || member.role === "warm") member.appliedStep = message.step;
-      return send(draft, member, { type: "heartbeat" });
+      member.seenEpoch = message.epoch;
+      send(draft, member, { type: "heartbeat" });
+      return tryCommit(draft);
     case "ready":
       return takeReady(draft, member, message);
     case "failed":
@@ -151,8 +154,8 @@ function handleTick(draft: Draft): void {
 }
 
 /**
- * Does the end of a connection show the end of the process? A process that is killed says no goodbye, and was heard until then;
- * any other may have given this coordinator up for another one.
+ * Does the end of a connection show the end of the process? A process that is killed says no goodbye, and was
+ * heard until then; any other may have given this coordinator up for another one.
  */
 function hasEnded(draft: Draft, member: MemberRecord, isClean: boolean): boolean {
   return !isClean && silence(draft, member) < SLEEP_HEARTBEATS * draft.state.settings.heartbeatMs;

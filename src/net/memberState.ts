@@ -1,11 +1,12 @@
 /**
- * A member's side of the control plane, as a pure state machine: what it may apply when. Who runs it hands in what the
- * coordinator, the data plane and the engine say, and carries out the actions in order.
+ * A member's side of the control plane, as a pure state machine: what it may apply when. Who runs it hands in
+ * what the coordinator, the data plane and the engine say, and carries out the actions in order.
  *
  * - A step under way is given up at once when a peer fails, and the coordinator is told.
- * - With `ready`, that right ends: the reduced gradient is held until the coordinator says `commit` or something that takes its
- *   place (`abort`, a new epoch), also when the coordinator is gone and comes back.
- * - Only a held gradient whose digest is the committed one is applied; a follower applies only gradients of committed steps.
+ * - With `ready`, that right ends: the reduced gradient is held until the coordinator says `commit` or
+ *   something that takes its place (`abort`, a new epoch), also when the coordinator is gone and comes back.
+ * - Only a held gradient whose digest is the committed one is applied; a follower applies only gradients of
+ *   committed steps.
  * - No word of an epoch older than the newest one seen counts.
  */
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";

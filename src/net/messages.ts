@@ -1,9 +1,10 @@
 /**
  * The messages of the control plane: JSON text frames between a member and the coordinator.
  *
- * A *step* s is the s-th of the run, from 1: it turns the state after s - 1 steps into the state after s steps. The
- * *digest* of a state is a hash chained over the steps that made it: the digest after step s is a hash of the digest
- * after s - 1 and of the reduced gradient of step s. So one string names both a state and how it came about.
+ * A *step* s is the s-th of the run, from 1: it turns the state after s - 1 steps into the state after s
+ * steps. The *digest* of a state is a hash chained over the steps that made it: the digest after step s is a
+ * hash of the digest after s - 1 and of the reduced gradient of step s. So one string names both a state and
+ * how it came about.
  */
 import { z } from "zod";
 import { UserError } from "../errors.ts";
@@ -41,7 +42,7 @@ export const identitySchema = z.strictObject({
   probe: digest,
 });
 
-const membershipSchema = z.strictObject({ epoch, members: memberIds });
+const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
 const heldSchema = z.strictObject({ epoch, step, digest });
 
 const memberMessageSchema = z.discriminatedUnion("type", [
@@ -64,6 +65,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
   }),
   z.strictObject({
     type: z.literal("heartbeat"),
+    /** The newest that it was told of; 0: none. */
+    epoch,
     step,
     tokensPerSecond: z.number().min(0),
     /** The part of a step in which nothing but the exchange went on. */
@@ -120,8 +123,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
   /** The answer to a heartbeat. */
   z.strictObject({ type: z.literal("heartbeat") }),
   /**
-   * Drops whatever earlier epochs left undone. Who is listed begins with step `step` on the state with the digest (and
-   * catches up to it first); who isn't follows its donor.
+   * Drops whatever earlier epochs left undone. Who is listed begins with step `step` on the state with the
+   * digest (and catches up to it first); who isn't follows its donor.
    */
   z.strictObject({
     type: z.literal("epoch"),

@@ -5,8 +5,8 @@ export interface Share {
 }
 
 /**
- * Which virtual workers the members of an epoch host: member k of p hosts floor(kV/p) up to floor((k+1)V/p). A function of the
- * order of the members alone, so that the coordinator and all members compute the same.
+ * Which virtual workers the members of an epoch host: member k of p hosts floor(kV/p) up to floor((k+1)V/p).
+ * A function of the order of the members alone, so that the coordinator and all members compute the same.
  *
  * @returns one share a member, none of them empty
  * @throws Error if there are more members than virtual workers: the rest are spares and not in the epoch

@@ -79,7 +79,13 @@ export class Bench {
     for (const end = this.now + ms; this.now < end;) {
       this.now = Math.min(end, this.now + 500);
       for (const link of heard) {
-        this.says(link, { type: "heartbeat", step: 0, tokensPerSecond: 1, exposedShare: 0 });
+        this.says(link, {
+          type: "heartbeat",
+          epoch: this.state.epoch,
+          step: 0,
+          tokensPerSecond: 1,
+          exposedShare: 0,
+        });
       }
       this.does({ kind: "tick" });
     }

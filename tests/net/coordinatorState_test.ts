@@ -124,6 +124,21 @@ Deno.test("an epoch in which nothing was committed yet does not shrink the group
   assertEquals(committed.state.epochMembers, ["m1"]);
 });
 
+Deno.test("the first commit of an epoch waits until enough of the last one's members know of it", () => {
+  const bench = group(4);
+  bench.ready([1, 2, 3, 4]);
+  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link, isClean: true });
+  bench.joins(2, { group: null });
+  bench.answers(1);
+  assertEquals(bench.state.epochMembers, ["m1"]);
+  assertEquals(links(bench.ready([1]), "commit"), []);
+  assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
+  const heartbeat = { type: "heartbeat", step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  assertEquals(links(bench.says(2, { ...heartbeat, epoch: 1 }), "commit"), []);
+  assertEquals(links(bench.says(2, { ...heartbeat, epoch: 2 }), "commit"), [1, 2]);
+  assertEquals(bench.state.reason, null);
+});
+
 Deno.test("members whose processes ended don't count as a majority elsewhere", () => {
   const bench = group(4);
   bench.ready([1, 2, 3, 4]);
@@ -151,6 +166,8 @@ Deno.test("a newcomer is told a donor and enters with the step after it has caug
   assertEquals(links(actions, "commit"), [1, 2, 3, 4]);
   const epoch = sent(actions, "epoch")[0].message;
   assertEquals([epoch.epoch, epoch.step, epoch.members.map(({ id }) => id)], [2, 4, ["m1", "m2", "m3"]]);
+  // Who lacks the last steps still is told who has them.
+  assertEquals(sent(actions, "epoch").map(({ message }) => message.donor), [null, null, "m1", "m2"]);
 });
 
 Deno.test("with more members than virtual workers the rest are spares, one of which steps in", () => {

@@ -1,6 +1,7 @@
 /**
- * A group in simulated time: coordinators, members, their connections, disks and data plane, and what can go wrong with
- * each. The model is a chain of hashes, so that a step that is skipped, done twice or done on another state shows.
+ * A group in simulated time: coordinators, members, their connections, disks and data plane, and what can go
+ * wrong with each. The model is a chain of hashes, so that a step that is skipped, done twice or done on
+ * another state shows.
  */
 import { assert, assertEquals } from "@std/assert";
 import { drawer, Stream } from "../../src/random.ts";
@@ -163,7 +164,10 @@ export class Simulation {
     }));
   }
 
-  /** Runs until the faults end and the group has gone on for a few steps after. @throws if an invariant is broken */
+  /**
+   * Runs until the faults end and the group has gone on for a few steps after. @throws if an invariant is
+   * broken
+   */
   run(): void {
     try {
       this.#startHost(this.#hosts[0]);
@@ -390,6 +394,7 @@ export class Simulation {
         if (node.link === null || state === null) return;
         this.#sendUp(node.link, {
           type: "heartbeat",
+          epoch: state.seen.epoch,
           step: state.applied.step,
           tokensPerSecond: 0,
           exposedShare: 0,
@@ -453,7 +458,8 @@ export class Simulation {
   #apply(node: Node, { step, digest }: { step: number; digest: string }): void {
     const { model } = node;
     assertEquals(step, model.step + 1, `${node.name} skips or repeats a step`);
-    // Whose state has changed by itself finds that out by the digests of what it replays, a step later at most.
+    // Whose state has changed by itself finds that out by the digests of what it replays, a step later at
+    // most.
     const wasWrong = model.digest !== this.#expected[model.step] && node.state?.phase === "replaying";
     if (!wasWrong) assertEquals(digest, this.#expected[step], `${node.name} applies other bits than others`);
     const gradient = hash(step, this.#expected[step - 1]);
@@ -616,8 +622,8 @@ export class Simulation {
   }
 
   /**
-   * Commits, whichever coordinator says them, are of growing epochs: no two groups train. But one that wakes up late may read
-   * that all were ready and say so once, to nobody.
+   * Commits, whichever coordinator says them, are of growing epochs: no two groups train. But one that wakes
+   * up late may read that all were ready and say so once, to nobody.
    */
   #checkCommit(host: Host, epoch: number, { step, digest }: CoordinatorState): void {
     this.#note(`${host.name} commits step ${step} in epoch ${epoch}`);

@@ -38,7 +38,7 @@ export function askAgain(draft: Draft, members: readonly MemberRecord[], reason:
 }
 
 /** Says why nothing goes on, once. */
-function hold(draft: Draft, reason: string): void {
+export function hold(draft: Draft, reason: string): void {
   if (draft.state.reason === reason) return;
   draft.state.reason = reason;
   log(draft, "info", reason);
@@ -54,10 +54,8 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const survives = idle.some((member) => member.survives || isCurrent(draft, member));
   const needed = survives ? 1 : settings.minMembers;
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
-  if (!settings.force) {
-    const minority = state.electorates.find((electorate) => !isQuorum(draft, electorate));
-    if (minority !== undefined) return explainMinority(draft, minority);
-  }
+  const minority = explainMinority(draft, () => true);
+  if (minority !== null) return minority;
   // Who was lost is worth waiting for only if the newest state was lost with it.
   const isKept = idle.some((member) => isCurrent(draft, member));
   const awaited = state.epochMembers.filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
@@ -67,27 +65,36 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
 }
 
 /**
- * The file and its lock count as half a vote: with them, half of an electorate suffices, without them it takes more than half. So
- * of two coordinators, one of which has lost the file, only one can form a group.
+ * Why the members who count are too few to exclude that there is another group; null: they are enough.
+ *
+ * The file and its lock count as half a vote: with them, half of an electorate suffices, without them it
+ * takes more than half. So of two coordinators, one of which has lost the file, only one can go on. To form
+ * an epoch, whoever is here counts. For its first commit, only who knows of it does: another coordinator
+ * would hear of it from them.
  */
-function isQuorum({ state }: Draft, electorate: readonly string[]): boolean {
-  const present = electorate.filter((id) => state.members.has(id)).length;
-  return state.needsMajority ? 2 * present > electorate.length : 2 * present >= electorate.length;
-}
-
-function explainMinority({ state }: Draft, electorate: readonly string[]): string {
-  const missing = electorate.filter((id) => !state.members.has(id));
-  const needed = state.needsMajority ? "more than half of them" : "half of them";
-  return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
-    `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
+export function explainMinority({ state }: Draft, counts: (member: MemberRecord) => boolean): string | null {
+  if (state.settings.force) return null;
+  for (const electorate of state.electorates) {
+    const missing = electorate.filter((id) => {
+      const member = state.members.get(id);
+      return member === undefined || !counts(member);
+    });
+    const excess = electorate.length - 2 * missing.length;
+    if (excess > 0 || (excess === 0 && !state.needsMajority)) continue;
+    const needed = state.needsMajority ? "more than half of them" : "half of them";
+    return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
+      `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
+  }
+  return null;
 }
 
 /**
- * Decides on which state the group goes on: the one that was committed last if a member has it. Where that is not known
- * (the coordinator is new) or lost, the most advanced state that is here. Sets the coordinator's step and digest.
+ * Decides on which state the group goes on: the one that was committed last if a member has it. Where that is
+ * not known (the coordinator is new) or lost, the most advanced state that is here. Sets the coordinator's
+ * step and digest.
  *
- * A held gradient is committed if somebody has applied that step, or if all of the last epoch are here and hold the same:
- * what they would have been told. Otherwise the step is done again.
+ * A held gradient is committed if somebody has applied that step, or if all of the last epoch are here and
+ * hold the same: what they would have been told. Otherwise the step is done again.
  *
  * @returns whether there is such a state
  */
@@ -198,17 +205,19 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   const { epoch, step, digest } = draft.state;
   if (digest === null) throw new Error("An epoch begins on a known state");
   const active = withRole(draft, "active");
-  member.donor = member.role === "active" ? null : chooseDonor(draft, member, active);
+  member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = active.map(({ id, url }) => ({ id, url }));
   send(draft, member, { type: "epoch", epoch, step: step + 1, digest, members, donor: member.donor });
 }
 
-/** The donor it has, as long as that is active; otherwise the one with the fewest followers. */
-function chooseDonor(draft: Draft, member: MemberRecord, active: readonly MemberRecord[]): string {
-  if (active.some(({ id }) => id === member.donor) && member.donor !== null) return member.donor;
-  const others = [...draft.state.members.values()].filter((other) => other !== member);
+/** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
+function chooseDonor(draft: Draft, member: MemberRecord): string | null {
+  const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
+  const donors = others.filter((other) => other.role === "active" && isCurrent(draft, other));
+  if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
-  return active.map(({ id }) => id).reduce((best, id) => (load(id) < load(best) ? id : best));
+  const ids = donors.map(({ id }) => id);
+  return ids.length === 0 ? null : ids.reduce((best, id) => (load(id) < load(best) ? id : best));
 }
 
 /** Nothing goes on until a person has looked. */

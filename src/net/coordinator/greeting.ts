@@ -45,6 +45,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     appliedStep: hello.appliedStep,
     digest: hello.digest,
     held: hello.held,
+    seenEpoch: hello.group?.epoch ?? 0,
     survives: hello.survives,
     donor: null,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
@@ -88,8 +89,8 @@ function refuse(
 }
 
 /**
- * A member knows a newer epoch than this coordinator: the file was lost or is an old one, unless this coordinator
- * has formed a group itself. Then another one has formed one since, and this one is stale.
+ * A member knows a newer epoch than this coordinator: the file was lost or is an old one, unless this
+ * coordinator has formed a group itself. Then another one has formed one since, and this one is stale.
  *
  * @returns whether to go on
  */

@@ -65,7 +65,9 @@ function strikeOff({ state }: Draft, { id }: MemberRecord): void {
     .filter((electorate) => electorate.length > 0);
 }
 
-/** With nobody here, waiting begins anew with the next hello; a group that never began has no identity yet. */
+/**
+ * With nobody here, waiting begins anew with the next hello; a group that never began has no identity yet.
+ */
 function forgetIfEmpty({ state }: Draft): void {
   if (state.members.size > 0) return;
   state.since = null;

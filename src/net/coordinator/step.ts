@@ -1,5 +1,5 @@
 import type { MemberMessage, MessageOf } from "../messages.ts";
-import { formEpoch, majority, stop } from "./gathering.ts";
+import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { log, send, withRole } from "./types.ts";
@@ -14,10 +14,19 @@ export function takeReady(
 ): void {
   const { state } = draft;
   const { epoch, step, digest, workMs } = message;
-  if (member.role !== "active" || epoch !== state.epoch || step !== state.step + 1) return; // of an aborted step
+  const isCurrent = epoch === state.epoch && step === state.step + 1;
+  if (member.role !== "active" || !isCurrent) return; // of an aborted step
   state.ready.set(member.id, { digest, workMs });
+  member.seenEpoch = epoch;
+  tryCommit(draft);
+}
+
+/** Commits the step under way if all are ready, agree, and no other group can be formed. */
+export function tryCommit(draft: Draft): void {
+  const { state } = draft;
   const active = withRole(draft, "active");
   if (state.phase !== "training" || state.ready.size < active.length) return;
+  const step = state.step + 1;
   const digests = [...state.ready.values()].map((ready) => ready.digest);
   const agreed = majority(digests);
   const who = (value: string) => active.filter(({ id }) => state.ready.get(id)?.digest === value);
@@ -29,7 +38,10 @@ export function takeReady(
     );
   }
   const wrong = active.filter(({ id }) => state.ready.get(id)?.digest !== agreed);
-  if (wrong.length === 0) return commit(draft, agreed);
+  if (wrong.length === 0) {
+    const reason = explainMinority(draft, ({ seenEpoch }) => seenEpoch === state.epoch);
+    return reason === null ? commit(draft, agreed) : hold(draft, reason);
+  }
   for (const other of wrong) {
     remove(draft, other, `${other.id} has another digest after step ${step} than the majority`);
   }
@@ -45,6 +57,7 @@ function commit(draft: Draft, digest: string): void {
   const active = withRole(draft, "active");
   state.electorates = [active.map(({ id }) => id)];
   state.needsMajority = false;
+  state.reason = null;
   for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
   for (const member of state.members.values()) {
     send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });
@@ -54,7 +67,9 @@ function commit(draft: Draft, digest: string): void {
   if (warm.length > 0 && room > 0) formEpoch(draft, [...active, ...warm]);
 }
 
-/** Adds to the account of the member whose own gradients were last how long the second slowest waited for it. */
+/**
+ * Adds to the account of the member whose own gradients were last how long the second slowest waited for it.
+ */
 function noteLast({ state }: Draft): void {
   const [last, second] = [...state.ready].sort(([, a], [, b]) => b.workMs - a.workMs);
   const member = state.members.get(last[0]);

@@ -7,7 +7,10 @@ export interface CoordinatorSettings {
   /** How long such a group waits for the members of the last epoch beyond that. */
   readonly waitMs: number;
   readonly heartbeatMs: number;
-  /** Go on without asking how many of the last epoch's members are here: the user says that no other group trains. */
+  /**
+   * Go on without asking how many of the last epoch's members are here: the user says that no other group
+   * trains.
+   */
   readonly force: boolean;
 }
 
@@ -44,6 +47,8 @@ export interface MemberRecord {
   appliedStep: number;
   digest: string;
   held: Held | null;
+  /** The newest epoch that it is known to know of. */
+  seenEpoch: number;
   /** Its state is one that the group had. */
   survives: boolean;
   donor: string | null;
@@ -79,13 +84,13 @@ export interface CoordinatorState {
   /** Of those, who was lost since the epoch began. */
   lost: readonly string[];
   /**
-   * The members of the last epoch that did a step, and of each epoch since, without those known to have ended: a group that
-   * another coordinator could have formed consists of a strict majority of one of them.
+   * The members of the last epoch that did a step, and of each epoch since, without those known to have
+   * ended: a group that another coordinator could have formed consists of a strict majority of one of them.
    */
   electorates: readonly (readonly string[])[];
   /**
-   * The file was lost, or is older than what members know: until the first commit after, an electorate's strict majority is
-   * needed, because another coordinator may have the file.
+   * The file was lost, or is older than what members know: until the first commit after, an electorate's
+   * strict majority is needed, because another coordinator may have the file.
    */
   needsMajority: boolean;
   /** When gathering began, which is when the first member came; null: nobody is here. */
@@ -101,14 +106,14 @@ export interface CoordinatorState {
 /** What happens to a coordinator. A link is a connection's number; a later one's is larger. */
 export type CoordinatorEvent =
   | { readonly kind: "message"; readonly link: number; readonly message: MemberMessage }
-  /** The connection has ended, whoever ended it; `isClean`: with a close frame, as a process that lives sends it. */
+  /** The connection has ended; `isClean`: with a close frame, as only a process that lives sends it. */
   | { readonly kind: "closed"; readonly link: number; readonly isClean: boolean }
   /** Comes once a heartbeat at least. */
   | { readonly kind: "tick" }
   /** Another coordinator has the file, or the lock is lost. */
   | { readonly kind: "fenced"; readonly reason: string };
 
-/** What a coordinator wants done, in this order: nothing is sent before the `persist` ahead of it is on disk. */
+/** What is to be done, in this order: nothing is sent before the `persist` ahead of it is on disk. */
 export type CoordinatorAction =
   | { readonly kind: "send"; readonly link: number; readonly message: CoordinatorMessage }
   | { readonly kind: "close"; readonly link: number }

@@ -22,9 +22,10 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   if (state.phase === "restoring") return; // says hello, or leaves, once it has a state
   if (state.leaving !== null) return leaveNow(draft);
   noteCommitted(draft, { step: step - 1, digest });
-  if (!isListed) return follow(draft, members.find(({ id }) => id === message.donor) ?? members[0]);
+  const donor = members.find(({ id }) => id === message.donor) ?? null;
+  if (!isListed) return follow(draft, donor ?? members[0]);
   state.epoch = { epoch, members };
-  state.donor = members.find(({ id }) => id !== memberId) ?? null;
+  state.donor = donor;
   state.phase = "replaying";
   advanceFollowing(draft);
 }

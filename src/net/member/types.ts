@@ -42,7 +42,8 @@ export interface StepWork {
  * - working: on a step of its epoch
  * - holding: said `ready`, waits for the coordinator's word
  * - copying: takes its donor's state; its own is no longer whole
- * - replaying: a whole state, to which committed steps are added as they come, until it may enter or, in its epoch, begin
+ * - replaying: a whole state, to which committed steps are added as they come, until it may enter or, in its
+ *   epoch, begin
  * - restoring: reads its own newest checkpoint, or the first weights
  * - ended: refused or released
  */
@@ -60,7 +61,10 @@ export interface MemberState {
   seen: Membership;
   /** The epoch that it is in; null: it is in none, or has lost the coordinator since. */
   epoch: Epoch | null;
-  /** Its state is one that the group had: it took part in an epoch, or caught up, since it was read from a disk. */
+  /**
+   * Its state is one that the group had: it took part in an epoch, or caught up, since it was read from a
+   * disk.
+   */
   survives: boolean;
   /** Whom it follows. */
   donor: Peer | null;

@@ -1,0 +1,40 @@
+import type { Share } from "./tree.ts";
+
+/** A state by the steps that made it, see messages.ts. */
+export interface Applied {
+  readonly step: number;
+  readonly digest: string;
+}
+
+/** What a member trains, as the network sees it: sums and states are numbers and bytes. Calls come one at a time. */
+export interface Replica {
+  /** Values of a step's sum. */
+  readonly sumLength: number;
+  /** The state as it is now. */
+  readonly applied: Applied;
+  /** Steps of the run. */
+  readonly totalSteps: number;
+
+  /**
+   * Computes the sums over some virtual workers' samples of step `applied.step + 1`.
+   *
+   * @param pieces subtrees of the run's tree
+   * @param into (sumLength) for each piece; shared memory
+   * @throws the signal's reason when the step is given up
+   */
+  sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void>;
+  /** Updates the state with the sum of step `applied.step + 1` over all virtual workers. @param digest of the state after it */
+  apply(sum: Float32Array, digest: string): Promise<void>;
+  /** A copy of the state that stays as it is while training goes on; the chunks are at most 1 MiB each. */
+  snapshot(): Promise<Snapshot>;
+  /** Takes over another member's state. */
+  load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void>;
+  /** Goes back to the newest checkpoint that verifies, or to the first weights. */
+  restore(): Promise<Applied>;
+}
+
+export interface Snapshot {
+  readonly applied: Applied;
+  readonly bytes: number;
+  chunks(): AsyncIterable<Uint8Array<ArrayBuffer>>;
+}
