@@ -1,8 +1,8 @@
 import { deriveRun } from "../config/derive.ts";
-import { parameterCount } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
+import { countParameters } from "../model/parameters.ts";
 import { requireModelOf } from "../train/fromModel.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
@@ -54,7 +54,7 @@ export async function planRun(
   return {
     ...{ adapter, isSoftware, microBatchSize, bytes, obstacle },
     corpus: dataset && describe(dataset),
-    parameters: parameterCount(spec.model),
+    parameters: countParameters(spec.model),
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
   };

@@ -10,7 +10,7 @@ import { generateText } from "../eval/generate.ts";
 import { createPromptFormat } from "../eval/promptFormat.ts";
 import { checkpointPath } from "../train/checkpoint.ts";
 import { requireModelOf } from "../train/fromModel.ts";
-import { exportModel, type ModelFiles, readModelFiles } from "../train/modelFiles.ts";
+import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
@@ -135,7 +135,7 @@ async function filesOf(
   folder: RunFolder | null,
 ): Promise<TrainResult["files"]> {
   if (folder !== null) return () => readModelFiles(checkpointPath(folder.checkpoints, steps));
-  const files = await exportModel(engine, spec.model, tokenizer);
+  const files = await modelInMemory(engine, spec.model, tokenizer);
   return () => Promise.resolve(files);
 }
 

@@ -113,24 +113,6 @@ export function isBanded({ attention }: ModelSpec, layer: number): boolean {
   return attention === "banded" || (attention === "alternating" && layer % 2 === 1);
 }
 
-/** The number of weights; a tied head and a table that all layers share count once. */
-export function parameterCount(spec: ModelSpec): number {
-  const { modelDim: C, numHeads: NH, numKvHeads: NK, headDim: HS, ffnDim: F, vocabSize: V } = spec;
-  const bias = spec.bias ? 1 : 0;
-  const linear = (outputs: number, inputs: number) => outputs * (inputs + bias);
-  const norm = C * (spec.norm === "layernorm" ? 1 + bias : 1);
-  const headNorms = spec.qkNorm ? 2 * HS : 0;
-  const attention = linear((NH + 2 * NK) * HS, C) + linear(C, NH * HS) + headNorms;
-  const mlp = linear(isGated(spec.activation) ? 2 * F : F, C) + linear(C, F);
-  const stacks = spec.numEncoderLayers > 0 ? 2 : 1;
-  const positions = { learned: spec.seqLen * C, t5: spec.t5NumBuckets * NH };
-  const table = spec.positions === "learned" || spec.positions === "t5" ? positions[spec.positions] : 0;
-  const block = 2 * norm + attention + mlp;
-  const cross = spec.numEncoderLayers > 0 ? norm + attention : 0; // queries, then keys and values, of a decoder block
-  return V * C * (spec.tied ? 1 : 2) + (spec.embeddingNorm ? C * (1 + bias) : 0) + stacks * (table + norm) +
-    spec.numEncoderLayers * block + spec.numLayers * (block + cross);
-}
-
 /** 4 modelDim; gated MLPs have three matrices for two, so two thirds of that, rounded down to a multiple of 8. */
 function equalParameters({ modelDim, activation }: ModelConfig): number {
   return isGated(activation) ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;

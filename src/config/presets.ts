@@ -3,8 +3,11 @@ import causalDecoder from "../../presets/causal-decoder-4.8b.jsonc" with { type:
 import defaultText from "../../presets/default.jsonc" with { type: "text" };
 import encoderDecoder from "../../presets/encoder-decoder-11b.jsonc" with { type: "text" };
 import gptAlibi from "../../presets/gpt3-1.3b-alibi.jsonc" with { type: "text" };
+import gptC4 from "../../presets/gpt3-1.3b-c4.jsonc" with { type: "text" };
 import gptEmbeddingNorm from "../../presets/gpt3-1.3b-embedding-norm.jsonc" with { type: "text" };
 import gptNoPositions from "../../presets/gpt3-1.3b-no-positions.jsonc" with { type: "text" };
+import gptOscar from "../../presets/gpt3-1.3b-oscar.jsonc" with { type: "text" };
+import gptPile from "../../presets/gpt3-1.3b-pile.jsonc" with { type: "text" };
 import gptRotary from "../../presets/gpt3-1.3b-rotary.jsonc" with { type: "text" };
 import gptSwiglu from "../../presets/gpt3-1.3b-swiglu.jsonc" with { type: "text" };
 import gpt1300m from "../../presets/gpt3-1.3b.jsonc" with { type: "text" };
@@ -28,6 +31,9 @@ export const PRESETS: Presets = {
   "gpt3-350m": gpt350m,
   "gpt3-760m": gpt760m,
   "gpt3-1.3b": gpt1300m,
+  "gpt3-1.3b-oscar": gptOscar,
+  "gpt3-1.3b-c4": gptC4,
+  "gpt3-1.3b-pile": gptPile,
   "gpt3-1.3b-no-positions": gptNoPositions,
   "gpt3-1.3b-rotary": gptRotary,
   "gpt3-1.3b-alibi": gptAlibi,

@@ -63,7 +63,7 @@ export const modelSchema = z.strictObject({
   zLoss: z.number().min(0),
   /** Standard deviation of weights and embeddings at the start. null: sqrt(1 / (3 modelDim)), BLOOM's rule. */
   initStd: z.number().positive().nullable(),
-  /** Output projections of attention and MLP start with initStd / sqrt(2 numLayers). */
+  /** Output projections of attention and MLP start with initStd / sqrt(2 numLayers), an encoder's with its own layers. */
   scaledResidualInit: z.boolean(),
 });
 
@@ -139,7 +139,7 @@ export const runSchema = z.strictObject({
   tokenizer: z.enum(["bytes", "chars", "bpe"]),
   /** Size of the BPE vocabulary. */
   bpeVocabSize: z.int().min(257).max(65536),
-  /** Start from the newest weights of another run, a checkpoint or a Hugging Face GPT-2 folder, with a fresh optimizer. */
+  /** Start from the newest weights of another run, a checkpoint or a model of Hugging Face, with a fresh optimizer. */
   from: z.string().min(1).nullable(),
   model: modelSchema,
   objective: objectiveSchema,

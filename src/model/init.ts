@@ -5,9 +5,14 @@ export interface InitOptions {
   readonly seed: number;
   /** Standard deviation of matrices and embeddings. */
   readonly initStd: number;
-  /** Output projections, which add to the residual stream, start with initStd / sqrt(2 numLayers). */
+  /**
+   * Output projections, which add to the residual stream, start with initStd / sqrt(2 layers) of their stack, as in
+   * Megatron; cross-attention's, too.
+   */
   readonly scaledResidualInit: boolean;
   readonly numLayers: number;
+  /** 0: there is no encoder. */
+  readonly numEncoderLayers: number;
 }
 
 const RESIDUAL_OUTPUT = /\.(attn\.out|cross\.out|mlp\.down)\.weight$/;
@@ -28,7 +33,8 @@ export function initialValues(
   if (parameter.name.endsWith(".bias")) return new Float32Array(count);
   if (parameter.shape.length === 1) return new Float32Array(count).fill(1);
   const scaled = options.scaledResidualInit && RESIDUAL_OUTPUT.test(parameter.name);
-  const std = scaled ? options.initStd / Math.sqrt(2 * options.numLayers) : options.initStd;
+  const layers = parameter.name.startsWith("encoder.") ? options.numEncoderLayers : options.numLayers;
+  const std = scaled ? options.initStd / Math.sqrt(2 * layers) : options.initStd;
   return normals(count, std, options.seed, Stream.init, nameKey(parameter.name));
 }
 

@@ -22,6 +22,11 @@ export function modelParameters(spec: ModelSpec): Parameter[] {
   ];
 }
 
+/** The number of weights; a tied head and a table that all layers share count once. */
+export function countParameters(spec: ModelSpec): number {
+  return modelParameters(spec).reduce((total, { shape }) => total + shape.reduce((a, b) => a * b), 0);
+}
+
 function stack(spec: ModelSpec, name: StackName, numLayers: number): Parameter[] {
   const { modelDim: C, ffnDim: F, numHeads: NH, numKvHeads: NK, headDim: HS } = spec;
   const hasCross = name === "" && spec.numEncoderLayers > 0;

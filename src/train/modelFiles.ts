@@ -44,7 +44,7 @@ export function modelPath(source: ModelSource, file: keyof ModelFiles): string {
 }
 
 /** A checkpoint's model in memory: reads all weights of the engine. */
-export async function exportModel(
+export async function modelInMemory(
   engine: Engine,
   spec: ModelSpec,
   tokenizer: Tokenizer,

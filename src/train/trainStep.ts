@@ -25,17 +25,35 @@ export async function trainStep(
   virtualWorkers: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  await engine.beginStep();
-  for (let worker = 0; worker < virtualWorkers; worker++) {
+  const all = { from: 0, to: virtualWorkers };
+  if (!await sumGradients(engine, dataset, step, virtualWorkers, all, signal)) return false;
+  await engine.update({ step: step.step, learningRate: step.learningRate });
+  return true;
+}
+
+/**
+ * Forward and backward of the samples of some virtual workers: the engine's sum is that over the subtree.
+ *
+ * @param workers `from` (inclusive) to `to` (exclusive): a whole subtree of the tree over all of them
+ * @returns false if the signal came first: the sum is not whole
+ */
+export async function sumGradients(
+  engine: Engine,
+  dataset: Dataset,
+  step: Step,
+  virtualWorkers: number,
+  workers: { readonly from: number; readonly to: number },
+  signal?: AbortSignal,
+): Promise<boolean> {
+  await engine.beginStep(workers.to - workers.from);
+  for (let worker = workers.from; worker < workers.to; worker++) {
     const share = workerShare(worker, virtualWorkers, step.batchSize);
     for (let row = share.from; row < share.to; row += engine.report.microBatchSize) {
       if (signal?.aborted) return false;
       const rows = Math.min(engine.report.microBatchSize, share.to - row);
       await engine.accumulate(dataset.batch(step.firstSample + row, rows), step.step);
     }
-    await engine.endWorker(worker);
+    await engine.endWorker(worker - workers.from);
   }
-  if (signal?.aborted) return false;
-  await engine.update({ step: step.step, learningRate: step.learningRate });
-  return true;
+  return !signal?.aborted;
 }

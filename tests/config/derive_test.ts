@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { deriveRun, workerShare } from "../../src/config/derive.ts";
-import { deriveModel, parameterCount } from "../../src/config/deriveModel.ts";
+import { deriveModel } from "../../src/config/deriveModel.ts";
+import { countParameters } from "../../src/model/parameters.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 
@@ -54,13 +55,13 @@ Deno.test("deriveModel() refuses sizes that don't fit together", () => {
   );
 });
 
-Deno.test("parameterCount() gives the published size of the 1.3B baseline", () => {
+Deno.test("countParameters() gives the published size of the 1.3B baseline", () => {
   const model = ["model.numLayers=24", "model.modelDim=2048", "model.numHeads=16", "model.seqLen=2048"];
-  assertEquals(parameterCount(modelOf(50257, ...model)), 1_315_723_264);
-  assertEquals(parameterCount(modelOf(50257, ...model, "model.vocabSize=50304")), 1_315_819_520);
+  assertEquals(countParameters(modelOf(50257, ...model)), 1_315_723_264);
+  assertEquals(countParameters(modelOf(50257, ...model, "model.vocabSize=50304")), 1_315_819_520);
 });
 
-Deno.test("parameterCount() counts heads, gates, norms and biases that are there", () => {
+Deno.test("countParameters() counts heads, gates, norms and biases that are there", () => {
   const model = [
     "model.numLayers=2",
     "model.modelDim=32",
@@ -73,9 +74,9 @@ Deno.test("parameterCount() counts heads, gates, norms and biases that are there
     "model.tied=false",
   ];
   const matrices = 2 * (64 * 32 + 32 * 32 + 104 * 32 + 32 * 52);
-  assertEquals(parameterCount(modelOf(61, ...model, "model.bias=false")), 2 * 61 * 32 + matrices + 5 * 32);
+  assertEquals(countParameters(modelOf(61, ...model, "model.bias=false")), 2 * 61 * 32 + matrices + 5 * 32);
   const biases = 2 * (64 + 32 + 104 + 32);
-  assertEquals(parameterCount(modelOf(61, ...model)), 2 * 61 * 32 + matrices + 5 * 32 + biases);
+  assertEquals(countParameters(modelOf(61, ...model)), 2 * 61 * 32 + matrices + 5 * 32 + biases);
 });
 
 Deno.test("deriveRun() measures the duration in steps, samples and tokens", () => {

@@ -1,7 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { initialValues, type InitOptions } from "../../src/model/init.ts";
 
-const OPTIONS: InitOptions = { seed: 7, initStd: 0.02, scaledResidualInit: true, numLayers: 8 };
+const OPTIONS: InitOptions = {
+  seed: 7,
+  initStd: 0.02,
+  scaledResidualInit: true,
+  numLayers: 8,
+  numEncoderLayers: 2,
+};
 
 function standardDeviation(values: Float32Array): number {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -36,4 +42,12 @@ Deno.test("initialValues() depends on seed and name alone", () => {
   assertEquals(initialValues(parameter, OPTIONS), values);
   assertNotEquals(initialValues(parameter, { ...OPTIONS, seed: 8 }), values);
   assertNotEquals(initialValues({ ...parameter, name: "pos_emb" }, OPTIONS), values);
+});
+
+Deno.test("initialValues() narrows an encoder's residual outputs by its own depth", () => {
+  const shape = [160, 160];
+  const encoder = standardDeviation(
+    initialValues({ name: "encoder.blocks.0.mlp.down.weight", shape }, OPTIONS),
+  );
+  assertAlmostEquals(encoder, OPTIONS.initStd / Math.sqrt(2 * OPTIONS.numEncoderLayers), 0.0003);
 });

@@ -1,0 +1,200 @@
+/** The running coordinator: the state machine of coordinatorState.ts with its file, its clock and its connections. */
+import type { Claim } from "./auth.ts";
+import { type Channel, describeClose } from "./channel.ts";
+import { CONTROL_PATH, CONTROL_ROLES, CONTROL_RUN, COORDINATOR_ID, MEMBER_MESSAGES } from "./control.ts";
+import { ControlLink } from "./controlLink.ts";
+import { groupStatus } from "./coordinator/status.ts";
+import type {
+  CoordinatorAction,
+  CoordinatorEvent,
+  CoordinatorSettings,
+  CoordinatorState,
+  SavedGroup,
+} from "./coordinator/types.ts";
+import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts";
+import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
+import { Gate, type GateEvent } from "./gate.ts";
+import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
+import type { CoordinatorMessage, GroupStatus, MemberMessage } from "./messages.ts";
+import { UserError } from "../errors.ts";
+
+export interface CoordinatorOptions {
+  /** Holds its file and the lock on it: one coordinator at a time, and the next one goes on from there. */
+  readonly folder: string;
+  readonly token: CryptoKey;
+  readonly settings: CoordinatorSettings;
+  /** By default any free port of 127.0.0.1. */
+  readonly listen?: ListenOptions;
+  /** Ends the coordinator; the members hold until one comes back. */
+  readonly signal: AbortSignal;
+  /** Takes a line for people: what happens to the group, and who was turned away. */
+  readonly log: (level: "info" | "warn", text: string) => void;
+}
+
+export interface Coordinator {
+  /** Such as `ws://127.0.0.1:7777`, for members and watchers. */
+  readonly url: string;
+  /**
+   * Resolves once the run is finished and everybody has left, or the signal was aborted, and all is closed.
+   *
+   * Rejects with a UserError where a person has to look: nothing can go on, or the file can't be written; with a
+   * RetryError if the file was taken over.
+   */
+  readonly ended: Promise<void>;
+  status(): GroupStatus;
+}
+
+/** A link on which nothing is heard for so many heartbeats has nobody behind it; members are lost sooner. */
+const SILENT_LINK_BEATS = 5;
+const TICKS_PER_BEAT = 4;
+
+/**
+ * Runs a group's coordinator in this process.
+ *
+ * @throws UserError if another one has the folder, if its file can't be read, or if it can't listen
+ *
+ * @example
+ * ```ts
+ * const settings = { minMembers: 2, waitMs: 30_000, heartbeatMs: 1000, force: false };
+ * const log = (_level: string, text: string) => console.log(text);
+ * const coordinator = await runCoordinator({ folder: "runs/.coordinator", token, settings, signal, log });
+ * console.log(coordinator.url);
+ * await coordinator.ended;
+ * ```
+ */
+export async function runCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
+  const file = await openCoordinatorFile(options.folder);
+  try {
+    return new RunningCoordinator(file, options);
+  } catch (error) {
+    file[Symbol.dispose]();
+    throw error;
+  }
+}
+
+class RunningCoordinator implements Coordinator {
+  readonly ended: Promise<void>;
+  readonly #file: CoordinatorFile;
+  readonly #options: CoordinatorOptions;
+  readonly #listener: Listener;
+  readonly #ending = Promise.withResolvers<void>();
+  readonly #links = new Map<number, ControlLink<MemberMessage, CoordinatorMessage>>();
+  #numLinks = 0;
+  #state: CoordinatorState;
+  #isEnding = false;
+  /** Resolves when all events so far are dealt with. */
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(file: CoordinatorFile, options: CoordinatorOptions) {
+    const { token, settings, signal, log } = options;
+    this.#file = file;
+    this.#options = options;
+    this.#state = resume(settings, file.saved);
+    const door = {
+      token,
+      run: CONTROL_RUN,
+      roles: CONTROL_ROLES,
+      id: COORDINATOR_ID,
+      enter: (channel: Channel, claim: Claim) => this.#enter(channel, claim),
+    };
+    const gate = new Gate({ doors: { [CONTROL_PATH]: door }, log: (event) => logRefusal(event, log) });
+    this.#listener = listen(gate, options.listen);
+    const timer = setInterval(() => this.#take({ kind: "tick" }), settings.heartbeatMs / TICKS_PER_BEAT);
+    const stop = () => this.#end();
+    signal.addEventListener("abort", stop);
+    this.ended = this.#ending.promise.finally(async () => {
+      clearInterval(timer);
+      signal.removeEventListener("abort", stop);
+      await this.#listener.close();
+      await this.#turn;
+      file[Symbol.dispose]();
+    });
+    if (signal.aborted) stop();
+  }
+
+  get url(): string {
+    return this.#listener.url;
+  }
+
+  status(): GroupStatus {
+    return groupStatus(this.#state, performance.now());
+  }
+
+  #enter(channel: Channel, claim: Claim): void {
+    const { settings, log } = this.#options;
+    const link = ++this.#numLinks;
+    const control = new ControlLink<MemberMessage, CoordinatorMessage>(channel, {
+      schema: MEMBER_MESSAGES,
+      onMessage: (message) => {
+        checkSender(message, claim);
+        this.#take({ kind: "message", link, message });
+      },
+    });
+    this.#links.set(link, control);
+    control.keepAlive(SILENT_LINK_BEATS / 2.5 * settings.heartbeatMs, () => {});
+    control.closed.then((reason) => {
+      this.#links.delete(link);
+      const { kind } = reason;
+      if (kind !== "left" && kind !== "lost") log("warn", `Link of ${claim.id}: ${describeClose(reason)}`);
+      this.#take({ kind: "closed", link, isClean: kind !== "lost" });
+    });
+  }
+
+  /** Events are dealt with one after the other, each as of the moment at which it came. */
+  #take(event: CoordinatorEvent): void {
+    const now = performance.now();
+    this.#turn = this.#turn.then(() => this.#advance(event, now)).catch((error) => this.#end(error));
+  }
+
+  async #advance(event: CoordinatorEvent, now: number): Promise<void> {
+    if (this.#isEnding) return;
+    const { state, actions } = advanceCoordinator(this.#state, event, now);
+    this.#state = state;
+    for (const action of actions) await this.#carryOut(action);
+  }
+
+  async #carryOut(action: CoordinatorAction): Promise<void> {
+    switch (action.kind) {
+      case "send":
+        return this.#links.get(action.link)?.send(action.message);
+      case "close":
+        return this.#links.get(action.link)?.close();
+      case "persist":
+        return await this.#file.write(action.group);
+      case "log":
+        return this.#options.log(action.level, action.text);
+      case "finished":
+        return this.#end();
+      case "stop":
+        return this.#end(new UserError(action.reason));
+    }
+  }
+
+  /** @param error why, where it is not as it should be */
+  #end(error?: unknown): void {
+    this.#isEnding = true;
+    if (error === undefined) this.#ending.resolve();
+    else this.#ending.reject(error);
+  }
+}
+
+/** Once everybody has left properly nobody can be missed, and the folder may serve another run. */
+function resume(settings: CoordinatorSettings, saved: SavedGroup | null): CoordinatorState {
+  const state = createCoordinator(settings, saved);
+  const isOver = state.epochMembers.length === 0 && state.electorates.length === 0;
+  return isOver ? { ...state, identity: null, step: 0 } : state;
+}
+
+/** @throws Error for what the one who has proved to be `claim` may not say */
+function checkSender(message: MemberMessage, { role, id }: Claim): void {
+  if (message.type === "status") return;
+  if (role !== "member") throw new Error(`${message.type} from a ${role}`);
+  if (message.type === "hello" && message.memberId !== id) {
+    throw new Error(`hello of ${message.memberId} from ${id}`);
+  }
+}
+
+function logRefusal({ address, claim, refusal }: GateEvent, log: CoordinatorOptions["log"]): void {
+  if (refusal === null) return;
+  log("warn", `${claim === null ? "Somebody" : `"${claim.id}"`} at ${address} was turned away: ${refusal}`);
+}

@@ -1,0 +1,230 @@
+import { deriveRun, type RunSpec } from "../config/derive.ts";
+import type { RunConfig } from "../config/schema.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { UserError } from "../errors.ts";
+import type { Engine, StepResult } from "../engine/engine.ts";
+import { openHaltPolicy } from "./halt.ts";
+import { isDue } from "./interval.ts";
+import { type Meter, openMeter } from "./meter.ts";
+import { type MetricsLog, openMetricsLog, type StepLine } from "./metricsLog.ts";
+import type { RunFolder } from "./runFolder.ts";
+import { learningRateAt } from "./schedule.ts";
+import type { TrainState } from "./state.ts";
+import { openStore, type Store } from "./store.ts";
+import type { Step } from "./trainStep.ts";
+import { validate, type Validation } from "./validate.ts";
+
+export interface TrainingOptions {
+  readonly config: RunConfig;
+  /** Fresh: weights are written by the trainer, moments are 0. */
+  readonly engine: Engine;
+  readonly dataset: Dataset;
+  /** Where the run is kept, and goes on from if it was stopped. null: nothing is kept. */
+  readonly folder: RunFolder | null;
+  /** Drops the unfinished step, saves the last applied one, and ends; before the first step, throws its reason. */
+  readonly signal?: AbortSignal;
+  /** Writes a text sample with the engine's weights, every `log.sampleEvery`. */
+  readonly sampleText?: () => Promise<string>;
+  /** Every `log.every` steps. */
+  readonly onProgress?: (line: StepLine) => void;
+  readonly onValidation?: (step: number, validation: Validation) => void;
+  readonly onSample?: (step: number, text: string) => void;
+  /** One-line news for the user: resumed, skipped, rolled back. */
+  readonly onMessage?: (text: string) => void;
+  /** Bytes that a folder's file system has left; asked before the first step and every checkpoint. */
+  readonly freeBytes?: (folder: string) => number;
+}
+
+export interface TrainingResult {
+  /** Steps that are done, those of earlier starts included. */
+  readonly steps: number;
+  /** See digest.ts. */
+  readonly digest: string;
+  /** Mean loss of the last step's targets; null if no step was left to do. */
+  readonly finalLoss: number | null;
+  /** On the whole held-out part; null if nothing is held out or the run was interrupted. */
+  readonly validation: Validation | null;
+  /** The signal came before the end: start again to go on. */
+  readonly interrupted: boolean;
+  /** The run's folder. */
+  readonly folder: string | null;
+}
+
+/** Ask the engine for results about this often: it costs a wait, but what is queued can't be interrupted. */
+const MAX_QUEUED_MS = 1000;
+
+/** What is done between steps, when its interval has passed. */
+type Duty = "validation" | "sample" | "checkpoint";
+
+class Trainer {
+  readonly #options: TrainingOptions;
+  readonly #log: MetricsLog | null;
+  readonly #run: RunSpec;
+  readonly #store: Store;
+  readonly #meter: Meter;
+  readonly #afterHalt: (state: TrainState, halted: StepResult) => Promise<TrainState>;
+  /** When each duty was last done, by performance.now(). */
+  readonly #doneAt: Record<Duty, number>;
+  #finalLoss: number | null = null;
+
+  constructor(options: TrainingOptions, log: MetricsLog | null) {
+    const { config, engine, dataset, folder, onMessage = () => {}, freeBytes } = options;
+    this.#options = options;
+    this.#log = log;
+    this.#run = deriveRun(config);
+    this.#store = openStore({ config, run: this.#run, engine, dataset, folder, onMessage, freeBytes });
+    this.#meter = openMeter(config, this.#run, engine, dataset);
+    this.#afterHalt = openHaltPolicy({ config, run: this.#run, engine, store: this.#store, onMessage });
+    const now = performance.now();
+    this.#doneAt = { validation: now, sample: now, checkpoint: now };
+  }
+
+  async run(): Promise<TrainingResult> {
+    const { engine, dataset, folder, signal } = this.#options;
+    let state = await this.#start();
+    while (true) {
+      // Here nothing is queued: the engine holds exactly `state`.
+      state = await this.#betweenSteps(state);
+      if (state.step >= this.#run.totalSteps || signal?.aborted) break;
+      state = await this.#advance(state);
+    }
+    await this.#store.save(state);
+    const finished = state.step >= this.#run.totalSteps;
+    const validation = finished ? await validate(engine, dataset, Infinity, signal) : null;
+    if (validation !== null) this.#log?.validation(state.step, validation, true);
+    return {
+      steps: state.step,
+      digest: await this.#store.digest(state),
+      finalLoss: this.#finalLoss,
+      validation,
+      interrupted: !finished || (validation === null && dataset.validationRows > 0),
+      folder: folder?.path ?? null,
+    };
+  }
+
+  async #start(): Promise<TrainState> {
+    const { config: { train }, folder, onMessage, signal } = this.#options;
+    const resumed = await this.#store.resume();
+    if (resumed !== null) onMessage?.(`Going on from step ${resumed.step} of ${this.#run.totalSteps}`);
+    const state = resumed ?? await this.#store.initialize(signal);
+    signal?.throwIfAborted(); // nothing has come to pass that would have to be saved
+    if (state.step < this.#run.totalSteps) this.#store.checkSpace();
+    await this.#log?.cutBack(state);
+    if (train.nonFinite === "rollback") {
+      if (folder === null) {
+        throw new UserError(
+          "train.nonFinite is rollback, but nothing is saved without a run folder; set it to stop or skip",
+        );
+      }
+      await this.#store.save(state);
+    }
+    return state;
+  }
+
+  /** Validates, samples and saves, each if it is due. On an interrupt nothing is due any more. */
+  async #betweenSteps(state: TrainState): Promise<TrainState> {
+    const { config, engine, dataset, signal, sampleText } = this.#options;
+    let isBest = false;
+    if (this.#isDue("validation", state, state.step) && !signal?.aborted) {
+      const validation = await validate(engine, dataset, config.validation.samples, signal);
+      if (validation === null) return state;
+      isBest = state.best === null || validation.loss < state.best.loss;
+      state = {
+        ...state,
+        validatedStep: state.step,
+        best: isBest ? { step: state.step, loss: validation.loss } : state.best,
+      };
+      this.#log?.validation(state.step, validation, false);
+      this.#options.onValidation?.(state.step, validation);
+      this.#doneAt.validation = performance.now();
+    }
+    if (sampleText && this.#isDue("sample", state, state.step) && !signal?.aborted) {
+      const text = await sampleText();
+      state = { ...state, sampledStep: state.step };
+      this.#log?.sample(state.step, text);
+      this.#options.onSample?.(state.step, text);
+      this.#doneAt.sample = performance.now();
+    }
+    if ((isBest && config.checkpoint.best) || this.#isDue("checkpoint", state, state.step)) {
+      await this.#store.save(state);
+      this.#doneAt.checkpoint = performance.now();
+    }
+    return state;
+  }
+
+  /** Does steps until something is due, and reads their results. */
+  async #advance(state: TrainState): Promise<TrainState> {
+    const { config, engine, dataset, signal } = this.#options;
+    const begin = performance.now();
+    let last = state.step;
+    do {
+      const step = last + 1;
+      const { firstSample, batchSize } = this.#run.batchAt(step);
+      const applied = await trainStep(
+        engine,
+        dataset,
+        {
+          step,
+          learningRate: learningRateAt(this.#run.optimizer, this.#run.progressAt(step)),
+          firstSample: firstSample + state.sampleOffset,
+          batchSize,
+        },
+        config.scale.virtualWorkers,
+        signal,
+      );
+      if (!applied) break;
+      last = step;
+    } while (!this.#mustSettle(state, last));
+    if (last === state.step) return state;
+    const results = await engine.metrics();
+    return await this.#settle(state, results, performance.now() - begin);
+  }
+
+  /** The state after the steps whose results have come. What was queued behind a failed step was not applied. */
+  async #settle(state: TrainState, results: readonly StepResult[], ms: number): Promise<TrainState> {
+    const halted = results.find((result) => result.halted);
+    const applied = results.filter((result) => !result.halted);
+    const last = applied.at(-1);
+    if (last !== undefined) {
+      const progress = this.#run.progressAt(last.step);
+      this.#meter.count(applied.length, progress.tokens - state.tokens, ms);
+      state = { ...state, ...progress };
+      this.#finalLoss = last.lossSum / last.targetCount;
+      if (this.#isLogged(last.step)) {
+        const line = this.#meter.line(last);
+        this.#log?.step(line);
+        this.#options.onProgress?.(line);
+      }
+    }
+    if (halted === undefined) return state;
+    const next = await this.#afterHalt(state, halted);
+    if (next.step < state.step) await this.#log?.cutBack(next);
+    return next;
+  }
+
+  #mustSettle(state: TrainState, step: number): boolean {
+    const duties: Duty[] = ["validation", "sample", "checkpoint"];
+    const queued = step - state.step;
+    return step >= this.#run.totalSteps || this.#isLogged(step) ||
+      (queued + 1) * this.#meter.msPerStep > MAX_QUEUED_MS || this.#meter.msPerStep === 0 ||
+      duties.some((duty) => this.#isDue(duty, state, step));
+  }
+
+  #isLogged(step: number): boolean {
+    return step === 1 || step % this.#options.config.log.every === 0 || step === this.#run.totalSteps;
+  }
+
+  #isDue(duty: Duty, state: TrainState, step: number): boolean {
+    const { config, dataset, sampleText } = this.#options;
+    const { every, last } = {
+      validation: {
+        every: dataset.validationRows > 0 ? config.validation.every : null,
+        last: state.validatedStep,
+      },
+      sample: { every: sampleText ? config.log.sampleEvery : null, last: state.sampledStep },
+      checkpoint: { every: config.checkpoint.every, last: this.#store.savedStep },
+    }[duty];
+    const elapsed = performance.now() - this.#doneAt[duty];
+    return isDue(every, this.#run.progressAt(last), this.#run.progressAt(step), elapsed);
+  }
+}
