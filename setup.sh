@@ -15,6 +15,14 @@ as_root() {
 }
 can_be_root() { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
 
+apt_install() {
+  DEBIAN_FRONTEND=noninteractive as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1
+}
+can_apt() { have apt-get && can_be_root; }
+apt_update() {
+  as_root apt-get update -qq >/dev/null 2>&1 || say 'apt-get update failed: going on with the package lists at hand'
+}
+
 # The first folder of PATH that we may write to.
 writable_path_folder() {
   old_ifs=$IFS
@@ -44,20 +52,43 @@ real_binary() { "$1" eval --no-config 'console.log(Deno.execPath())' 2>/dev/null
 
 is_script() { [ "$(head -c 2 "$1" 2>/dev/null | tr -d '\0')" = '#!' ]; }
 
+# Gets what Deno's official installer needs and bare images lack.
+get_installer_tools() {
+  lacking=
+  have curl || lacking=' curl'
+  have unzip || have 7z || lacking="$lacking unzip"
+  [ -n "$lacking" ] || return 0
+  can_apt || return 1
+  say "installing$lacking with apt-get"
+  apt_update
+  # shellcheck disable=SC2086
+  apt_install ca-certificates $lacking
+}
+
 install_deno() {
-  if have npm && npm install --global --no-fund --no-audit --loglevel=error deno >/dev/null 2>&1; then
-    say 'Deno installed with npm'
-    candidate=$(npm config get prefix 2>/dev/null)/bin/deno
-  elif have npm && npm install --prefix "$HOME/.deno-npm" --no-fund --no-audit --loglevel=error deno >/dev/null 2>&1; then
-    say "Deno installed with npm into $HOME/.deno-npm"
-    candidate=$HOME/.deno-npm/node_modules/.bin/deno
-  elif have curl && curl -fsSL https://deno.land/install.sh | sh -s -- --yes --no-modify-path >/dev/null 2>&1; then
+  tried=
+  if have npm; then
+    if npm install --global --no-fund --no-audit --loglevel=error deno >/dev/null 2>&1; then
+      say 'Deno installed with npm'
+      candidate=$(npm config get prefix 2>/dev/null)/bin/deno
+      return 0
+    fi
+    if npm install --prefix "$HOME/.deno-npm" --no-fund --no-audit --loglevel=error deno >/dev/null 2>&1; then
+      say "Deno installed with npm into $HOME/.deno-npm"
+      candidate=$HOME/.deno-npm/node_modules/.bin/deno
+      return 0
+    fi
+    tried='npm failed; '
+  fi
+  get_installer_tools ||
+    fail "could not install Deno: ${tried}its installer needs$lacking, which apt-get could not bring (it takes root or password-free sudo): install$lacking or Deno $DENO_MIN, then run this again"
+  if curl -fsSL https://deno.land/install.sh 2>/dev/null | sh -s -- --yes --no-modify-path >/dev/null 2>&1 &&
+    [ -x "${DENO_INSTALL:-$HOME/.deno}/bin/deno" ]; then
     say 'Deno installed with its official installer'
     candidate=${DENO_INSTALL:-$HOME/.deno}/bin/deno
-  else
-    fail "could not install Deno (tried npm and https://deno.land/install.sh): install Deno $DENO_MIN or newer by hand, then run this again"
+    return 0
   fi
-  [ -x "$candidate" ] || fail "Deno was installed, but $candidate is missing: put deno on PATH and run this again"
+  fail "could not install Deno: ${tried}https://deno.land/install.sh failed: install Deno $DENO_MIN or newer by hand, then run this again"
 }
 
 candidate=$(command -v deno || true)
@@ -66,6 +97,7 @@ if [ -n "$candidate" ] && new_enough "$candidate"; then
 else
   [ -z "$candidate" ] || say "Deno at $candidate is older than $DENO_MIN"
   install_deno
+  [ -x "$candidate" ] || fail "Deno was installed, but $candidate is missing: put deno on PATH and run this again"
   new_enough "$candidate" || fail "Deno at $candidate does not run or is older than $DENO_MIN: install a newer one by hand"
 fi
 
@@ -122,13 +154,9 @@ add_backports() {
   fi
 }
 
-apt_install() {
-  DEBIAN_FRONTEND=noninteractive as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1
-}
-
 install_software_driver() {
   say "no Vulkan driver found: installing Mesa's software driver (lavapipe); this takes a minute"
-  as_root apt-get update -qq >/dev/null 2>&1 || say 'apt-get update failed: going on with the package lists at hand'
+  apt_update
   if add_backports && apt_install -t bookworm-backports libvulkan1 mesa-vulkan-drivers; then
     return 0
   fi
@@ -148,7 +176,7 @@ else
     *' debian '* | *' ubuntu '*) ;;
     *) fail 'no GPU driver found: install the Vulkan driver of your GPU, or the software driver of Mesa (package mesa-vulkan-drivers or vulkan-swrast), then run this again' ;;
   esac
-  have apt-get && can_be_root ||
+  can_apt ||
     fail 'no Vulkan driver found and no root or password-free sudo: run  sudo apt-get install libvulkan1 mesa-vulkan-drivers  and then this again'
   install_software_driver ||
     fail 'installing mesa-vulkan-drivers failed: run  sudo apt-get install libvulkan1 mesa-vulkan-drivers  to see why, then this again'

@@ -9,18 +9,10 @@ import { Arena } from "../src/gpu/tensor.ts";
 import { tune } from "../src/gpu/tuner.ts";
 import { matmul, matmulQuestion, matrix } from "../src/ops/matmul.ts";
 import { noise } from "./_report.ts";
-import type { MatmulKind, MatmulRun } from "./peers/matmul.ts";
+import type { MatmulProblem, MatmulRun } from "./peers/matmul.ts";
 
 /** With the variant that the tuner finds best on this adapter. */
-export async function prepareOurs(
-  gpu: Gpu,
-  m: number,
-  n: number,
-  k: number,
-  kind: MatmulKind,
-  a: Float32Array<ArrayBuffer>,
-  b: Float32Array<ArrayBuffer>,
-): Promise<MatmulRun> {
+export async function prepareOurs(gpu: Gpu, { m, n, k, kind, a, b }: MatmulProblem): Promise<MatmulRun> {
   const transA = kind === "TN";
   const transB = kind === "NT";
   const [A, B, C] = [[transA ? k : m, transA ? m : k], [transB ? n : k, transB ? k : n], [m, n]].map(
@@ -74,8 +66,9 @@ export async function timeRun(run: Pick<MatmulRun, "run">, rounds = 5, seconds =
 /** GFLOP/s of our best 512^3 product: what a whole step is held against. */
 export async function matmulRoof(gpu: Gpu): Promise<number> {
   let best = 0;
+  const [a, b] = [noise(512 * 512, 1), noise(512 * 512, 2)];
   for (const kind of ["NN", "NT", "TN"] as const) {
-    const run = await prepareOurs(gpu, 512, 512, 512, kind, noise(512 * 512, 1), noise(512 * 512, 2));
+    const run = await prepareOurs(gpu, { m: 512, n: 512, k: 512, kind, a, b });
     best = Math.max(best, 2 * 512 ** 3 / await timeRun(run, 3) / 1e9);
     run.dispose();
   }

@@ -3,7 +3,7 @@
 import { openGpu } from "../src/gpu/device.ts";
 import { matmulRoof, prepareOurs, timeRun } from "./_matmul.ts";
 import { noise, type Report, reportDrift } from "./_report.ts";
-import { type MatmulKind, matmulPeers, type MatmulRun } from "./peers/matmul.ts";
+import { matmulPeers, type MatmulProblem, type MatmulRun } from "./peers/matmul.ts";
 
 const SIZE = 512;
 
@@ -12,13 +12,14 @@ export async function benchMatmul(report: Report): Promise<void> {
   const before = await matmulRoof(gpu);
   for (const kind of ["NN", "NT", "TN"] as const) {
     const [a, b] = [noise(SIZE * SIZE, 1), noise(SIZE * SIZE, 2)];
+    const problem = { m: SIZE, n: SIZE, k: SIZE, kind, a, b };
     const name = `${SIZE}^3 ${kind}`;
-    const ours = await prepareOurs(gpu, SIZE, SIZE, SIZE, kind, a, b);
-    const rate = await measured(ours, kind, a, b);
+    const ours = await prepareOurs(gpu, problem);
+    const rate = await measured(ours, problem);
     report({ bench: "matmul", case: name, value: rate, unit: "GFLOP/s" });
     for (const peer of matmulPeers) {
-      const theirs = await peer.prepare(SIZE, SIZE, SIZE, kind, a, b);
-      const theirRate = await measured(theirs, kind, a, b);
+      const theirs = await peer.prepare(problem);
+      const theirRate = await measured(theirs, problem);
       theirs.dispose();
       report({
         bench: "matmul",
@@ -36,14 +37,14 @@ export async function benchMatmul(report: Report): Promise<void> {
 }
 
 /** GFLOP/s, after every element was checked. */
-async function measured(run: MatmulRun, kind: MatmulKind, a: Float32Array, b: Float32Array): Promise<number> {
+async function measured(run: MatmulRun, problem: MatmulProblem): Promise<number> {
   await run.run();
-  check(await run.read(), kind, a, b);
+  check(await run.read(), problem);
   return 2 * SIZE ** 3 / await timeRun(run) / 1e9;
 }
 
 /** @throws Error if an element differs from a product in float64 by more than rounding. */
-function check(found: Float32Array, kind: MatmulKind, a: Float32Array, b: Float32Array): void {
+function check(found: Float32Array, { kind, a, b }: MatmulProblem): void {
   const row = new Float64Array(SIZE);
   for (let i = 0; i < SIZE; i++) {
     row.fill(0);

@@ -7,6 +7,11 @@ import { type Report, reporter } from "./_report.ts";
 
 /** By name; what is compared with is loaded with the benchmark, so that help and mistakes need none of it. */
 const benchmarks: Readonly<Record<string, (report: Report, size: string | undefined) => Promise<void>>> = {
+  async allreduce(report, size) {
+    refuseSize("allreduce", size);
+    const { benchAllreduce } = await import("./allreduce.ts");
+    await benchAllreduce(report);
+  },
   async attention(report, size) {
     refuseSize("attention", size);
     const { benchAttention } = await import("./attention.ts");
@@ -40,11 +45,12 @@ const verb = {
   usage: "NAME [SIZE]",
   operands: {
     NAME:
-      "attention (bands and packed documents beside dense), matmul (512^3 in float32), step (of training) or variants (of the model)",
+      "allreduce (over loopback), attention (bands and packed documents beside dense), matmul (512^3 in float32), step (of training) or variants (of the model)",
     SIZE: "of the step's model: small or middle (default: one after the other)",
   },
   options: {},
   examples: [
+    ["allreduce", "how much of loopback's bandwidth a sum over processes keeps"],
     ["attention", "what a band or a document saves of attention's time"],
     ["matmul", "GFLOP/s of the three kinds of product"],
     ["variants", "what each axis of the model costs beside a plain GPT"],

@@ -2,15 +2,23 @@
  * `deno task bench variants`: a training step of each axis of the model beside the baseline, a plain GPT of the same
  * size: how many times its time it takes, and how many times its operations it has.
  */
-import { deriveModel } from "../src/config/deriveModel.ts";
+import { deriveRun } from "../src/config/derive.ts";
+import { deriveModel, type ModelSpec } from "../src/config/deriveModel.ts";
 import { resolveConfig } from "../src/config/load.ts";
 import type { Batch } from "../src/data/batch.ts";
 import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";
 import { initialValues } from "../src/model/init.ts";
 import { median, type Report } from "./_report.ts";
 
-const SIZE = { numLayers: 4, modelDim: 256, numHeads: 8, seqLen: 256, vocabSize: 1024 };
-const BATCH = 4;
+const VOCAB_SIZE = 1024;
+/** Settings of all, under a variant's own. */
+const BASELINE = [
+  "model.numLayers=4",
+  "model.modelDim=256",
+  "model.numHeads=8",
+  "model.seqLen=256",
+  "train.batchSize=4",
+];
 const ROUNDS = 6;
 
 const VARIANTS: Readonly<Record<string, readonly string[]>> = {
@@ -25,13 +33,18 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   "activation silu": ["model.activation=silu"],
   "activation swiglu": ["model.activation=swiglu"],
   "activation geglu": ["model.activation=geglu"],
+  "activation gegluTanh": ["model.activation=gegluTanh"],
+  "activation reglu": ["model.activation=reglu"],
   "norm rmsnorm": ["model.norm=rmsnorm"],
   "embedding norm": ["model.embeddingNorm=true"],
   "qk norm": ["model.qkNorm=true"],
   "parallel residual": ["model.parallelResidual=true"],
   "no biases": ["model.bias=false"],
+  "untied head": ["model.tied=false"],
+  "heads of 64 dimensions": ["model.headDim=64"],
   "2 key heads of 8": ["model.numKvHeads=2"],
   "window 64": ["model.attention=banded", "model.window=64"],
+  "window 64 in every other layer": ["model.attention=alternating", "model.window=64"],
   "prefix, non-causal": ["model.architecture=nonCausalDecoder"],
   "packed documents of 64": ["packing.separate=true"],
   "z-loss": ["model.zLoss=1e-4"],
@@ -75,39 +88,38 @@ export async function benchVariants(report: Report): Promise<void> {
 }
 
 async function open(overrides: readonly string[]): Promise<Run> {
-  const config = resolveConfig({ overrides });
-  const { vocabSize, ...sizes } = SIZE;
-  const numLayers = overrides.some((each) => each.startsWith("model.numLayers"))
-    ? config.model.numLayers
-    : SIZE.numLayers;
-  const model = deriveModel({ ...config.model, ...sizes, numLayers }, vocabSize);
-  const adafactor = { kind: "adafactor", beta1: 0, beta2: null, eps: 1e-30, scaleParameter: true } as const;
-  const adamw = { kind: "adamw", beta1: 0.9, beta2: 0.99, eps: 1e-8 } as const;
-  const optimizer = { ...(config.optimizer.kind === "adamw" ? adamw : adafactor), weightDecay: 0.1 };
-  const { recompute } = config.engine;
-  const training = { optimizer, clip: 1, seed: 0, virtualWorkers: 1, recompute };
-  const spec = { model, microBatchSize: BATCH, columns: SIZE.seqLen, training };
-  const engine = await openLocalEngine(spec, { tune: true });
+  const config = resolveConfig({ overrides: [...BASELINE, ...overrides] });
+  const model = deriveModel(config.model, VOCAB_SIZE);
+  const { microBatchSize, update } = deriveRun(config);
+  const training = {
+    optimizer: update,
+    clip: config.optimizer.clip,
+    seed: config.seed,
+    virtualWorkers: config.scale.virtualWorkers,
+    recompute: config.engine.recompute,
+  };
+  const spec = { model, microBatchSize, columns: model.seqLen, training };
+  const engine = await openLocalEngine(spec, { tune: config.engine.tune });
   for (const parameter of engine.report.parameters) {
-    const values = Float32Array.from(initialValues(parameter, { ...model, seed: 1 }));
+    const values = Float32Array.from(initialValues(parameter, { ...model, seed: config.seed }));
     await engine.write("weights", parameter.name, values);
   }
-  const flops = engine.report.flopsPerToken * BATCH * SIZE.seqLen;
-  return { engine, batch: batchFor(config.model.architecture, config.packing.separate), flops };
+  const flops = engine.report.flopsPerToken * microBatchSize * model.seqLen;
+  return { engine, batch: batchFor(model, microBatchSize, config.packing.separate), flops };
 }
 
-function batchFor(architecture: string, isPacked: boolean): Batch {
-  const T = SIZE.seqLen;
+/** Rows of ids; half of a row is prefix, packed documents have 64 tokens. */
+function batchFor({ architecture, seqLen: T, vocabSize }: ModelSpec, rows: number, isPacked: boolean): Batch {
   const ids = (salt: number) =>
-    Int32Array.from({ length: BATCH * T }, (_, i) => (i * 7919 + salt) % SIZE.vocabSize);
+    Int32Array.from({ length: rows * T }, (_, i) => (i * 7919 + salt) % vocabSize);
   const spans = (see: (column: number) => [number, number]) =>
-    Uint32Array.from(Array.from({ length: BATCH * T }, (_, i) => see(i % T)).flat());
+    Uint32Array.from(Array.from({ length: rows * T }, (_, i) => see(i % T)).flat());
   return {
-    rows: BATCH,
+    rows,
     columns: T,
     inputs: ids(0),
     targets: ids(1),
-    sampleIds: new Uint32Array(BATCH),
+    sampleIds: new Uint32Array(rows),
     spans: architecture === "nonCausalDecoder"
       ? spans((column) => [0, Math.max(column + 1, T / 2)])
       : isPacked

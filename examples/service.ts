@@ -39,7 +39,8 @@ async function endTraining(): Promise<Response> {
 
 /** Writes with the newest checkpoint, while the training goes on. */
 async function write(request: Request): Promise<Response> {
-  const { prompt, maxTokens = 200 } = await request.json().catch(() => ({}));
+  const body: unknown = await request.json().catch(() => null);
+  const { prompt, maxTokens = 200 } = Object(body);
   if (typeof prompt !== "string") {
     return Response.json({ error: 'Expected a body such as { "prompt": "Once" }' }, { status: 400 });
   }

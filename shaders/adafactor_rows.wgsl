@@ -45,16 +45,11 @@ fn term1(row: u32, c: u32, mean: f32, scale: f32) -> ${T} {
 
 //# include row_sums
 
-//# threads ${LANES == 32 ? 32 * ROWS : 8}
+//# threads ${LANES * ROWS}
 fn kernel(group: u32, thread: u32) {
   if (load_control(0u) != 0.0) { return; }
-//# if LANES == 32
-  let lane = thread % 32u;
-  let wanted = group * ${ROWS}u + thread / 32u;
-//# else
-  let lane = 0u;
-  let wanted = group * 8u + thread;
-//# end
+  let lane = thread % ${LANES}u;
+  let wanted = group * ${ROWS}u + thread / ${LANES}u;
   // Threads beyond the last row repeat it, so that all reach the barriers; they store nothing.
   let row = min(wanted, u.rows - 1u);
 //# if SQUARES

@@ -73,3 +73,51 @@ fn out_at(kv: u32, pair: u32) -> u32 {
 }
 // Elements between rows of the result.
 fn out_step() -> u32 { return ${WIDE ? 1 : 0}u * u.pitch + ${WIDE ? 0 : 1}u * u.out_width; }
+
+// Rows of the result, and columns in groups of four, that are in use.
+fn result_rows() -> u32 {
+//# if TALL
+  return dispatch_keys();
+//# else
+  return block_rows();
+//# end
+}
+fn result_groups() -> u32 {
+  return (${WIDE ? 1 : 0}u * dispatch_keys() + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u;
+}
+// The pair that a head of the result belongs to; a key's (TALL) belongs to several, of which this is the first.
+fn first_pair(head: u32) -> u32 {
+//# if TALL
+  return head * u.members;
+//# else
+  return head;
+//# end
+}
+
+// The k that a tile of the result sums over, from `first` to `end`.
+struct Range { is_computed: bool, first: u32, end: u32 }
+
+// Of the tile of `height` rows and `width` columns that begins at (row, column).
+fn range_of(sample: u32, row: u32, height: u32, column: u32, width: u32) -> Range {
+//# if TALL
+  // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
+  let is_seen = row + height > block_from(sample) && row < block_to(sample);
+  let is_fresh = ${ACC} == 0 && row + height > u.fresh_from;
+//#   if CAUSAL
+  let diagonal = live.start + u.first_query;
+  let first = max(row + u.key0, diagonal) - diagonal; // earlier queries do not see these keys
+//#   else
+  let first = 0u;
+//#   end
+  return Range(is_seen || is_fresh, first, select(first, block_rows(), is_seen));
+//# else
+  let from_key = tile_from(sample, row);
+  let to_key = tile_to(sample, row, height);
+//#   if WIDE
+  // Scores of keys that none of these queries sees are not computed.
+  return Range(column < to_key && column + width > from_key, 0u, u.HS);
+//#   else
+  return Range(true, from_key, to_key);
+//#   end
+//# end
+}

@@ -14,53 +14,18 @@ fn right_group(at: u32, column: u32) -> vec4f {
 
 //# threads ${LANES * BANDS}
 fn kernel(group: u32, thread: u32) {
-  let rows = block_rows();
-  let keys = dispatch_keys();
-//# if TALL
-  let m = keys;
-//# else
-  let m = rows;
-//# end
-  let columns = (${WIDE ? 1 : 0}u * keys + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u; // in groups of four
+  let m = result_rows();
+  let columns = result_groups();
   let across = (columns + ${LANES * TN - 1}u) / ${LANES * TN}u;
   let down = (m + ${TM * BANDS - 1}u) / ${TM * BANDS}u;
   let row = ((group / across) % down) * ${TM * BANDS}u + (thread / ${LANES}u) * ${TM}u;
-  let first = (group % across) * ${LANES * TN}u + thread % ${LANES}u;
-//# if TALL
-  let kv = group / (across * down);
-  let pair = kv * u.members; // the first one
-//# else
-  let pair = group / (across * down);
+  let tile = (group % across) * ${LANES * TN}u;
+  let first = tile + thread % ${LANES}u;
+  let pair = first_pair(group / (across * down));
   let kv = pair / u.members;
-//# end
   if (kv >= live_kvs() || row >= m) { return; }
-  let sample = sample_of(kv);
-//# if TALL
-  // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
-  let is_seen = row + ${TM}u > block_from(sample) && row < block_to(sample);
-  let is_fresh = row + ${TM}u > u.fresh_from;
-  if (!is_seen && (${ACC} == 1 || !is_fresh)) { return; }
-//#   if CAUSAL
-  let diagonal = live.start + u.first_query;
-  let first_k = max(row + u.key0, diagonal) - diagonal; // earlier queries do not see these keys
-//#   else
-  let first_k = 0u;
-//#   end
-  let end_k = select(first_k, rows, is_seen);
-//# else
-  let from_key = tile_from(sample, row);
-  let to_key = tile_to(sample, row, ${TM}u);
-//#   if WIDE
-  // Scores of keys that none of these queries sees are not computed.
-  let tile = (group % across) * ${LANES * TN * 4}u;
-  if (tile >= to_key || tile + ${LANES * TN * 4}u <= from_key) { return; }
-  let first_k = 0u;
-  let end_k = u.HS;
-//#   else
-  let first_k = from_key;
-  let end_k = to_key;
-//#   end
-//# end
+  let range = range_of(sample_of(kv), row, ${TM}u, tile * 4u, ${LANES * TN * 4}u);
+  if (!range.is_computed) { return; }
 
 //# for i in 0..TM
   let row${i} = min(row + ${i}u, m - 1u);
@@ -94,6 +59,9 @@ fn kernel(group: u32, thread: u32) {
 //#   end
 //# end
 
+//# if WIDE && !TURNED
+  let last_key = dispatch_keys() - 1u;
+//# end
 //# if TALL
   for (var member = 0u; member < u.members; member++) {
   let a = scratch_at(pair + member);
@@ -101,15 +69,15 @@ fn kernel(group: u32, thread: u32) {
 //# else
   let b = right_at(kv, pair);
 //# end
-  for (var k = first_k; k < end_k; k++) {
+  for (var k = range.first; k < range.end; k++) {
     let at = b + k * u.right_width;
 //# for j in 0..TN
 //#   if WIDE && !TURNED
     let b${j} = vec4f(
       load_right(b + col${j} * u.right_width + k),
-      load_right(b + min(col${j} + 1u, keys - 1u) * u.right_width + k),
-      load_right(b + min(col${j} + 2u, keys - 1u) * u.right_width + k),
-      load_right(b + min(col${j} + 3u, keys - 1u) * u.right_width + k),
+      load_right(b + min(col${j} + 1u, last_key) * u.right_width + k),
+      load_right(b + min(col${j} + 2u, last_key) * u.right_width + k),
+      load_right(b + min(col${j} + 3u, last_key) * u.right_width + k),
     );
 //#   else
     let b${j} = right_group(at, col${j});

@@ -4,54 +4,21 @@
 
 //# threads 8
 fn kernel(group: u32, lane: u32) {
-  let rows = block_rows();
-  let keys = dispatch_keys();
-//# if TALL
-  let m = keys;
-//# else
-  let m = rows;
-//# end
-  let columns = (${WIDE ? 1 : 0}u * keys + ${WIDE ? 0 : 1}u * u.HS + 3u) / 4u; // in groups of four
+  let m = result_rows();
+  let columns = result_groups();
   let across = (columns + 7u) / 8u;
   let down = (m + ${R - 1}u) / ${R}u;
   let row = ((group / across) % down) * ${R}u;
-  let first = (group % across) * 8u + lane;
+  let tile = (group % across) * 8u;
+  let first = tile + lane;
   let column = min(first, columns - 1u); // lanes beyond the edge repeat the last group; they do not store it
-//# if TALL
-  let kv = group / (across * down);
-  let pair = kv * u.members; // the first one
-//# else
-  let pair = group / (across * down);
+  let pair = first_pair(group / (across * down));
   let kv = pair / u.members;
-//# end
   if (kv >= live_kvs()) { return; }
-  let sample = sample_of(kv);
-//# if TALL
-  // Keys that no query of the block sees have nothing to add; their first writer leaves 0.
-  let is_seen = row + ${R}u > block_from(sample) && row < block_to(sample);
-  let is_fresh = row + ${R}u > u.fresh_from;
-  if (!is_seen && (${ACC} == 1 || !is_fresh)) { return; }
-//#   if CAUSAL
-  let diagonal = live.start + u.first_query;
-  let first_k = max(row + u.key0, diagonal) - diagonal; // earlier queries do not see these keys
-//#   else
-  let first_k = 0u;
-//#   end
-  let end_k = select(first_k, rows, is_seen);
-//# else
-  let from_key = tile_from(sample, row);
-  let to_key = tile_to(sample, row, ${R}u);
-//#   if WIDE
-  // Scores of keys that none of these queries sees are not computed.
-  let tile = (group % across) * 32u;
-  if (tile >= to_key || tile + 32u <= from_key) { return; }
-  let first_k = 0u;
-  let end_k = u.HS;
-//#   else
-  let first_k = from_key;
-  let end_k = to_key;
-//#   end
-//# end
+  let range = range_of(sample_of(kv), row, ${R}u, tile * 4u, 32u);
+  if (!range.is_computed) { return; }
+  let first_k = range.first;
+  let end_k = range.end;
 
   let out = out_at(kv, pair);
 //# for i in 0..R

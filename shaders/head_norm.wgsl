@@ -51,16 +51,11 @@ fn term0(head: u32, c: u32, mean: f32, scale: f32) -> ${T} {
 //# end
 //# include row_sums
 
-//# threads ${LANES == 32 ? 32 * ROWS : 8}
+//# threads ${LANES * ROWS}
 fn kernel(group: u32, thread: u32) {
   let heads = live_rows() * u.heads;
-//# if LANES == 32
-  let lane = thread % 32u;
-  let wanted = group * ${ROWS}u + thread / 32u;
-//# else
-  let lane = 0u;
-  let wanted = group * 8u + thread;
-//# end
+  let lane = thread % ${LANES}u;
+  let wanted = group * ${ROWS}u + thread / ${LANES}u;
   // Threads beyond the last head repeat it, so that all reach the barriers; they store nothing.
   let head = min(wanted, heads - 1u);
   let is_normed = head % u.heads < u.end${LAST};

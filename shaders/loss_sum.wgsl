@@ -4,8 +4,8 @@
 //# tensor targets : read i32
 //# tensor losses : read
 //# tensor sums : read_write
-
-var<workgroup> chains: array<vec3f, 64>;
+//# let SUM = vec3f
+//# include tree
 
 //# threads 64
 fn kernel(group: u32, lane: u32) {
@@ -14,14 +14,9 @@ fn kernel(group: u32, lane: u32) {
   for (var row = lane; row < rows; row += 64u) {
     chain += vec3f(load_losses(row * 2u), load_losses(row * 2u + 1u), select(0.0, 1.0, load_targets(row) >= 0));
   }
-  chains[lane] = chain;
-//# for step in 0..6
-//#   let HALF = step == 0 ? 32 : step == 1 ? 16 : step == 2 ? 8 : step == 3 ? 4 : step == 4 ? 2 : 1
-  workgroupBarrier();
-  if (lane < ${HALF}u) { chains[lane] += chains[lane + ${HALF}u]; }
-//# end
+  let sum = tree(lane, chain);
   if (lane > 0u) { return; }
-  store_sums(0u, load_sums(0u) + chains[0].x);
-  store_sums(1u, load_sums(1u) + chains[0].y);
-  store_sums(2u, load_sums(2u) + chains[0].z);
+  store_sums(0u, load_sums(0u) + sum.x);
+  store_sums(1u, load_sums(1u) + sum.y);
+  store_sums(2u, load_sums(2u) + sum.z);
 }

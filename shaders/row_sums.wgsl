@@ -2,8 +2,9 @@
 // term<s>(row, c, mean, scale), of column c or, with VEC, of columns 4 c to 4 c + 3.
 //
 // Order: 32 chains, column c in chain c % 32, added as a tree (chain l and l + 16, then 8, 4, 2, 1).
-// LANES 32: a chain a lane; slot is the thread, and all threads of the workgroup, ROWS rows, must call it.
+// LANES 32: a chain a lane; slot is the thread, and all threads of the workgroup must call it.
 // LANES 1: a thread computes all chains of its row. VEC 1: the width is a multiple of 4; LANES 1 only.
+// ROWS: rows of a workgroup, of LANES threads each.
 
 //# if LANES == 32
 var<workgroup> chains: array<f32, ${32 * ROWS}>;

@@ -49,7 +49,13 @@ export function drawer(seed: number, stream: Stream, index: number): (below: num
 }
 
 /** `count` numbers from N(0, std) by Box and Muller: a function of (seed, stream, sub) alone. */
-export function normals(count: number, std: number, seed: number, stream: Stream, sub: number): Float32Array {
+export function normals(
+  count: number,
+  std: number,
+  seed: number,
+  stream: Stream,
+  sub: number,
+): Float32Array<ArrayBuffer> {
   const out = new Float32Array(count); // (count)
   for (let i = 0; i < count; i += 2) {
     const [a, b] = threefry2x32(seed, stream, i / 2, sub);

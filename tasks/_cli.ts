@@ -3,6 +3,9 @@ import { type Flags, type Options, parseFlags } from "./_flags.ts";
 import { COMMON_OPTIONS, describeVerb, type Verb } from "./_help.ts";
 import { openScreen, type Screen } from "./_screen.ts";
 
+/** `deno task` hands a signal on that a whole process group gets, so one Ctrl-C can come twice. */
+const SAME_SIGNAL_MS = 1000;
+
 /** One use of a verb. */
 export interface Call<O extends Options> {
   readonly flags: Flags<O>;
@@ -20,7 +23,8 @@ export interface Call<O extends Options> {
 
 /**
  * Runs a verb and ends the process: 0 done, 1 the user's mistake (one line on stderr), 2 a fault of ours (with its
- * stack), 75 try again, 130 stopped by a signal. A second signal ends it at once.
+ * stack), 75 try again, 130 stopped by a signal. A signal that comes a second or more
+ * after the first ends it at once.
  *
  * @example
  * ```ts
@@ -35,9 +39,12 @@ export async function runVerb<const O extends Options>(
 ): Promise<never> {
   const controller = new AbortController();
   const { signal } = controller;
+  let isImpatient = false;
   const interrupt = () => {
-    if (signal.aborted) Deno.exit(Exit.interrupted);
+    if (isImpatient) Deno.exit(Exit.interrupted);
+    if (signal.aborted) return;
     controller.abort();
+    Deno.unrefTimer(setTimeout(() => isImpatient = true, SAME_SIGNAL_MS));
   };
   Deno.addSignalListener("SIGINT", interrupt);
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", interrupt);
@@ -79,6 +86,7 @@ function write(stream: typeof Deno.stdout | typeof Deno.stderr, text: string): v
   }
 }
 
+/** null: no terminal; 0: one that doesn't say how wide it is. */
 function columnsOf(stream: typeof Deno.stdout | typeof Deno.stderr): number | null {
   return stream.isTerminal() ? Deno.consoleSize().columns : null;
 }

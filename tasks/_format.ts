@@ -50,15 +50,35 @@ export function formatDuration(ms: number): string {
   return `${formatInteger(Math.floor(seconds / size))} ${unit} ${String(rest).padStart(2, "0")} ${nextUnit}`;
 }
 
-/** Three digits and the unit in which the value is below `base`; more digits in the last unit. */
-function formatScaled(value: number, base: number, units: readonly string[]): string {
+/** The same in few characters: `42s`, `3m05`, `2h04`, `3d04`. */
+export function formatClock(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "?";
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole}s`;
+  const [unit, size, parts] = whole < 3600
+    ? ["m", 60, 60]
+    : whole < 86_400
+    ? ["h", 3600, 60]
+    : ["d", 86_400, 24];
+  const rest = Math.floor(whole % size / (size / parts));
+  return `${Math.floor(whole / size)}${unit}${String(rest).padStart(2, "0")}`;
+}
+
+/** Two digits at least, `5.2 ms`, `85 ms`. @param units each a thousand of the one before */
+export function formatRough(value: number, units: readonly string[]): string {
+  return formatScaled(value, 1000, units, 2);
+}
+
+/** So many digits and the unit in which the value is below `base`; more digits where the unit is the last. */
+function formatScaled(value: number, base: number, units: readonly string[], digits = 3): string {
   let unit = 0;
   while (value >= base - 0.5 && unit < units.length - 1) {
     value /= base;
     unit++;
   }
   const isWhole = unit === 0 && Number.isInteger(value);
-  const decimals = isWhole || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
-  return value.toLocaleString("en-US", digits) + units[unit];
+  let decimals = isWhole ? 0 : digits - 1;
+  while (decimals > 0 && value >= 10 ** (digits - decimals) - 0.5 * 10 ** -decimals) decimals--;
+  const fraction = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  return value.toLocaleString("en-US", fraction) + units[unit];
 }

@@ -1,5 +1,5 @@
 import type { StepLine } from "../src/train/metricsLog.ts";
-import { formatCount, formatDuration, formatFlop, formatInteger, formatShortTime } from "./_format.ts";
+import { formatClock, formatRough } from "./_format.ts";
 import type { Screen } from "./_screen.ts";
 
 /** How far a run has come: a live line on a terminal, now and then a line elsewhere. */
@@ -35,24 +35,20 @@ export function openProgress(screen: Screen, now: () => number = () => performan
   };
 }
 
-/** The fields that fit into a line of so many columns; those of low rank stay longest. */
+/** As many fields as fit into a line of so many columns, from the left: all of an ordinary run's into 80. */
 export function formatProgress(line: StepLine, columns: number): string {
-  const [step, total] = [line.step, line.totalSteps].map(formatInteger);
+  const { step, totalSteps, loss, bitsPerByte, learningRate, msPerStep, tokensPerSecond, gflops } = line;
   const fields = [
-    { rank: 0, text: `step ${step.padStart(total.length)}/${total}` },
-    { rank: 1, text: `loss ${line.loss.toFixed(4)}` },
-    { rank: 3, text: `${line.bitsPerByte.toFixed(3)} bits/byte` },
-    { rank: 6, text: `lr ${line.learningRate.toExponential(2)}` },
-    { rank: 5, text: `${formatShortTime(line.msPerStep)}/step` },
-    { rank: 4, text: `${formatCount(line.tokensPerSecond)} tokens/s` },
-    { rank: 7, text: `${formatFlop(line.gflops * 1e9)}/s` },
+    `${String(step).padStart(String(totalSteps).length)}/${totalSteps}`,
+    `loss ${loss.toFixed(3)}`,
+    `bpb ${bitsPerByte.toFixed(2)}`,
+    `lr ${learningRate.toExponential(1)}`,
+    formatRough(msPerStep, [" ms", " s"]),
+    `${formatRough(tokensPerSecond, ["", "k", "M", "G"])} tok/s`,
+    `${formatRough(gflops, [" G", " T", " P"])}F/s`,
+    ...(step < totalSteps ? [`ETA ${formatClock(line.etaSeconds)}`] : []),
   ];
-  if (line.step < line.totalSteps) {
-    fields.push({ rank: 2, text: `ETA ${formatDuration(line.etaSeconds * 1000)}` });
-  }
-  for (let highest = 7; highest >= 0; highest--) {
-    const text = fields.filter(({ rank }) => rank <= highest).map(({ text }) => text).join("  ");
-    if (text.length < columns) return text; // a terminal wraps once its last column is written
-  }
-  return fields[0].text.slice(0, Math.max(0, columns - 1));
+  // a terminal wraps once its last column is written
+  while (fields.length > 1 && fields.join(" ").length >= columns) fields.pop();
+  return fields.join(" ").slice(0, Math.max(0, columns - 1));
 }

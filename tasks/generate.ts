@@ -59,9 +59,10 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
     : (await Array.fromAsync(textChunks(promptFile))).join("");
 
   await using model = await loadModel(args[0], { contextLength: flags.context, onMessage: say });
+  model.tokenizer?.encode(prompt); // what it refuses is told before anything is written
+  screen.write(prompt);
   let text = "";
   for await (const piece of model.generate(prompt, { ...tokenOptions, stop, signal })) {
-    if (text === "") screen.write(prompt);
     text += piece;
     screen.write(piece);
   }

@@ -36,9 +36,11 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
   }
   const folder = `${flags.runs ?? "runs"}/${name}`;
   const onProgress = (done: number, total: number) => screen.show(`tensor ${done}/${total}`);
-  const { modelType, parameters } = await importModel(args[0], folder, { signal, onProgress })
+  const { modelType, parameters, noText } = await importModel(args[0], folder, { signal, onProgress })
     .finally(() => screen.show(""));
   say(`${folder}: a ${modelType} model with ${formatInteger(parameters)} parameters`);
-  say(`try it: deno task generate ${quoteForShell(folder)}; train on it: from=${quoteForShell(folder)}`);
+  const quoted = quoteForShell(folder);
+  say(noText === "" ? `try it: deno task generate ${quoted}` : noText);
+  say(`train on it: deno task train from=${quoted}`);
   emit({ folder, modelType, parameters });
 });

@@ -1,11 +1,8 @@
 import { type Plan, planRun } from "../src/api/plan.ts";
 import { countBaselines, countParameters } from "../src/api/summary.ts";
 import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
-import { resolveRun } from "../src/api/settings.ts";
-import { readConfigFile } from "../src/config/load.ts";
 import { PRESETS, presetSummary } from "../src/config/presets.ts";
 import type { RunConfig } from "../src/config/schema.ts";
-import { UserError } from "../src/errors.ts";
 import { type Call, runVerb } from "./_cli.ts";
 import {
   formatBytes,
@@ -15,12 +12,15 @@ import {
   formatFlop,
   formatInteger,
 } from "./_format.ts";
+import { JOIN_OPTIONS, readJoin } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
+import { readRunConfig } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
 
 const options = {
   dryRun: { type: "boolean", help: "print parameters, memory and operations, and stop" },
   runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
+  ...JOIN_OPTIONS,
 } as const;
 
 const verb = {
@@ -42,17 +42,12 @@ const verb = {
     ["name=mine data=./texts", "on a text file or a folder of them"],
     ["my.jsonc seed=7", "as a config file says, but for the seed"],
     ["preset=gpt3-125m --dry-run", "what that would take"],
+    ["my.jsonc --join ws://host:7777 --token-file token", "with the group of that coordinator"],
   ],
 } as const;
 
 await runVerb(verb, async (call) => {
-  const overrides = call.args.filter((arg) => arg.includes("="));
-  const files = call.args.filter((arg) => !arg.includes("="));
-  if (files.length > 1) {
-    throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
-  }
-  const file = files[0] === undefined ? undefined : await readConfigFile(files[0]);
-  const config = await resolveRun({ file, overrides });
+  const config = await readRunConfig(call.args);
   await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
 });
 
@@ -76,17 +71,22 @@ async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<v
 }
 
 async function train({ flags, signal, screen, say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const folder = `${flags.runs ?? "runs"}/${config.name}`;
+  const group = await readJoin(flags, config.scale.virtualWorkers, say);
+  // of those that a launcher has started the first keeps the run: they may all see the same disk
+  const isKept = flags.runs !== undefined || (group?.rank ?? 0) === 0;
+  const folder = isKept ? `${flags.runs ?? "runs"}/${config.name}` : null;
   const count = (what: string) => (done: number, total: number) => {
     screen.show(done === total ? "" : `${what} ${done}/${total}`);
   };
+  const tell = isKept ? say : () => {}; // others would only repeat it
   let totalSteps = Infinity;
   const progress = openProgress(screen);
   try {
     const result = await trainRun(config, {
       folder,
       signal,
-      finalPrompt: config.log.samplePrompt,
+      join: group?.join,
+      finalPrompt: isKept ? config.log.samplePrompt : null,
       onReady: (ready) => {
         totalSteps = ready.totalSteps;
         describeReady(ready).forEach(say);
@@ -95,19 +95,19 @@ async function train({ flags, signal, screen, say, emit }: TrainCall, config: Ru
       onCompile: count("compiling kernels"),
       onWeights: count("filling in weights"),
       onProgress: (line) => {
-        progress.update(line);
+        if (isKept) progress.update(line);
         emit({ ...line });
       },
       onValidation: (step, validation) => {
         // at the last step the whole held-out part follows
-        if (step < totalSteps) say(`step ${formatInteger(step)}: held-out ${describeLoss(validation)}`);
+        if (step < totalSteps) tell(`step ${formatInteger(step)}: held-out ${describeLoss(validation)}`);
         emit({ step, validation });
       },
-      onSample: (step, text) => say(`step ${formatInteger(step)} writes:\n${text}\n`),
+      onSample: isKept ? (step, text) => say(`step ${formatInteger(step)} writes:\n${text}\n`) : undefined,
       onMessage: say,
     });
     progress.end();
-    describeResult(result, folder, config.log.samplePrompt).forEach(say);
+    describeResult(result, config.log.samplePrompt).forEach(tell);
     const { steps, digest, interrupted, validation } = result;
     emit({ steps, digest, interrupted, validation, folder });
   } finally {
@@ -129,10 +129,11 @@ function describeReady({ dataset, report, totalSteps }: Ready): string[] {
   ];
 }
 
-function describeResult(result: TrainResult, folder: string, samplePrompt: string): string[] {
-  const { steps, digest, interrupted, validation, sample, dataset } = result;
+function describeResult(result: TrainResult, samplePrompt: string): string[] {
+  const { steps, digest, interrupted, validation, sample, dataset, folder } = result;
   if (interrupted) {
-    return [`stopped after step ${formatInteger(steps)}; the same command goes on from there (${folder})`];
+    const where = folder === null ? "" : `; the same command goes on from there (${folder})`;
+    return [`stopped after step ${formatInteger(steps)}${where}`];
   }
   const lines: string[] = [];
   if (validation !== null) {
@@ -145,9 +146,10 @@ function describeResult(result: TrainResult, folder: string, samplePrompt: strin
   if (sample !== null) lines.push(`\n${sample}\n`);
   // any beginning of the sample can be written in the tokenizer's characters, the wanted prompt perhaps not
   const prompt = sample === null || sample.startsWith(samplePrompt) ? samplePrompt : sample.slice(0, 10);
+  lines.push(`digest ${digest}`);
+  if (folder === null) return lines;
   return [
     ...lines,
-    `digest ${digest}`,
     `the run lies in ${folder}: deno task generate ${quoteForShell(folder)} --prompt ${
       quoteForShell(prompt)
     }`,

@@ -8,6 +8,7 @@
  */
 
 import { pathToFileURL } from "node:url";
+import { noise } from "../_report.ts";
 import { type Gpt, stepPeers } from "./step.ts";
 import { type MatmulKind, matmulPeers } from "./matmul.ts";
 
@@ -20,15 +21,6 @@ const LOSS_TOLERANCE = 2e-4;
 const SIZES: readonly [number, number, number][] = [[65, 67, 35], [130, 96, 129]];
 
 type Data = Float32Array<ArrayBuffer>;
-
-/** Numbers in [-1, 1), the same for the same seed. */
-function noise(length: number, seed: number): Data {
-  let state = seed;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 31 - 1;
-  });
-}
 
 /** A B in float64, (M, N) row-major. */
 function product(m: number, n: number, k: number, kind: MatmulKind, a: Data, b: Data): Float64Array {
@@ -82,7 +74,7 @@ async function checkMatmul(): Promise<void> {
       for (const kind of ["NN", "NT", "TN"] as const) {
         const a = noise(m * k, 1);
         const b = noise(k * n, 2);
-        const run = await peer.prepare(m, n, k, kind, a, b);
+        const run = await peer.prepare({ m, n, k, kind, a, b });
         await run.run(3);
         const error = largestError(await run.read(), product(m, n, k, kind, a, b));
         run.dispose();

@@ -19,35 +19,34 @@ export interface MatmulRun {
   dispose(): void;
 }
 
+/** A product to prepare: its sizes, and its operands as they are stored. */
+export interface MatmulProblem {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly kind: MatmulKind;
+  readonly a: Float32Array<ArrayBuffer>;
+  readonly b: Float32Array<ArrayBuffer>;
+}
+
 /** A library to compare with. */
 export interface MatmulPeer {
   readonly name: string;
-  prepare(
-    m: number,
-    n: number,
-    k: number,
-    kind: MatmulKind,
-    a: Float32Array<ArrayBuffer>,
-    b: Float32Array<ArrayBuffer>,
-  ): Promise<MatmulRun>;
+  prepare(problem: MatmulProblem): Promise<MatmulRun>;
 }
 
 /** The stored shapes of A and B. */
-function operandShapes(
-  m: number,
-  n: number,
-  k: number,
-  kind: MatmulKind,
-): [[number, number], [number, number]] {
+function operandShapes({ m, n, k, kind }: MatmulProblem): [[number, number], [number, number]] {
   return [kind === "TN" ? [k, m] : [m, k], kind === "NT" ? [n, k] : [k, n]];
 }
 
 const jaxJs: MatmulPeer = {
   name: "jax-js",
-  async prepare(m, n, k, kind, a, b) {
+  async prepare(problem) {
+    const { kind, a, b } = problem;
     await useJax();
     const np = jax.numpy;
-    const [shapeA, shapeB] = operandShapes(m, n, k, kind);
+    const [shapeA, shapeB] = operandShapes(problem);
     const A = np.array(a, { shape: shapeA });
     const B = np.array(b, { shape: shapeB });
     const product = jax.jit((x: jax.Array, y: jax.Array) =>
@@ -79,9 +78,10 @@ const jaxJs: MatmulPeer = {
 
 const tfjs: MatmulPeer = {
   name: "tfjs",
-  async prepare(m, n, k, kind, a, b) {
+  async prepare(problem) {
+    const { kind, a, b } = problem;
     const backend = await useTfjs();
-    const [shapeA, shapeB] = operandShapes(m, n, k, kind);
+    const [shapeA, shapeB] = operandShapes(problem);
     const A = tf.tensor2d(a, shapeA);
     const B = tf.tensor2d(b, shapeB);
     let C: tf.Tensor | undefined;

@@ -1,16 +1,17 @@
 import { basename, dirname, join, resolve } from "@std/path";
-import { z } from "zod";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { syncFolder, writeSynced } from "../data/atomicFile.ts";
 import { UserError } from "../errors.ts";
-import { checked } from "../formats/checked.ts";
+import { tokenizerOf } from "../eval/origin.ts";
 import { cannotWrite, quote } from "../formats/file.ts";
+import { tensorsToCopy } from "../formats/hf/copy.ts";
 import type { HfFamily } from "../formats/hf/family.ts";
 import { findWeights } from "../formats/hf/read.ts";
 import { shard } from "../formats/hf/shards.ts";
-import { joinPieces, sizeOf } from "../formats/hf/tensors.ts";
+import { readSpecialTokens } from "../formats/hf/specialTokens.ts";
+import { sizeOf } from "../formats/hf/tensors.ts";
 import { formatHfConfig, STORED_DTYPES, type StoredDtype, tensorsToWrite } from "../formats/hf/write.ts";
-import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
+import { type StreamedTensor, writeSafetensors } from "../formats/safetensors.ts";
 import { sortedByName } from "../train/digest.ts";
 import { TEMPORARY } from "../train/durable.ts";
 import { resolveModelFolder } from "../train/findCheckpoint.ts";
@@ -41,6 +42,8 @@ export interface ConvertedModel {
   /** Numbers in the weights. */
   readonly parameters: number;
   readonly files: readonly string[];
+  /** Why the model knows token ids alone and no text; empty: it has a tokenizer. */
+  readonly noText: string;
 }
 
 const MAX_SHARD_BYTES = 5e9;
@@ -53,21 +56,15 @@ const COMPANIONS = [
   "generation_config.json",
 ];
 
-const tokenIds = z.union([z.int().min(0), z.array(z.int().min(0))]).nullish();
-const tokensSchema = z.object({
-  bos_token_id: tokenIds,
-  eos_token_id: tokenIds,
-  pad_token_id: tokenIds,
-  decoder_start_token_id: tokenIds,
-});
-
 /**
  * Takes a model of Hugging Face in: checks all of it, and writes it anew as a folder that `loadModel`, `from` of a
- * config and transformers read, in today's names and in one file. No value changes.
+ * config and transformers read, in today's names and in one file. No value changes. Tensors are copied in parts: memory
+ * does not grow with them.
  *
  * @param from holds config.json and the weights, in one file or several
  * @param folder is made; it must not be there
- * @throws UserError if there is no such model, or none that we know: what is missing, wrong or unknown
+ * @throws UserError if there is no such model, or none that we know: what is missing, wrong or unknown; and for a
+ * tokenizer.json that has more tokens than the model: another model's
  *
  * @example
  * ```ts
@@ -88,7 +85,8 @@ export async function importModel(
  *
  * @param from a run (its newest intact checkpoint is taken), a checkpoint, or a model's folder
  * @param folder is made; it must not be there
- * @throws UserError if there is no such model, or nothing there that expresses it: what is lacking
+ * @throws UserError if there is no such model, or nothing there that expresses it: what is lacking; and for a
+ * tokenizer.json that has more tokens than the model
  *
  * @example
  * ```ts
@@ -114,22 +112,19 @@ async function convert(
   const json = readConfigJson(from);
   using weights = openModelWeights(from);
   const spec = readModelConfig(json, (tensor) => weights.tensors.has(tensor));
-  const family = familyOf(spec, json);
-  const { tensors, nameOf } = findWeights(weights, formatOf(json), spec);
-  const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const find = (name: string) => {
-    const tensor = stored.get(name);
-    if (tensor === undefined) throw new Error(`the source has no parameter ${name}`);
-    return tensor;
-  };
-  const read = (name: string) =>
-    Promise.resolve(joinPieces(find(name), (piece) => weights.read(nameOf(piece))));
-  const dtypeOf = (name: string) =>
-    storedDtype(dtype ?? weights.tensors.get(nameOf(find(name).pieces[0]))?.dtype);
+  const [format, family] = [formatOf(json), familyOf(spec, json)];
+  const found = findWeights(weights, format, spec);
+  await tokenizerOf(from, spec); // another model's is found before anything is written
+  const dtypeOf = (name: string) => storedDtype(dtype ?? weights.tensors.get(name)?.dtype);
 
   let done = 0;
-  const all = sortedByName(tensorsToWrite(family.tensors(spec), read, dtypeOf));
-  const watched = all.map((tensor): TensorToWrite => ({
+  // No two architectures express a model, so another format than the family's is ours, with every parameter under its name.
+  const all = sortedByName<StreamedTensor>(
+    format === family
+      ? tensorsToCopy(weights, found, dtypeOf)
+      : tensorsToWrite(family.tensors(spec), (name) => Promise.resolve(weights.read(name)), dtypeOf),
+  );
+  const watched = all.map((tensor): StreamedTensor => ({
     ...tensor,
     values() {
       signal?.throwIfAborted();
@@ -137,20 +132,22 @@ async function convert(
       return tensor.values();
     },
   }));
-  const tokens = checked(tokensSchema, json, "config.json");
+  const tokens = readSpecialTokens(json);
   const { files, index } = shard(watched, maxShardBytes);
   await inNewFolder(folder, async (temporary) => {
     for (const [name, part] of files) await writeSafetensors(join(temporary, name), part, METADATA);
     if (index !== null) await writeSynced(join(temporary, "model.safetensors.index.json"), index);
-    const config = formatHfConfig(family, spec, tokens, dtypeOf("tok_emb"));
+    const embedding = found.nameOf(found.tensors[0].pieces[0]);
+    const config = formatHfConfig(family, spec, tokens, dtypeOf(embedding));
     await writeSynced(join(temporary, "config.json"), config);
     for (const name of COMPANIONS) await copyIfThere(join(from, name), join(temporary, name));
   });
   return {
     folder,
     modelType: family.modelType,
-    parameters: tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    parameters: found.tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     files: Array.from(Deno.readDirSync(folder), ({ name }) => name).sort(),
+    noText: (await tokenizerOf(folder, spec)).noText,
   };
 }
 

@@ -2,14 +2,11 @@
 import { deriveRun } from "../config/derive.ts";
 import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
-import { join } from "@std/path";
 import type { Dataset, DatasetOptions } from "../data/dataset.ts";
 import { checkObjective } from "../data/objectives/check.ts";
-import { readTokenizer } from "../data/tokenizers/load.ts";
-import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
-import { readIfThere } from "../train/durable.ts";
-import { resolveModelFolder } from "../train/findCheckpoint.ts";
+import type { Vocabulary } from "../data/objectives/vocabulary.ts";
 import type { EngineSpec } from "../engine/spec.ts";
+import { readSourceModel, tokenizerFor } from "../train/fromModel.ts";
 
 /** @param folder the run's; null: nothing is kept @param text in place of `config.data` */
 export async function datasetOptions(
@@ -17,9 +14,11 @@ export async function datasetOptions(
   folder: string | null,
   text?: string,
 ): Promise<DatasetOptions> {
+  const source = config.from === null ? null : await readSourceModel(config.from);
   return {
     data: text === undefined ? config.data : { text },
-    tokenizer: config.from === null ? config.tokenizer : await tokenizerOf(config.from) ?? config.tokenizer,
+    tokenizer: source === null ? config.tokenizer : tokenizerFor(source, config.tokenizer),
+    specialTokens: source?.specialTokens,
     bpeVocabSize: config.bpeVocabSize,
     seqLen: config.model.seqLen,
     architecture: config.model.architecture,
@@ -31,27 +30,21 @@ export async function datasetOptions(
   };
 }
 
-/** The tokenizer that weights were trained with goes on with them; null: their folder has none. */
-async function tokenizerOf(from: string): Promise<Tokenizer | null> {
-  const path = join(await resolveModelFolder(from, () => {}), "tokenizer.json");
-  return await readIfThere(path) === null ? null : await readTokenizer(path);
-}
-
 /** What a dataset's ids need of a model. */
 interface DataVocabulary extends Pick<Dataset, "vocabSize"> {
   /** null: not known yet, so that nothing is held against it. */
-  readonly tokenizer: Pick<Tokenizer, "vocabSize" | "endOfText"> | null;
+  readonly vocabulary: Vocabulary | null;
 }
 
 /** Of a text that was not read: nothing is held against it. */
-export const UNREAD: DataVocabulary = { tokenizer: null, vocabSize: 0 };
+export const UNREAD: DataVocabulary = { vocabulary: null, vocabSize: 0 };
 
 /** @throws UserError for sizes and options that don't fit together, or too small a vocabulary for the dataset */
 export function engineSpec(
   config: RunConfig,
-  { tokenizer, vocabSize }: DataVocabulary,
+  { vocabulary, vocabSize }: DataVocabulary,
 ): EngineSpec {
-  checkObjective(config.model, config.objective, config.packing, tokenizer);
+  checkObjective(config.model, config.objective, config.packing, vocabulary);
   const { microBatchSize, update } = deriveRun(config);
   const model = deriveModel(config.model, vocabSize);
   return {

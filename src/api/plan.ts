@@ -1,5 +1,6 @@
 import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
+import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
@@ -46,6 +47,7 @@ export async function planRun(
   const dataset = config.model.vocabSize === null
     ? await openDataset(await datasetOptions(config, null, options.text))
     : null;
+  if (dataset === null && options.text === undefined && config.data !== null) await statCorpus(config.data);
   const spec = engineSpec(config, dataset ?? UNREAD);
   if (config.from !== null) await requireModelOf(config.from, spec.model);
   const { maxBinding } = config.engine;

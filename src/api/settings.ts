@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { type ConfigSource, resolveConfig } from "../config/load.ts";
 import type { Settings } from "../config/layers.ts";
 import type { RunConfig, runSchema } from "../config/schema.ts";
-import { modelSettings } from "../train/fromModel.ts";
+import { modelSettings, readSourceModel, settleModel } from "../train/fromModel.ts";
 
 /** Any part of the keys that a config file has, with the types that a file has: amounts are `"300 steps"`. */
 type ConfigPart = DeepPartial<Omit<z.input<typeof runSchema>, "data">>;
@@ -33,13 +33,13 @@ export interface RunSettings extends ConfigPart {
 /**
  * The config of a run. Weights that it starts from bring their model along, beneath what the source itself says.
  *
- * @throws UserError as `resolveConfig`, and for weights that can't be read
+ * @throws UserError as `resolveConfig`, and for weights that can't be read, or don't go on as the source asks
  */
 export async function resolveRun(source: ConfigSource): Promise<RunConfig> {
   const config = resolveConfig(source);
-  return config.from === null
-    ? config
-    : resolveConfig({ ...source, weights: await modelSettings(config.from) });
+  if (config.from === null) return config;
+  const model = await readSourceModel(config.from);
+  return settleModel(resolveConfig({ ...source, weights: modelSettings(model) }), model);
 }
 
 /** A config, and the text in place of its `data` where the settings hold one. @throws UserError as `resolveRun` */

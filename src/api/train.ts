@@ -1,6 +1,7 @@
 import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
+import { textEnds } from "../data/objectives/vocabulary.ts";
 import { UserError } from "../errors.ts";
 import type { Engine, EngineReport } from "../engine/engine.ts";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
@@ -12,7 +13,9 @@ import { checkpointPath } from "../train/checkpoint.ts";
 import { requireModelOf } from "../train/fromModel.ts";
 import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
-import { runTraining, type TrainingOptions, type TrainingResult } from "../train/trainer.ts";
+import { runTraining } from "../train/trainer.ts";
+import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
+import { type JoinOptions, trainInGroup } from "./join.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
@@ -30,6 +33,8 @@ export interface TrainOptions
   readonly device?: GPUDevice;
   /** What was found and made, before the first step. */
   readonly onReady?: (ready: Ready) => void;
+  /** Trains together with other nodes: the same bits, however many there are. Without it: alone. */
+  readonly join?: JoinOptions;
   /** Text that the trained model goes on with at the end; null, which is the default: no sample. */
   readonly finalPrompt?: string | null;
 }
@@ -57,6 +62,8 @@ export interface TrainResult extends TrainingResult {
  * The signal drops the unfinished step, saves the last applied one if there is a folder, and ends; the result then has
  * `interrupted: true`. Before the first step there is nothing to save: the signal's reason is thrown at once. Several
  * trainings in one process don't disturb one another.
+ *
+ * With `join`, each step is done together with the nodes of a group; all of them have the same settings.
  *
  * @throws UserError for a mistake in settings, data or folder, or too little memory or disk: nothing was done, and a
  * folder that was made is gone; RetryError if the GPU was lost: the same call goes on from the last checkpoint; the
@@ -96,9 +103,10 @@ export async function trainRun(
     const { sampleEvery, samplePrompt, sampleTokens } = config.log;
     const sampling = { maxTokens: sampleTokens, seed: config.seed, signal: options.signal };
     const { model: { architecture }, columns } = spec;
+    const ends = textEnds(dataset.tokenizer, dataset.specialTokens);
     const format = createPromptFormat(
-      { architecture, objective: config.objective, columns },
-      dataset.tokenizer,
+      { architecture, objective: config.objective, columns, ends },
+      dataset.vocabulary,
     );
     // A prompt that the tokenizer can't express is replaced by the start of the held-out text (or of the corpus).
     const sampleAfter = async (wanted: string) => {
@@ -106,8 +114,11 @@ export async function trainRun(
       const pieces = generateText(engine, format, dataset.tokenizer, prompt, sampling);
       return prompt + (await Array.fromAsync(pieces)).join("");
     };
-    const sampleText = sampleEvery === null ? undefined : () => sampleAfter(samplePrompt);
-    const result = await runTraining({ ...options, config, engine, dataset, folder, sampleText });
+    const isHeard = folder !== null || options.onSample !== undefined;
+    const sampleText = sampleEvery !== null && isHeard ? () => sampleAfter(samplePrompt) : undefined;
+    const training = { ...options, config, engine, dataset, folder, sampleText };
+    const result =
+      await (options.join === undefined ? runTraining(training) : trainInGroup(training, options.join));
     const { finalPrompt = null } = options;
     const sample = finalPrompt === null || result.interrupted ? null : await sampleAfter(finalPrompt);
     return { ...result, sample, dataset, files: await filesOf(result, engine, spec, dataset, folder) };
@@ -131,11 +142,11 @@ async function filesOf(
   { steps }: TrainingResult,
   engine: Engine,
   spec: EngineSpec,
-  { tokenizer }: Dataset,
+  dataset: Dataset,
   folder: RunFolder | null,
 ): Promise<TrainResult["files"]> {
   if (folder !== null) return () => readModelFiles(checkpointPath(folder.checkpoints, steps));
-  const files = await modelInMemory(engine, spec.model, tokenizer);
+  const files = await modelInMemory(engine, spec.model, dataset);
   return () => Promise.resolve(files);
 }
 

@@ -22,16 +22,9 @@ const MAX_BYTES = 2 ** 29 - 24;
  * not text, and an empty corpus.
  */
 export async function readCorpus(path: string): Promise<Corpus> {
-  const info = await Deno.stat(path).catch((error: Error) => {
-    throw new UserError(
-      `Cannot read the corpus ${path}: ${messageOf(error)}: set data to a text file or a folder`,
-    );
-  });
-  if (!info.isDirectory) {
+  if (!(await statCorpus(path)).isDirectory) {
     const text = await readText(path);
-    if (text === null) {
-      throw new UserError(`${path} is not text (it has NUL bytes or invalid UTF-8): expected UTF-8 text`);
-    }
+    if (text === null) throw notText(path);
     if (text === "") throw new UserError(`${path} is empty: set data to a file or folder with text in it`);
     return { text, fileStarts: [0], source: path, skipped: [] };
   }
@@ -57,6 +50,15 @@ export async function readCorpus(path: string): Promise<Corpus> {
     );
   }
   return { text: texts.join(""), fileStarts, source: path, skipped };
+}
+
+/** Is there a file or a folder? Throws UserError if not. */
+export async function statCorpus(path: string): Promise<Deno.FileInfo> {
+  return await Deno.stat(path).catch((error: Error) => {
+    throw new UserError(
+      `Cannot read the corpus ${path}: ${messageOf(error)}: set data to a text file or a folder`,
+    );
+  });
 }
 
 /** The output of `deno types`: about 720 KB of TypeScript declarations that every Deno carries. */
@@ -85,18 +87,21 @@ export async function embeddedCorpus(): Promise<Corpus> {
   };
 }
 
-/** The text of a file in chunks, for texts of any length. Throws UserError if it can't be read or is not UTF-8. */
+/** The text of a file in chunks, for texts of any length. Throws UserError if it can't be read or is not text. */
 export async function* textChunks(path: string): AsyncGenerator<string> {
   const utf8 = new TextDecoder("utf-8", { fatal: true });
   try {
     using file = await Deno.open(path);
     const buffer = new Uint8Array(1 << 16);
     for (let count = await file.read(buffer); count !== null; count = await file.read(buffer)) {
-      yield utf8.decode(buffer.subarray(0, count), { stream: true });
+      const bytes = buffer.subarray(0, count);
+      if (bytes.includes(0)) throw notText(path);
+      yield utf8.decode(bytes, { stream: true });
     }
     yield utf8.decode();
   } catch (error) {
-    if (error instanceof TypeError) throw new UserError(`${path} is not UTF-8 text`);
+    if (error instanceof UserError) throw error;
+    if (error instanceof TypeError) throw notText(path);
     throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
   }
 }
@@ -125,6 +130,10 @@ async function readText(path: string): Promise<string | null> {
   } catch {
     return null;
   }
+}
+
+function notText(path: string): UserError {
+  return new UserError(`${path} is not text (it has NUL bytes or invalid UTF-8): expected UTF-8 text`);
 }
 
 function tooLarge(path: string): UserError {

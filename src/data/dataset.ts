@@ -1,9 +1,15 @@
 import { UserError } from "../errors.ts";
+import type { SpecialTokens } from "../formats/hf/specialTokens.ts";
 import { type Batch, IGNORE } from "./batch.ts";
 import { type Corpus, embeddedCorpus, readCorpus } from "./corpus.ts";
 import { encodeDocuments } from "./documents.ts";
 import { checkObjective } from "./objectives/check.ts";
-import { objectiveVocabSize } from "./objectives/vocabulary.ts";
+import {
+  objectiveVocabSize,
+  specialTokensOf,
+  type Vocabulary,
+  vocabularyOf,
+} from "./objectives/vocabulary.ts";
 import { CAUSAL_ROWS, createRowFormat, type RowFormat, type RowOptions } from "./rows.ts";
 import { createSampler } from "./sampler.ts";
 import { trainBpe } from "./tokenizers/bpeTrainer.ts";
@@ -25,13 +31,17 @@ import { countWindows, type TokenArray, type TokenStream, windowAt, windowBatch 
 /** A tokenized text, cut into a training part and a held-out part after it, as batches of rows. */
 export interface Dataset {
   readonly tokenizer: Tokenizer;
+  /** What the rows are made with. */
+  readonly vocabulary: Vocabulary;
+  /** Those of the model's config.json. */
+  readonly specialTokens: SpecialTokens;
   /** Ids in batches are below this: the tokenizer's, and those that the objective adds. */
   readonly vocabSize: number;
   /** Where the text came from, for people. */
   readonly source: string;
   /** Files that were left out of the text because they are none; known at the first opening only. */
   readonly skippedFiles: readonly string[];
-  /** SHA-256 (hex) over all tokens as u32 little-endian. */
+  /** SHA-256 (hex) over all tokens as u32 little-endian; with that of the special tokens, where they are another model's. */
   readonly hash: string;
   readonly trainTokens: number;
   readonly validationTokens: number;
@@ -51,16 +61,21 @@ export interface Dataset {
   text(part: "train" | "validation"): Uint8Array;
 }
 
-/** `objective`, `architecture` and `packing` decide how text becomes rows; by default those of a causal decoder. */
-export interface DatasetOptions extends Partial<Pick<RowOptions, "architecture" | "objective" | "packing">> {
+/** How tokens become rows. By default `objective`, `architecture` and `packing` are those of a causal decoder. */
+export interface DatasetRows extends Partial<Pick<RowOptions, "architecture" | "objective" | "packing">> {
+  /** T */
+  readonly seqLen: number;
+  readonly seed: number;
+}
+
+export interface DatasetOptions extends DatasetRows {
   /** A text file, a folder of text files, or a text itself. null: the TypeScript declarations that Deno carries. */
   readonly data: string | { readonly text: string } | null;
   /** A kind to make from the text, or a tokenizer that is there already. */
   readonly tokenizer: "bytes" | "chars" | "bpe" | Tokenizer;
   readonly bpeVocabSize: number;
-  /** T */
-  readonly seqLen: number;
-  readonly seed: number;
+  /** Those of the model whose weights the run starts with. Default, and null: it starts anew. */
+  readonly specialTokens?: SpecialTokens | null;
   /** Share of the text's bytes, at its end, that is held out. */
   readonly validationFraction: number;
   /**
@@ -93,8 +108,7 @@ export interface DatasetOptions extends Partial<Pick<RowOptions, "architecture" 
  */
 export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const { folder } = options;
-  const { architecture, seqLen, objective, packing } = rowOptions(options);
-  checkObjective({ architecture, seqLen, vocabSize: null }, objective, packing, null);
+  checkRows(options);
   const kept = folder === null ? null : await readTokenStore(folder);
   if (kept !== null) {
     checkMatch(kept, options);
@@ -112,7 +126,24 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   return dataset;
 }
 
-function rowOptions(options: DatasetOptions): RowOptions {
+/**
+ * The tokens that a run's folder keeps, whatever they were made from, as rows.
+ *
+ * @returns null if there are none
+ * @throws UserError if objective, architecture and packing don't fit together, or the files are damaged
+ */
+export async function openKeptDataset(folder: string, rows: DatasetRows): Promise<Dataset | null> {
+  checkRows(rows);
+  const kept = await readTokenStore(folder);
+  return kept && makeDataset(kept, rows, []);
+}
+
+function checkRows(options: DatasetRows): void {
+  const { architecture, seqLen, objective, packing } = rowOptions(options);
+  checkObjective({ architecture, seqLen, vocabSize: null }, objective, packing, null);
+}
+
+function rowOptions(options: DatasetRows): RowOptions {
   const { architecture, objective, packing } = { ...CAUSAL_ROWS, ...options };
   return { architecture, objective, packing, seqLen: options.seqLen, seed: options.seed };
 }
@@ -162,6 +193,7 @@ function tokenize(corpus: Corpus, options: DatasetOptions): TokenStore {
       validationTokens,
       validationFraction: options.validationFraction,
       bpeVocabSize: options.tokenizer === "bpe" ? options.bpeVocabSize : null,
+      specialTokens: options.specialTokens ?? null,
     },
   };
 }
@@ -192,21 +224,23 @@ function makeTokenizer(options: DatasetOptions, trainText: string, text: string)
   }
 }
 
-function makeDataset(store: TokenStore, options: DatasetOptions, skippedFiles: readonly string[]): Dataset {
-  const { tokenizer, tokens, hash, about: { source, trainTokens, validationTokens } } = store;
+function makeDataset(store: TokenStore, options: DatasetRows, skippedFiles: readonly string[]): Dataset {
+  const { tokenizer, tokens, about } = store;
+  const { source, trainTokens, validationTokens, specialTokens } = about;
+  const vocabulary = vocabularyOf(tokenizer, specialTokens);
   const part = (from: number, to: number): TokenStream => ({
     tokens: tokens.subarray(from, to),
     documents: store.documents.filter((start) => start >= from && start < to).map((start) => start - from),
   });
   const train = part(0, trainTokens);
   const validation = part(trainTokens, tokens.length);
-  if (options.validationFraction > 0 && validationTokens < 2) {
+  if (about.validationFraction > 0 && validationTokens < 2) {
     throw new UserError(
       `The held-out part has ${validationTokens} tokens, but needs 2: give more text, or set validation.fraction=0`,
     );
   }
   const rows = rowOptions(options);
-  const format = createRowFormat(rows, tokenizer);
+  const format = createRowFormat(rows, vocabulary);
   const { windowLength } = format;
   const sampler = createSampler(trainTokens, windowLength, options.seed);
   const validationRows = countWindows(validationTokens, windowLength);
@@ -214,10 +248,12 @@ function makeDataset(store: TokenStore, options: DatasetOptions, skippedFiles: r
   const scored = validationRows > 0 ? held : countScored(tokenizer, train, format);
   return {
     tokenizer,
-    vocabSize: objectiveVocabSize(tokenizer, rows),
+    vocabulary,
+    specialTokens: specialTokensOf(tokenizer, specialTokens),
+    vocabSize: objectiveVocabSize(vocabulary, rows),
     source,
     skippedFiles,
-    hash,
+    hash: specialTokens === null ? store.hash : hashText(store.hash + JSON.stringify(specialTokens)),
     trainTokens,
     validationTokens,
     validationBytes: held.bytes,
@@ -246,7 +282,7 @@ function countScored(tokenizer: Tokenizer, stream: TokenStream, format: RowForma
   for (let row = 0; row < countWindows(stream.tokens.length, format.windowLength); row++) {
     const scored = windowBatch(stream, row, 1, format).targets.filter((id) => id !== IGNORE);
     targets += scored.length;
-    bytes += countBytes(tokenizer, scored);
+    bytes += countBytes(tokenizer, scored, tokenizer.sentinels);
   }
   return { targets, bytes };
 }
@@ -279,6 +315,10 @@ function checkMatch({ tokenizer, about }: TokenStore, options: DatasetOptions): 
   if (wanted === "bpe" && about.bpeVocabSize !== null && about.bpeVocabSize !== options.bpeVocabSize) {
     refuse("bpeVocabSize", about.bpeVocabSize, options.bpeVocabSize);
   }
+  const [kept, given] = [about.specialTokens, options.specialTokens ?? null].map((ids) =>
+    JSON.stringify(ids)
+  );
+  if (kept !== given) refuse("special tokens", kept, given);
   if (about.validationFraction !== options.validationFraction) {
     refuse("validation.fraction", about.validationFraction, options.validationFraction);
   }

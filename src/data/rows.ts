@@ -1,7 +1,7 @@
 import { drawer, Stream } from "../random.ts";
 import { type Batch, IGNORE, type SourceRows, type Spans } from "./batch.ts";
 import { createObjective, type Example, type ObjectiveContext } from "./objectives/objective.ts";
-import { specialTokens, type Vocabulary } from "./objectives/vocabulary.ts";
+import { type ObjectiveTokens, objectiveTokens, type Vocabulary } from "./objectives/vocabulary.ts";
 import { type PackingOptions, separateDocuments } from "./packing.ts";
 import type { TextWindow } from "./windows.ts";
 
@@ -41,14 +41,14 @@ export function causalRows(seqLen: number): RowFormat {
  *
  * A decoder reads an example's tokens one after the other; those that are given and come before the last given one have
  * no target, and a non-causal decoder's given tokens see one another. An encoder reads the given tokens, or the end token
- * where none is given; the decoder then starts with the end token (or the example's first) and predicts the others.
+ * where none is given; the decoder then starts with the start token (or the example's first) and predicts the others.
  *
  * @param vocabulary the tokenizer's
  */
 export function createRowFormat(options: RowOptions, vocabulary: Vocabulary): RowFormat {
   const { architecture, packing, seqLen, seed } = options;
   const objective = createObjective(options, vocabulary);
-  const { end } = specialTokens(vocabulary);
+  const special = objectiveTokens(vocabulary);
   return {
     windowLength: objective.windowLength,
     batch(windows) {
@@ -56,7 +56,7 @@ export function createRowFormat(options: RowOptions, vocabulary: Vocabulary): Ro
         objective.example(tokens, drawer(seed, Stream.objective, sampleId))
       );
       const sampleIds = Uint32Array.from(windows, ({ sampleId }) => sampleId); // (B) modulo 2^32
-      if (architecture === "encoderDecoder") return encoderDecoderBatch(examples, sampleIds, seqLen, end);
+      if (architecture === "encoderDecoder") return encoderDecoderBatch(examples, sampleIds, seqLen, special);
       const batch = decoderBatch(examples, sampleIds, seqLen);
       if (architecture === "nonCausalDecoder") return { ...batch, spans: prefixSpans(examples, seqLen) };
       if (!packing.separate) return batch;
@@ -87,7 +87,7 @@ function encoderDecoderBatch(
   examples: readonly Example[],
   sampleIds: Uint32Array,
   columns: number,
-  end: number,
+  { start, end }: ObjectiveTokens,
 ): Batch {
   const sources = examples.map(({ tokens, given }) =>
     given > 0 ? tokens.subarray(0, given) : Int32Array.of(end)
@@ -96,14 +96,14 @@ function encoderDecoderBatch(
   sources.forEach((tokens, row) => inputs.set(tokens, row * columns));
   const spans = spansTo(sources, columns, ({ length }) => length); // whatever reads the source passes its padding over
   const source: SourceRows = { columns, inputs, spans, crossSpans: spans };
-  return { ...decoderBatch(examples.map((example) => outputOf(example, end)), sampleIds, columns), source };
+  return { ...decoderBatch(examples.map((example) => outputOf(example, start)), sampleIds, columns), source };
 }
 
 /** What a decoder behind an encoder reads and predicts. */
-function outputOf({ tokens, given }: Example, end: number): Example {
+function outputOf({ tokens, given }: Example, start: number): Example {
   if (given === 0) return { tokens, given };
   const output = new Int32Array(1 + tokens.length - given);
-  output[0] = end;
+  output[0] = start;
   output.set(tokens.subarray(given), 1);
   return { tokens: output, given: 0 };
 }

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { checked } from "../formats/checked.ts";
 import { cannotWrite, messageOf } from "../formats/file.ts";
+import { specialTokensSchema } from "../formats/hf/specialTokens.ts";
 import { writeAtomically } from "./atomicFile.ts";
 import { loadTokenizer } from "./tokenizers/load.ts";
 import type { Tokenizer } from "./tokenizers/tokenizer.ts";
@@ -31,6 +32,8 @@ const aboutSchema = z.object({
   validationFraction: z.number(),
   /** The size asked for, where a BPE was trained. */
   bpeVocabSize: z.int().nullable(),
+  /** Those of the model whose weights the run starts with; null: it starts anew. */
+  specialTokens: specialTokensSchema.nullable().default(null),
 });
 const dataSchema = aboutSchema.extend({
   type: z.enum(["uint16", "uint32"]),

@@ -59,7 +59,9 @@ export async function evaluateBatches(
     for (let row = 0; row < batch.rows; row++) {
       const targets = targetsOf(batch, row);
       perToken.add(rowLoss[row], targets.length);
-      if (tokenizer !== null) perByte.add(rowLoss[row] / Math.LN2, countBytes(tokenizer, targets));
+      if (tokenizer !== null) {
+        perByte.add(rowLoss[row] / Math.LN2, countBytes(tokenizer, targets, tokenizer.sentinels));
+      }
     }
     onProgress?.(soFar());
   }

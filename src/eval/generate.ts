@@ -98,7 +98,7 @@ export async function* generateTokens(
     const u = uniform(seed, Stream.sample, 0, prompt.length + count);
     const token = choose(logits.subarray(0, format.vocabSize), sampling, u);
     if (format.ends.includes(token)) return;
-    if (token < format.textSize) {
+    if (format.isText(token)) {
       yield token;
       text.push(token);
       written.push(token);

@@ -1,19 +1,23 @@
 /** Where a model comes from, and what follows from it for the texts that it is given. */
 import { dirname, join, resolve } from "@std/path";
-import { z } from "zod";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import { type Dataset, openKeptDataset } from "../data/dataset.ts";
 import { checkObjective } from "../data/objectives/check.ts";
 import type { ObjectiveOptions } from "../data/objectives/objective.ts";
-import { objectiveVocabSize, specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
+import {
+  objectiveVocabSize,
+  textEnds,
+  type Vocabulary,
+  vocabularyOf,
+} from "../data/objectives/vocabulary.ts";
 import { CAUSAL_ROWS, createRowFormat, type RowFormat } from "../data/rows.ts";
 import { parseTokenizer } from "../data/tokenizers/load.ts";
 import { NO_FRAME, type Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
-import { checked } from "../formats/checked.ts";
 import { quote } from "../formats/file.ts";
+import { readSpecialTokens } from "../formats/hf/specialTokens.ts";
 import { readIfThere } from "../train/durable.ts";
 import { checkpointsOf } from "../train/findCheckpoint.ts";
 import { modelPath, type ModelSource, readConfigJson, sourceName } from "../train/modelFiles.ts";
@@ -33,7 +37,6 @@ export interface Origin {
   readonly run: { readonly folder: string; readonly config: RunConfig } | null;
   /** Without a run the next token for a causal decoder, and what follows a prefix for others. */
   readonly objective: ObjectiveOptions;
-  /** The tokenizer's size, and the token with which a decoder behind an encoder starts. */
   readonly vocabulary: Vocabulary;
   /** Ids that end a text. */
   readonly ends: readonly number[];
@@ -47,9 +50,7 @@ export async function readOrigin(source: ModelSource, spec: ModelSpec, columns: 
   return {
     ...{ source, spec, columns, tokenizer, noText, run },
     objective: run?.config.objective ?? { ...CAUSAL_ROWS.objective, kind },
-    ...(run !== null && tokenizer !== null
-      ? { vocabulary: tokenizer, ends: tokenizer.endOfText === null ? [] : [tokenizer.endOfText] }
-      : readSpecialTokens(source, spec, tokenizer)),
+    ...readVocabulary(source, spec, tokenizer),
   };
 }
 
@@ -101,22 +102,19 @@ export async function datasetOf(origin: Origin): Promise<Dataset> {
       `${quote(source)} is no checkpoint in a run's folder, so nothing is held out: give a text`,
     );
   }
-  const { folder, config } = run;
-  if (await readIfThere(join(folder, "data", "data.json")) === null) {
-    throw new UserError(`${quote(folder)} no longer has its tokens (data/data.json): give a text`);
-  }
   checkRows(origin);
-  const { data, tokenizer, bpeVocabSize, model, objective, packing, seed, validation } = config;
-  return await openDataset({
-    ...{ data, tokenizer, bpeVocabSize, objective, packing, seed, folder },
-    architecture: model.architecture,
-    seqLen: columns,
-    validationFraction: validation.fraction,
-  });
+  const { folder, config: { model: { architecture }, objective, packing, seed } } = run;
+  const dataset = await openKeptDataset(folder, { architecture, objective, packing, seed, seqLen: columns });
+  if (dataset !== null) return dataset;
+  throw new UserError(`${quote(folder)} no longer has its tokens (data/data.json): give a text`);
 }
 
-/** A tokenizer that can't be read keeps no model from working on token ids. @throws UserError for another model's */
-async function tokenizerOf(
+/**
+ * The tokenizer of a model folder. One that is missing or not understood keeps no model from working on token ids.
+ *
+ * @throws UserError for one that has more tokens than the model
+ */
+export async function tokenizerOf(
   source: ModelSource,
   { vocabSize }: ModelSpec,
 ): Promise<Pick<Origin, "tokenizer" | "noText">> {
@@ -154,27 +152,19 @@ async function runOf(checkpoint: string): Promise<Origin["run"]> {
   return text === null ? null : { folder, config: resolveConfig({ file: { path, text } }) };
 }
 
-const tokenId = z.int().min(0);
-const tokensSchema = z.object({
-  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
-  decoder_start_token_id: tokenId.nullish(),
-});
-
 /** What config.json and the tokenizer say of special tokens. */
-function readSpecialTokens(
+function readVocabulary(
   source: ModelSource,
   { vocabSize, architecture }: ModelSpec,
   tokenizer: Tokenizer | null,
 ): Pick<Origin, "vocabulary" | "ends"> {
-  const json = checked(tokensSchema, readConfigJson(source), "config.json");
-  const known = tokenizer ?? { vocabSize, endOfText: null };
-  const ends = new Set([json.eos_token_id ?? [], known.endOfText ?? []].flat());
-  const start = json.decoder_start_token_id ?? specialTokens(known).end;
-  if (architecture !== "encoderDecoder") return { vocabulary: known, ends: [...ends] };
-  if (start >= vocabSize) {
+  const known = tokenizer ?? { vocabSize, endOfText: null, sentinels: [] };
+  const tokens = readSpecialTokens(readConfigJson(source));
+  const { decoder_start_token_id: start } = tokens;
+  if (architecture === "encoderDecoder" && start !== null && start >= vocabSize) {
     throw new UserError(
       `config.json: decoder_start_token_id is ${start}, expected an id below the model's vocab_size ${vocabSize}`,
     );
   }
-  return { vocabulary: { vocabSize: known.vocabSize, endOfText: start }, ends: [...ends] };
+  return { vocabulary: vocabularyOf(known, tokens), ends: textEnds(known, tokens) };
 }

@@ -1,5 +1,5 @@
 import type { Architecture, ObjectiveOptions } from "../data/objectives/objective.ts";
-import { type SpecialTokens, specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
+import { type ObjectiveTokens, objectiveTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
 import { type Frame, NO_FRAME } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
 
@@ -7,8 +7,8 @@ import { UserError } from "../errors.ts";
 export interface PromptFormat {
   /** Ids below this are chosen from. */
   readonly vocabSize: number;
-  /** Ids from here on are no text: with one of them the model says that it has written what was asked for. */
-  readonly textSize: number;
+  /** Is an id text? With another one the model says that it has written what was asked for. */
+  isText(id: number): boolean;
   /** Ids that end the text. */
   readonly ends: readonly number[];
   /** What surrounds a text that is given as text. */
@@ -68,10 +68,10 @@ export function createPromptFormat(
   { architecture, objective: { kind }, columns, ends, frame = NO_FRAME }: PromptOptions,
   vocabulary: Vocabulary,
 ): PromptFormat {
-  const { vocabSize, endOfText } = vocabulary;
-  const special = specialTokens(vocabulary);
-  const { end, firstSentinel } = special;
+  const { vocabSize, endOfText, sentinels = [] } = vocabulary;
+  const special = objectiveTokens(vocabulary);
   const { isGiven, behind, output } = FORMS[kind](special);
+  const closesSpan = new Set(kind === "span" ? sentinels : []);
   const isRead = isGiven && architecture === "encoderDecoder";
   const overhead = behind.length + (isRead ? 0 : output.length);
   const room = columns - overhead;
@@ -81,8 +81,8 @@ export function createPromptFormat(
     );
   }
   return {
-    vocabSize: kind === "span" ? firstSentinel + 2 : vocabSize,
-    textSize: vocabSize,
+    vocabSize: kind === "span" ? Math.max(vocabSize, special.sentinel(1) + 1) : vocabSize,
+    isText: (id) => id < vocabSize && !closesSpan.has(id),
     ends: ends ?? (endOfText === null ? [] : [endOfText]),
     frame,
     room,
@@ -90,9 +90,9 @@ export function createPromptFormat(
     keep: isRead ? room : Math.max(1, Math.floor(room / 2)),
     ask(text) {
       const given = [...text, ...behind];
-      if (isRead) return { source: given, tokens: [end, ...output], prefix: 0 };
+      if (isRead) return { source: given, tokens: [special.start, ...output], prefix: 0 };
       return {
-        source: architecture === "encoderDecoder" ? [end] : null,
+        source: architecture === "encoderDecoder" ? [special.end] : null,
         tokens: [...given, ...output],
         prefix: isGiven && architecture === "nonCausalDecoder" ? given.length : 0,
       };
@@ -110,12 +110,8 @@ interface Form {
   readonly output: readonly number[];
 }
 
-const FORMS: Readonly<Record<ObjectiveOptions["kind"], (special: SpecialTokens) => Form>> = {
+const FORMS: Readonly<Record<ObjectiveOptions["kind"], (special: ObjectiveTokens) => Form>> = {
   causal: () => ({ isGiven: false, behind: [], output: [] }),
   prefix: () => ({ isGiven: true, behind: [], output: [] }),
-  span: ({ end, firstSentinel }) => ({
-    isGiven: true,
-    behind: [firstSentinel, end],
-    output: [firstSentinel],
-  }),
+  span: ({ end, sentinel }) => ({ isGiven: true, behind: [sentinel(0), end], output: [sentinel(0)] }),
 };

@@ -4,8 +4,8 @@ import { UserError } from "../errors.ts";
 export interface ByteSource extends Disposable {
   readonly name: string;
   readonly size: number;
-  /** A copy of `length` bytes from `offset`, at the start of a buffer of its own. */
-  read(offset: number, length: number): Uint8Array<ArrayBuffer>;
+  /** Fills an array with what is there from `offset` on, and returns it. */
+  read(offset: number, into: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
 }
 
 /** @throws UserError if `path` is no file that can be read. */
@@ -23,17 +23,16 @@ export function fileSource(path: string): ByteSource {
   return {
     name: path,
     size,
-    read(offset, length) {
-      const bytes = new Uint8Array(length);
+    read(offset, into) {
       file.seekSync(offset, Deno.SeekMode.Start);
-      for (let done = 0; done < length;) {
-        const count = file.readSync(bytes.subarray(done));
+      for (let done = 0; done < into.length;) {
+        const count = file.readSync(into.subarray(done));
         if (count === null) {
           throw new UserError(`${quote(path)} became shorter while it was read; read it again`);
         }
         done += count;
       }
-      return bytes;
+      return into;
     },
     [Symbol.dispose]: () => file.close(),
   };
@@ -43,7 +42,10 @@ export function memorySource(bytes: Uint8Array, name: string): ByteSource {
   return {
     name,
     size: bytes.byteLength,
-    read: (offset, length) => new Uint8Array(bytes.subarray(offset, offset + length)),
+    read(offset, into) {
+      into.set(bytes.subarray(offset, offset + into.length));
+      return into;
+    },
     [Symbol.dispose]: () => {},
   };
 }

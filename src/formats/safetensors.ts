@@ -5,6 +5,7 @@ export type { TensorInfo } from "./safetensors/header.ts";
 export { openSafetensors, parseSafetensors, type TensorSource } from "./safetensors/read.ts";
 export {
   encodeSafetensors,
+  type StreamedTensor,
   type TensorToWrite,
   writeSafetensors,
   type WrittenDigests,

@@ -71,12 +71,12 @@ function keptBytes(path: string, step: number): { kept: number; size: number } {
   using source = fileSource(path);
   let at = 0;
   while (source.size - at >= FRAME_BYTES) {
-    const header = source.read(at, LENGTH_BYTES);
+    const header = source.read(at, new Uint8Array(LENGTH_BYTES));
     const view = new DataView(header.buffer);
     const length = Number(view.getBigUint64(0, true));
     if (view.getUint32(8, true) !== maskedCrc32c(header.subarray(0, 8))) break;
     if (length > source.size - at - FRAME_BYTES) break;
-    const body = source.read(at + LENGTH_BYTES, length + 4);
+    const body = source.read(at + LENGTH_BYTES, new Uint8Array(length + 4));
     const data = body.subarray(0, length);
     if (new DataView(body.buffer).getUint32(length, true) !== maskedCrc32c(data)) break;
     if ((readVarintField(data, 2) ?? 0) > step) break; // Event.step

@@ -128,7 +128,7 @@ export class Runtime {
       throw new Error(`${slice.tensor.name}: expected ${slice.length} values, found ${values.length}`);
     }
     if (values.length === 0) return;
-    this.#gpu.device.queue.writeBuffer(buffer, offset, values.buffer, values.byteOffset, values.byteLength);
+    this.#gpu.device.queue.writeBuffer(buffer, offset, values);
   }
 
   /** Submits what `write` has staged on the host. */

@@ -28,7 +28,7 @@ const RESIDUAL_OUTPUT = /\.(attn\.out|cross\.out|mlp\.down)\.weight$/;
 export function initialValues(
   parameter: { readonly name: string; readonly shape: readonly number[] },
   options: InitOptions,
-): Float32Array {
+): Float32Array<ArrayBuffer> {
   const count = parameter.shape.reduce((product, size) => product * size, 1);
   if (parameter.name.endsWith(".bias")) return new Float32Array(count);
   if (parameter.shape.length === 1) return new Float32Array(count).fill(1);

@@ -35,7 +35,10 @@ export interface EpochSpec {
   readonly members: readonly string[];
 }
 
-/** A bucket that is being summed. Its arrays lie in shared memory and are valid until `release` or the epoch's end. */
+/**
+ * A bucket that is being summed. Its arrays lie in shared memory and are valid until `release` or the next epoch's
+ * `begin`.
+ */
 export interface Bucket {
   /** The sums over the maximal subtrees of this member's share, in ascending order: fill them. (length) each */
   readonly pieces: readonly Float32Array<ArrayBufferLike>[];

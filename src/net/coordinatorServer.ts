@@ -15,7 +15,7 @@ import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts"
 import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
 import { Gate, type GateEvent } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
-import type { CoordinatorMessage, GroupStatus, MemberMessage } from "./messages.ts";
+import { type CoordinatorMessage, type GroupStatus, MAX_MEMBERS, type MemberMessage } from "./messages.ts";
 import { UserError } from "../errors.ts";
 
 export interface CoordinatorOptions {
@@ -44,9 +44,9 @@ export interface Coordinator {
   status(): GroupStatus;
 }
 
-/** A link on which nothing is heard for so many heartbeats has nobody behind it; members are lost sooner. */
-const SILENT_LINK_BEATS = 5;
 const TICKS_PER_BEAT = 4;
+/** In heartbeats; a link closes after 2.5 of them in silence. Members are lost sooner, this is for everybody else. */
+const LINK_BEAT = 2;
 
 /**
  * Runs a group's coordinator in this process.
@@ -90,6 +90,11 @@ class RunningCoordinator implements Coordinator {
     this.#file = file;
     this.#options = options;
     this.#state = resume(settings, file.saved);
+    const { identity, epoch } = this.#state;
+    if (identity !== null) {
+      const { run } = identity;
+      log("info", `Goes on with run "${run}" after epoch ${epoch}; another run needs a folder of its own`);
+    }
     const door = {
       token,
       run: CONTROL_RUN,
@@ -97,7 +102,12 @@ class RunningCoordinator implements Coordinator {
       id: COORDINATOR_ID,
       enter: (channel: Channel, claim: Claim) => this.#enter(channel, claim),
     };
-    const gate = new Gate({ doors: { [CONTROL_PATH]: door }, log: (event) => logRefusal(event, log) });
+    const gate = new Gate({
+      doors: { [CONTROL_PATH]: door },
+      maxPending: MAX_MEMBERS, // a whole group comes back at once
+      maxPerAddress: 2 * MAX_MEMBERS,
+      log: (event) => logRefusal(event, log),
+    });
     this.#listener = listen(gate, options.listen);
     const timer = setInterval(() => this.#take({ kind: "tick" }), settings.heartbeatMs / TICKS_PER_BEAT);
     const stop = () => this.#end();
@@ -131,7 +141,7 @@ class RunningCoordinator implements Coordinator {
       },
     });
     this.#links.set(link, control);
-    control.keepAlive(SILENT_LINK_BEATS / 2.5 * settings.heartbeatMs, () => {});
+    control.keepAlive(LINK_BEAT * settings.heartbeatMs, () => {});
     control.closed.then((reason) => {
       this.#links.delete(link);
       const { kind } = reason;

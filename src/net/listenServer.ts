@@ -19,7 +19,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** How long others may take to answer that they have closed. */
+/** How long requests that are under way may take to be answered. */
 const CLOSE_MS = 500;
 
 /**
@@ -27,16 +27,16 @@ const CLOSE_MS = 500;
  * @throws UserError where the port is taken, the name is not this machine's, or the certificate is of no use.
  */
 export function listen(gate: Gate, { hostname = "127.0.0.1", port = 0, tls }: ListenOptions = {}): Listener {
-  const abort = new AbortController();
-  const server = serve(hostname, port, tls, abort.signal, gate);
+  const server = serve(hostname, port, tls, gate);
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   return {
     url: `${tls === undefined ? "ws" : "wss"}://${host}:${server.addr.port}`,
     port: server.addr.port,
     async close() {
       gate.close();
-      const timer = setTimeout(() => abort.abort(), CLOSE_MS);
-      await server.shutdown();
+      const overdue = Promise.withResolvers<void>();
+      const timer = setTimeout(overdue.resolve, CLOSE_MS);
+      await Promise.race([server.shutdown(), overdue.promise]);
       clearTimeout(timer);
     },
   };
@@ -77,11 +77,10 @@ function serve(
   hostname: string,
   port: number,
   tls: ListenOptions["tls"],
-  signal: AbortSignal,
   gate: Gate,
 ): Deno.HttpServer<Deno.NetAddr> {
   const where = `${hostname}:${port}`;
-  const options = { hostname, port, signal, onListen: () => {} };
+  const options = { hostname, port, onListen: () => {} };
   try {
     return Deno.serve(
       { ...options, ...tls },

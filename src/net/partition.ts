@@ -1,14 +1,28 @@
-/** How a bucket is cut: into a slice for each member to sum, and each slice into the parts that frames carry. */
+/**
+ * How an array is cut into buckets, a bucket into a slice for each member to sum, and each slice into the
+ * parts that frames carry.
+ */
 
 /** At most this many elements are sent to everybody at once, and added by everybody: one trip instead of two. */
 export const SMALL_ELEMENTS = 4096;
 /** Slices begin at multiples of this many elements (64 bytes), so that vectors and cache lines are not cut. */
 const ALIGNMENT = 16;
 
-/** Elements [from, to) of a bucket. */
+/** Elements [from, to) of an array or a bucket. */
 export interface Slice {
   readonly from: number;
   readonly to: number;
+}
+
+/**
+ * An array's buckets, from its end to its beginning: the order in which backward finishes gradients that
+ * are laid out in the order of forward.
+ */
+export function cutBuckets(length: number, bucketElements: number): Slice[] {
+  return Array.from({ length: Math.ceil(length / bucketElements) }, (_, bucket) => {
+    const to = length - bucket * bucketElements;
+    return { from: Math.max(0, to - bucketElements), to };
+  });
 }
 
 /** Member k's slice of a bucket; of a small one everybody has the whole. */

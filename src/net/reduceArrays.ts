@@ -1,7 +1,8 @@
 import type { Allreduce, Reduced } from "./allreduce.ts";
+import { cutBuckets } from "./partition.ts";
 
 /**
- * Sums arrays of any length, bucket by bucket, several at a time.
+ * Sums arrays of any length, bucket by bucket, several at a time, in the order of `cutBuckets`.
  *
  * @param pieces this member's, in ascending order of its virtual workers' subtrees. (n) each
  * @param out gets the sum; may be one of `pieces`. (n)
@@ -23,8 +24,7 @@ export async function reduceArrays(
   out: Float32Array,
 ): Promise<Reduced[]> {
   const running: Promise<Reduced>[] = [];
-  for (let from = 0; from < out.length; from += bucketElements) {
-    const to = Math.min(out.length, from + bucketElements);
+  for (const { from, to } of cutBuckets(out.length, bucketElements)) {
     const bucket = await allreduce.open(step, running.length, to - from);
     bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(from, to)));
     const reduced = bucket.reduce().then((result) => {

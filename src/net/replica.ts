@@ -1,4 +1,4 @@
-import type { Share } from "./tree.ts";
+import type { Share } from "./shares.ts";
 
 /** A state by the steps that made it, see messages.ts. */
 export interface Applied {

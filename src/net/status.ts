@@ -28,7 +28,7 @@ export async function groupStatus(
   token: CryptoKey,
   { open, timeoutMs = 5000 }: StatusOptions = {},
 ): Promise<GroupStatus> {
-  const claim = controlClaim("watcher", "watcher");
+  const claim = controlClaim("watcher", "status");
   const channel = await connect({ url: controlUrl(url), token, claim, timeoutMs, open });
   const answer = Promise.withResolvers<GroupStatus>();
   const link = new ControlLink<CoordinatorMessage, MemberMessage>(channel, {

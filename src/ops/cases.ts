@@ -26,10 +26,9 @@ import { dropout } from "./reference/dropout.ts";
 import { embedding } from "./reference/embedding.ts";
 import { gradNorm } from "./reference/gradNorm.ts";
 import { headNorm } from "./reference/headNorm.ts";
-import { layerNorm } from "./reference/layerNorm.ts";
 import { linear } from "./reference/linear.ts";
+import { layerNorm, rmsNorm } from "./reference/norm.ts";
 import { scale } from "./reference/scale.ts";
-import { rmsNorm } from "./reference/rmsNorm.ts";
 import { rotary } from "./reference/rotary.ts";
 import type { Inputs, OpReference } from "./reference/types.ts";
 

@@ -1,12 +1,11 @@
 import headNormText from "../../shaders/head_norm.wgsl" with { type: "text" };
 import headNormWeightText from "../../shaders/head_norm_weight.wgsl" with { type: "text" };
-import rowSumsText from "../../shaders/row_sums.wgsl" with { type: "text" };
 import type { Tensor } from "../gpu/tensor.ts";
 import { sumColumns } from "./columns.ts";
 import type { Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
-const source = shader("head_norm.wgsl", headNormText, [{ name: "row_sums.wgsl", text: rowSumsText }]);
+const source = shader("head_norm.wgsl", headNormText);
 const weightSource = shader("head_norm_weight.wgsl", headNormWeightText);
 
 /** Heads side by side that share a weight. */

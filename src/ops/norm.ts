@@ -1,11 +1,10 @@
 import normText from "../../shaders/norm.wgsl" with { type: "text" };
-import rowSumsText from "../../shaders/row_sums.wgsl" with { type: "text" };
 import type { Tensor } from "../gpu/tensor.ts";
 import { sumColumns } from "./columns.ts";
 import type { Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
-const source = shader("norm.wgsl", normText, [{ name: "row_sums.wgsl", text: rowSumsText }]);
+const source = shader("norm.wgsl", normText);
 
 export type NormKind = "layernorm" | "rmsnorm";
 

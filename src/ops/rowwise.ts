@@ -1,15 +1,22 @@
 /** What ops that work row by row share: windows, and how much of them is in use. */
 import rowsText from "../../shaders/rows.wgsl" with { type: "text" };
 import randomText from "../../shaders/random.wgsl" with { type: "text" };
+import rowSumsText from "../../shaders/row_sums.wgsl" with { type: "text" };
+import treeText from "../../shaders/tree.wgsl" with { type: "text" };
 import type { Live } from "../gpu/kernel.ts";
 import { KernelSource } from "../gpu/kernel.ts";
 import type { TemplateFile } from "../gpu/template.ts";
 import type { GroupCount, Recorder } from "../gpu/recorder.ts";
 import { rowWindows, type Tensor } from "../gpu/tensor.ts";
 
-const INCLUDES = [{ name: "rows.wgsl", text: rowsText }, { name: "random.wgsl", text: randomText }];
+const INCLUDES = [
+  { name: "rows.wgsl", text: rowsText },
+  { name: "random.wgsl", text: randomText },
+  { name: "row_sums.wgsl", text: rowSumsText },
+  { name: "tree.wgsl", text: treeText },
+];
 
-/** A shader file that may include `rows`, `random` and what is given. */
+/** A shader file that may include `rows`, `random`, `row_sums`, `tree` and what is given. */
 export function shader(name: string, text: string, includes: readonly TemplateFile[] = []): KernelSource {
   return new KernelSource(name, text, [...INCLUDES, ...includes]);
 }

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import type { TensorToWrite } from "../formats/safetensors.ts";
 
 /** Tensors in the order in which they are digested and stored: by name, bytewise. */
-export function sortedByName(tensors: readonly TensorToWrite[]): TensorToWrite[] {
+export function sortedByName<T extends { readonly name: string }>(tensors: readonly T[]): T[] {
   return tensors.toSorted((a, b) => (a.name < b.name ? -1 : 1)); // names are ASCII
 }
 

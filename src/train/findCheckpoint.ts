@@ -48,7 +48,12 @@ export async function resolveModelFolder(path: string, onMessage: (text: string)
   if (await exists(checkpointsOf(path))) {
     const newest = await newestIntact(checkpointsOf(path), (_, { message }) => onMessage(message));
     if (newest !== null) return newest.path;
-    throw new UserError(`${quote(path)} has no intact checkpoint; start the run again`);
+    const hasSome = (await listCheckpoints(checkpointsOf(path))).length > 0;
+    throw new UserError(
+      hasSome
+        ? `${quote(path)} has no intact checkpoint; restore the files`
+        : `${quote(path)} has no checkpoint yet; wait for its first, or start the run again`,
+    );
   }
   if (!await exists(join(path, "manifest.json"))) return path;
   try {
@@ -72,9 +77,13 @@ export async function removeCheckpoints(folder: string, steps: readonly number[]
   }
 }
 
-/** Takes a damaged checkpoint out of the row, so that its step can be saved again. */
-export async function setAside(folder: string, step: number): Promise<string> {
-  const aside = join(folder, `damaged-step-${step}`);
+/** Takes a checkpoint out of the row, so that its step can be saved again. @param why begins its new name */
+export async function setAside(
+  folder: string,
+  step: number,
+  why: "damaged" | "replaced",
+): Promise<string> {
+  const aside = join(folder, `${why}-step-${step}`);
   if (await exists(aside)) await Deno.remove(aside, { recursive: true });
   await Deno.rename(checkpointPath(folder, step), aside);
   await syncFolder(folder);

@@ -7,9 +7,12 @@ import { hashTokenizer } from "../data/tokenStore.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
-import { initialValues } from "../model/init.ts";
+import type { NamedValues } from "../formats/hf/read.ts";
+import { initialValues, type InitOptions } from "../model/init.ts";
+import type { Parameter } from "../model/parameters.ts";
 import { readIfThere } from "./durable.ts";
 import { resolveModelFolder } from "./findCheckpoint.ts";
+import { readModelSpec } from "./modelFiles.ts";
 import { loadWeights } from "./weights.ts";
 
 export interface FirstWeightsOptions {
@@ -42,7 +45,7 @@ async function writeRandom({ config: { seed }, engine, spec, signal }: FirstWeig
 /** Fine-tuning: another model's weights. Its tokens must mean the same. */
 async function writeThoseOf(
   from: string,
-  { engine, spec, dataset, onMessage }: FirstWeightsOptions,
+  { config: { seed }, engine, spec, dataset, onMessage }: FirstWeightsOptions,
 ): Promise<void> {
   const folder = await resolveModelFolder(from, onMessage);
   const tokenizer = join(folder, "tokenizer.json");
@@ -55,6 +58,37 @@ async function writeThoseOf(
         "set tokenizer to what the weights were trained with",
     );
   }
-  await loadWeights(engine, folder, spec);
+  const parameters = new Map(engine.report.parameters.map((parameter) => [parameter.name, parameter]));
+  await loadWeights(engine, folder, spec, (tensor) => {
+    const parameter = parameters.get(tensor.name);
+    return parameter === undefined ? tensor : withRows(tensor, parameter, { seed, ...spec });
+  });
   onMessage(`The weights are those of ${quote(folder)}, the optimizer is fresh`);
+  for (const text of differences(readModelSpec(folder), spec)) onMessage(text);
+}
+
+/**
+ * A tensor with as many rows as the parameter has: the first are kept, and further ones have initial values. Of models
+ * that are the same (`requireSameModel`) the tables of tokens and learned positions alone differ, in rows.
+ */
+function withRows(tensor: NamedValues, parameter: Parameter, options: InitOptions): NamedValues {
+  if (tensor.shape[0] === parameter.shape[0]) return tensor;
+  const values = initialValues(parameter, options); // (rows, C)
+  values.set(tensor.values.subarray(0, values.length));
+  return { ...parameter, values };
+}
+
+/** What is not as it was with the weights. */
+function* differences(theirs: ModelSpec, ours: ModelSpec): Generator<string> {
+  if (ours.vocabSize > theirs.vocabSize) {
+    const rows = `${theirs.vocabSize} to ${ours.vocabSize}`;
+    yield `The table of tokens grows from ${rows} rows: the first are the weights', new ones have initial values`;
+  }
+  if (ours.positions === "learned" && ours.seqLen < theirs.seqLen) {
+    yield `Of ${theirs.seqLen} learned positions the first ${ours.seqLen} are taken`;
+  }
+  const dropped = (["dropout", "attentionDropout"] as const)
+    .filter((key) => theirs[key] > 0 && theirs[key] !== ours[key])
+    .map((key) => `model.${key} is ${ours[key]}, the weights' config.json says ${theirs[key]}`);
+  if (dropped.length > 0) yield `How to train is not taken over with weights: ${dropped.join("; ")}`;
 }

@@ -13,6 +13,8 @@ export interface HaltOptions {
   readonly run: RunSpec;
   readonly engine: Engine;
   readonly store: Store;
+  /** Where the run is kept; null: nowhere. */
+  readonly folder: string | null;
   readonly onMessage: (text: string) => void;
 }
 
@@ -29,9 +31,14 @@ export interface HaltOptions {
  * @returns a function from the state after the last applied step, and the step that failed, to the state to go on with
  */
 export function openHaltPolicy(
-  { config, run, engine, store, onMessage }: HaltOptions,
+  { config, run, engine, store, folder, onMessage }: HaltOptions,
 ): (state: TrainState, halted: StepResult) => Promise<TrainState> {
   const { nonFinite, skippedStepCounts } = config.train;
+  /** A run keeps its rate, so that a lower one takes another run. */
+  const lowerRate = () => {
+    const from = folder === null || store.savedStep === 0 ? "" : ` from=${folder}`;
+    return `start another run with name=...${from} and a lower optimizer.learningRate`;
+  };
   let halts = 0;
   let furthest = 0;
 
@@ -42,15 +49,13 @@ export function openHaltPolicy(
     const loss = halted.lossSum / halted.targetCount;
     const found = `Step ${step} has loss ${loss} and gradient norm ${halted.gradNorm}`;
     if (nonFinite === "stop") {
-      throw new UserError(
-        `${found}, expected finite numbers; lower optimizer.learningRate or set train.nonFinite to skip or rollback ` +
-          `and start the run again: it goes on from step ${store.savedStep}`,
-      );
+      const goOn = folder === null
+        ? "set train.nonFinite=skip"
+        : `start it again with train.nonFinite=skip or rollback: it goes on from step ${store.savedStep}`;
+      throw new UserError(`${found}, expected finite numbers; ${lowerRate()}, or ${goOn}`);
     }
     if (halts > MAX_HALTS) {
-      throw new UserError(
-        `${found}, and so had the ${MAX_HALTS} tries before; lower optimizer.learningRate or set train.nonFinite=stop`,
-      );
+      throw new UserError(`${found}, and so had the ${MAX_HALTS} tries before; ${lowerRate()}`);
     }
     const batch = run.batchAt(step);
     if (nonFinite === "rollback") {

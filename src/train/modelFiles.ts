@@ -1,13 +1,13 @@
 /** The files of a model folder: a checkpoint's, or a model's of Hugging Face. */
 import { join } from "@std/path";
 import type { ModelSpec } from "../config/deriveModel.ts";
-import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import type { Dataset } from "../data/dataset.ts";
 import type { Engine } from "../engine/engine.ts";
-import { specialTokens, type Vocabulary } from "../data/objectives/vocabulary.ts";
 import { readAhead } from "../engine/readAhead.ts";
 import { UserError } from "../errors.ts";
 import { messageOf, quote } from "../formats/file.ts";
 import { type NamedValues, readWeights } from "../formats/hf/read.ts";
+import type { SpecialTokens } from "../formats/hf/specialTokens.ts";
 import { formatHfConfig, tensorsToWrite } from "../formats/hf/write.ts";
 import {
   encodeSafetensors,
@@ -47,10 +47,10 @@ export function modelPath(source: ModelSource, file: keyof ModelFiles): string {
 export async function modelInMemory(
   engine: Engine,
   spec: ModelSpec,
-  tokenizer: Tokenizer,
+  { tokenizer, specialTokens }: Pick<Dataset, "tokenizer" | "specialTokens">,
 ): Promise<Required<ModelFiles>> {
   return {
-    "config.json": formatModelConfig(spec, tokenizer),
+    "config.json": formatModelConfig(spec, specialTokens),
     "model.safetensors": await encodeSafetensors(sortedByName(modelTensors(engine, spec)), METADATA),
     "tokenizer.json": JSON.stringify(tokenizer.toJSON()),
   };
@@ -69,14 +69,9 @@ export async function readModelFiles(folder: string): Promise<Required<ModelFile
   return { "config.json": config, "model.safetensors": weights, "tokenizer.json": tokenizer };
 }
 
-/** The text of a checkpoint's config.json. @param vocabulary says where texts end and an encoder's decoder starts */
-export function formatModelConfig(spec: ModelSpec, vocabulary: Vocabulary): string {
-  const ids = {
-    bos_token_id: vocabulary.endOfText,
-    eos_token_id: vocabulary.endOfText,
-    decoder_start_token_id: specialTokens(vocabulary).end,
-  };
-  return formatHfConfig(formatFor(spec), spec, ids, "F32");
+/** The text of a checkpoint's config.json. */
+export function formatModelConfig(spec: ModelSpec, tokens: SpecialTokens): string {
+  return formatHfConfig(formatFor(spec), spec, tokens, "F32");
 }
 
 /** The weights of an engine, as model.safetensors holds them; each is read when its turn comes. */

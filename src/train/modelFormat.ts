@@ -34,6 +34,7 @@ export const ownFormat: HfFamily = {
   aliases: {},
   ignored: /^$/,
   copies: [],
+  keys: {},
   readConfig(json) {
     const { model_type: _, ...spec } = checked(specSchema, json, "config.json");
     return spec;
@@ -65,11 +66,15 @@ export function formatOf(json: unknown): HfFamily {
  * @throws UserError for an architecture that is not known, or sizes that don't fit together
  */
 export function readModelConfig(json: unknown, has: (tensor: string) => boolean): ModelSpec {
-  const spec = formatOf(json).readConfig(json, has);
+  const { readConfig, keys } = formatOf(json);
+  const spec = readConfig(json, has);
   try {
     deriveModel(settingsOf(spec), spec.vocabSize);
   } catch (error) {
-    throw error instanceof UserError ? new UserError(`config.json: ${error.message}`) : error;
+    if (!(error instanceof UserError)) throw error;
+    const theirs: Readonly<Record<string, string | undefined>> = keys;
+    const message = error.message.replaceAll(/\bmodel\.(\w+)/g, (_, key) => theirs[key] ?? key);
+    throw new UserError(`config.json: ${message}`);
   }
   return spec;
 }

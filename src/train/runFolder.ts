@@ -21,9 +21,15 @@ export interface RunFolder extends Disposable {
   readonly checkpoints: string;
 }
 
-/** Keys that may change while a run lives: they decide when it ends and what it tells, not what is computed. */
+/**
+ * Keys that may change while a run lives: they decide when it ends, what it tells and what happens where it could not go
+ * on, not what is computed.
+ */
 const FREE_KEYS =
-  /^(name|train\.duration|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
+  /^(name|train\.(duration|nonFinite|skippedStepCounts)|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
+
+/** Keys in which the nodes of a group may differ: where things lie, what is told and kept, and how fast it goes. */
+const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
 
 /**
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
@@ -72,7 +78,16 @@ function removeQuietly(folder: string): void {
 
 /** SHA-256 of all keys that may not change. */
 export function configDigest(config: RunConfig): string {
-  const fixed = settings("", config).filter(([key]) => !FREE_KEYS.test(key));
+  return digestWithout(FREE_KEYS, config);
+}
+
+/** SHA-256 of all keys that are the same on the nodes of a group; what lies behind their paths is compared otherwise. */
+export function groupConfigDigest(config: RunConfig): string {
+  return digestWithout(NODE_KEYS, config);
+}
+
+function digestWithout(free: RegExp, config: RunConfig): string {
+  const fixed = settings("", config).filter(([key]) => !free.test(key));
   return createHash("sha256").update(JSON.stringify(fixed)).digest("hex");
 }
 

@@ -37,6 +37,11 @@ export interface Store {
   resume(): Promise<TrainState | null>;
   /** Puts the values on the engine that a run starts with. @throws the signal's reason if it comes first */
   initialize(signal?: AbortSignal): Promise<TrainState>;
+  /**
+   * Goes on from another node's state, which is on the engine. Checkpoints of its step and later ones are not of its
+   * way: they are put aside.
+   */
+  adopt(state: TrainState): Promise<TrainState>;
   /** @throws UserError if the folder's file system has no space for a checkpoint */
   checkSpace(): void;
   /**
@@ -64,7 +69,7 @@ export function openStore(options: StoreOptions): Store {
   const contents: CheckpointContents = {
     model: modelTensors(engine, spec),
     optimizer: optimizerTensors(engine),
-    config: formatModelConfig(spec, dataset.tokenizer),
+    config: formatModelConfig(spec, dataset.specialTokens),
     tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;
@@ -75,20 +80,21 @@ export function openStore(options: StoreOptions): Store {
   /** Puts the newest intact checkpoint of the wanted steps on the engine. */
   async function load(isWanted?: (step: number) => boolean): Promise<TrainState | null> {
     if (folder === null) return null;
-    const onDamaged = async (step: number, { message }: UserError) => {
-      const steps = await listCheckpoints(folder.checkpoints);
-      if (steps[0] === step) {
-        throw new UserError(
-          `${message}, and none before it is intact; restore the file, or remove ${
-            quote(folder.path)
-          } to start anew`,
-        );
-      }
-      const aside = await setAside(folder.checkpoints, step);
-      onMessage(`${message}; going on from the one before it, the damaged one is now ${quote(aside)}`);
-    };
-    const checkpoint = await newestIntact(folder.checkpoints, onDamaged, isWanted);
-    if (checkpoint === null) return null;
+    const damaged: { readonly step: number; readonly message: string }[] = [];
+    const note = (step: number, { message }: UserError) => void damaged.push({ step, message });
+    const checkpoint = await newestIntact(folder.checkpoints, note, isWanted);
+    if (checkpoint === null) {
+      if (damaged.length === 0 || isWanted !== undefined) return null;
+      throw new UserError(
+        `${damaged[0].message}, and none before it is intact; restore the file, or remove ${
+          quote(folder.path)
+        } to start anew`,
+      );
+    }
+    for (const { step, message } of damaged) {
+      const aside = await setAside(folder.checkpoints, step, "damaged");
+      onMessage(`${message}; going on from an older one, the damaged one is now ${quote(aside)}`);
+    }
     const { path, state, manifest } = checkpoint;
     checkIdentity(path, state, identity);
     if (state.adapter !== identity.adapter) {
@@ -139,8 +145,21 @@ export function openStore(options: StoreOptions): Store {
         validatedStep: 0,
         sampledStep: 0,
         best: null,
+        groupDigest: null,
         ...identity,
       };
+    },
+
+    async adopt(state) {
+      saved = null;
+      const steps = folder === null ? [] : await listCheckpoints(folder.checkpoints);
+      for (const step of steps.filter((step) => step >= state.step)) {
+        const aside = await setAside(folder!.checkpoints, step, "replaced");
+        onMessage(
+          `The group is at step ${state.step}: the checkpoint of step ${step} is now ${quote(aside)}`,
+        );
+      }
+      return { ...state, ...identity };
     },
 
     checkSpace() {

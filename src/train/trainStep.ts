@@ -10,6 +10,12 @@ export interface Step extends Update {
   readonly batchSize: number;
 }
 
+/** Virtual workers `from` (inclusive) to `to` (exclusive). */
+export interface WorkerRange {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
  * One step of training: forward and backward of the global batch, micro-batch by micro-batch, then the optimizer.
  *
@@ -34,7 +40,7 @@ export async function trainStep(
 /**
  * Forward and backward of the samples of some virtual workers: the engine's sum is that over the subtree.
  *
- * @param workers `from` (inclusive) to `to` (exclusive): a whole subtree of the tree over all of them
+ * @param workers a whole subtree of the tree over all of them
  * @returns false if the signal came first: the sum is not whole
  */
 export async function sumGradients(
@@ -42,7 +48,7 @@ export async function sumGradients(
   dataset: Dataset,
   step: Step,
   virtualWorkers: number,
-  workers: { readonly from: number; readonly to: number },
+  workers: WorkerRange,
   signal?: AbortSignal,
 ): Promise<boolean> {
   await engine.beginStep(workers.to - workers.from);

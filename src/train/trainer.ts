@@ -1,11 +1,6 @@
-import { trainStep } from "./trainStep.ts";
-import {
-  openTrainingRun,
-  type TrainingOptions,
-  type TrainingResult,
-  type TrainingRun,
-} from "./trainingRun.ts";
 import type { TrainState } from "./state.ts";
+import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
+import { trainStep } from "./trainStep.ts";
 
 /**
  * Trains until `train.duration`, from the start or from the last checkpoint of the run's folder. A run that was stopped
@@ -15,7 +10,7 @@ import type { TrainState } from "./state.ts";
  * checkpoints that were saved are intact; the signal's reason if it comes before the first step
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
-  using run = openTrainingRun(options);
+  using run = new TrainingRun(options);
   let state = await run.start();
   while (true) {
     // Here nothing is queued: the engine holds exactly `state`.
@@ -35,5 +30,5 @@ async function advance(run: TrainingRun, state: TrainState, options: TrainingOpt
     if (!await trainStep(engine, dataset, step, config.scale.virtualWorkers, signal)) break;
     last++;
   } while (!run.mustSettle(state, last));
-  return last === state.step ? state : await run.settle(state, performance.now() - begin);
+  return last === state.step ? state : await run.settle(state, begin);
 }

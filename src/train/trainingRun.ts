@@ -56,7 +56,12 @@ const MAX_QUEUED_MS = 1000;
 /** What is done between steps, when its interval has passed. */
 type Duty = "validation" | "sample" | "checkpoint";
 
-class Trainer {
+/**
+ * What every training does around its steps, whoever computes their gradients: where it starts, what a step reads and
+ * at which rate, what is told and kept, and how it ends. The state is handed in and out: it must be the engine's, with
+ * nothing queued behind it but what `settle` is to read.
+ */
+export class TrainingRun implements Disposable {
   readonly #options: TrainingOptions;
   readonly #log: MetricsLog | null;
   readonly #run: RunSpec;
@@ -67,42 +72,29 @@ class Trainer {
   readonly #doneAt: Record<Duty, number>;
   #finalLoss: number | null = null;
 
-  constructor(options: TrainingOptions, log: MetricsLog | null) {
+  /** @throws UserError if the log can't be written, or lengths and rates don't fit together */
+  constructor(options: TrainingOptions) {
     const { config, engine, dataset, folder, onMessage = () => {}, freeBytes } = options;
     this.#options = options;
-    this.#log = log;
     this.#run = deriveRun(config);
+    this.#log = folder === null ? null : openMetricsLog(folder.path, config.log.tensorboard);
     this.#store = openStore({ config, run: this.#run, engine, dataset, folder, onMessage, freeBytes });
     this.#meter = openMeter(config, this.#run, engine, dataset);
-    this.#afterHalt = openHaltPolicy({ config, run: this.#run, engine, store: this.#store, onMessage });
+    this.#afterHalt = openHaltPolicy({
+      ...{ config, run: this.#run, engine, store: this.#store, onMessage },
+      folder: folder?.path ?? null,
+    });
     const now = performance.now();
     this.#doneAt = { validation: now, sample: now, checkpoint: now };
   }
 
-  async run(): Promise<TrainingResult> {
-    const { engine, dataset, folder, signal } = this.#options;
-    let state = await this.#start();
-    while (true) {
-      // Here nothing is queued: the engine holds exactly `state`.
-      state = await this.#betweenSteps(state);
-      if (state.step >= this.#run.totalSteps || signal?.aborted) break;
-      state = await this.#advance(state);
-    }
-    await this.#store.save(state);
-    const finished = state.step >= this.#run.totalSteps;
-    const validation = finished ? await validate(engine, dataset, Infinity, signal) : null;
-    if (validation !== null) this.#log?.validation(state.step, validation, true);
-    return {
-      steps: state.step,
-      digest: await this.#store.digest(state),
-      finalLoss: this.#finalLoss,
-      validation,
-      interrupted: !finished || (validation === null && dataset.validationRows > 0),
-      folder: folder?.path ?? null,
-    };
+  /** Steps of the whole run. */
+  get totalSteps(): number {
+    return this.#run.totalSteps;
   }
 
-  async #start(): Promise<TrainState> {
+  /** Puts the newest intact checkpoint, or the values of the start, on the engine. */
+  async start(): Promise<TrainState> {
     const { config: { train }, folder, onMessage, signal } = this.#options;
     const resumed = await this.#store.resume();
     if (resumed !== null) onMessage?.(`Going on from step ${resumed.step} of ${this.#run.totalSteps}`);
@@ -121,8 +113,22 @@ class Trainer {
     return state;
   }
 
+  /** Goes on from a state that is on the engine already: another node's. */
+  async adopt(state: TrainState): Promise<TrainState> {
+    const adopted = await this.#store.adopt(state);
+    await this.#log?.cutBack(adopted);
+    return adopted;
+  }
+
+  /** What a step after the state is to do. */
+  stepAt(state: TrainState, step: number): Step {
+    const { firstSample, batchSize } = this.#run.batchAt(step);
+    const learningRate = learningRateAt(this.#run.optimizer, this.#run.progressAt(step));
+    return { step, learningRate, firstSample: firstSample + state.sampleOffset, batchSize };
+  }
+
   /** Validates, samples and saves, each if it is due. On an interrupt nothing is due any more. */
-  async #betweenSteps(state: TrainState): Promise<TrainState> {
+  async betweenSteps(state: TrainState): Promise<TrainState> {
     const { config, engine, dataset, signal, sampleText } = this.#options;
     let isBest = false;
     if (this.#isDue("validation", state, state.step) && !signal?.aborted) {
@@ -152,43 +158,21 @@ class Trainer {
     return state;
   }
 
-  /** Does steps until something is due, and reads their results. */
-  async #advance(state: TrainState): Promise<TrainState> {
-    const { config, engine, dataset, signal } = this.#options;
-    const begin = performance.now();
-    let last = state.step;
-    do {
-      const step = last + 1;
-      const { firstSample, batchSize } = this.#run.batchAt(step);
-      const applied = await trainStep(
-        engine,
-        dataset,
-        {
-          step,
-          learningRate: learningRateAt(this.#run.optimizer, this.#run.progressAt(step)),
-          firstSample: firstSample + state.sampleOffset,
-          batchSize,
-        },
-        config.scale.virtualWorkers,
-        signal,
-      );
-      if (!applied) break;
-      last = step;
-    } while (!this.#mustSettle(state, last));
-    if (last === state.step) return state;
-    const results = await engine.metrics();
-    return await this.#settle(state, results, performance.now() - begin);
-  }
-
-  /** The state after the steps whose results have come. What was queued behind a failed step was not applied. */
-  async #settle(state: TrainState, results: readonly StepResult[], ms: number): Promise<TrainState> {
+  /**
+   * Reads the results of the queued steps. What was queued behind a failed one was not applied.
+   *
+   * @param begin when the first of them began, by performance.now()
+   */
+  async settle(state: TrainState, begin: number): Promise<TrainState> {
+    const results = await this.#options.engine.metrics();
+    const ms = performance.now() - begin;
     const halted = results.find((result) => result.halted);
     const applied = results.filter((result) => !result.halted);
     const last = applied.at(-1);
     if (last !== undefined) {
       const progress = this.#run.progressAt(last.step);
       this.#meter.count(applied.length, progress.tokens - state.tokens, ms);
-      state = { ...state, ...progress };
+      state = { ...state, ...progress, groupDigest: null };
       this.#finalLoss = last.lossSum / last.targetCount;
       if (this.#isLogged(last.step)) {
         const line = this.#meter.line(last);
@@ -199,15 +183,45 @@ class Trainer {
     if (halted === undefined) return state;
     const next = await this.#afterHalt(state, halted);
     if (next.step < state.step) await this.#log?.cutBack(next);
-    return next;
+    return { ...next, groupDigest: null };
   }
 
-  #mustSettle(state: TrainState, step: number): boolean {
+  /** Must the results be read after `step`, the last of those queued behind the state? */
+  mustSettle(state: TrainState, step: number): boolean {
     const duties: Duty[] = ["validation", "sample", "checkpoint"];
     const queued = step - state.step;
     return step >= this.#run.totalSteps || this.#isLogged(step) ||
       (queued + 1) * this.#meter.msPerStep > MAX_QUEUED_MS || this.#meter.msPerStep === 0 ||
       duties.some((duty) => this.#isDue(duty, state, step));
+  }
+
+  isOver(state: TrainState): boolean {
+    return state.step >= this.#run.totalSteps;
+  }
+
+  /** See digest.ts. */
+  digest(state: TrainState): Promise<string> {
+    return this.#store.digest(state);
+  }
+
+  /** Saves the state and, at the end, scores the whole held-out part. */
+  async finish(state: TrainState): Promise<TrainingResult> {
+    const { engine, dataset, folder, signal } = this.#options;
+    await this.#store.save(state);
+    const validation = this.isOver(state) ? await validate(engine, dataset, Infinity, signal) : null;
+    if (validation !== null) this.#log?.validation(state.step, validation, true);
+    return {
+      steps: state.step,
+      digest: await this.#store.digest(state),
+      finalLoss: this.#finalLoss,
+      validation,
+      interrupted: !this.isOver(state) || (validation === null && dataset.validationRows > 0),
+      folder: folder?.path ?? null,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#log?.[Symbol.dispose]();
   }
 
   #isLogged(step: number): boolean {

@@ -11,25 +11,42 @@ import { type ModelSource, readModelSpec, readModelWeights, sourceName } from ".
  * Puts the weights of a model folder on the engine, one tensor at a time.
  *
  * @param source a checkpoint, or a model of Hugging Face
+ * @param fit makes of each tensor what the engine's model has; by default it is to be that
  * @throws UserError if the folder holds another model: which settings or tensor differ
  */
-export async function loadWeights(engine: Engine, source: ModelSource, spec: ModelSpec): Promise<void> {
+export async function loadWeights(
+  engine: Engine,
+  source: ModelSource,
+  spec: ModelSpec,
+  fit: (tensor: NamedValues) => NamedValues = (tensor) => tensor,
+): Promise<void> {
   requireSameModel(source, spec);
-  await writeAll(engine, "weights", readModelWeights(source), sourceName(source));
+  await writeAll(engine, "weights", readModelWeights(source).map(fit), sourceName(source));
 }
 
 /**
  * Holds a model folder against the model that is to go on with its weights, without reading them. What says nothing of
  * them may differ: the objective and its masks, dropout, the z-loss, initial values, and the length of rows where
- * positions are not learned.
+ * positions are not learned. The table of tokens may become longer, and that of learned positions shorter: what rows
+ * mean that training never saw can't be known, so that new tokens are learned and new positions refused.
  *
  * @throws UserError that names every setting that differs
  */
 export function requireSameModel(source: ModelSource, spec: ModelSpec): void {
   const found = readModelSpec(source);
-  const different = meaningOf(spec).filter((key) => found[key] !== spec[key]);
+  const isRight = (key: keyof ModelSpec) => {
+    if (key === "vocabSize") return spec.vocabSize >= found.vocabSize;
+    if (key === "seqLen") return spec.seqLen <= found.seqLen;
+    return spec[key] === found[key];
+  };
+  const different = meaningOf(spec).filter((key) => !isRight(key));
   if (different.length === 0) return;
-  const list = different.map((key) => `model.${key} is ${quote(spec[key])}, expected ${quote(found[key])}`);
+  const expected = (key: keyof ModelSpec) => {
+    if (key === "vocabSize") return `at least ${found.vocabSize}`;
+    if (key === "seqLen") return `at most ${found.seqLen}, where the learned positions end`;
+    return quote(found[key]);
+  };
+  const list = different.map((key) => `model.${key} is ${quote(spec[key])}, expected ${expected(key)}`);
   throw new UserError(
     `The weights of ${quote(sourceName(source))} are another model's: ${list.join("; ")}; ` +
       "leave such settings out, and they are taken from there",
@@ -63,6 +80,13 @@ export async function loadOptimizer(engine: Engine, checkpoint: string): Promise
   await writeAll(engine, "optimizer", tensors, source.name);
 }
 
+/** Makes the optimizer remember nothing. */
+export async function clearOptimizer(engine: Engine): Promise<void> {
+  for (const { name, shape } of engine.report.optimizerState) {
+    await engine.write("optimizer", name, new Float32Array(shape.reduce((a, b) => a * b, 1)));
+  }
+}
+
 /** Writes every tensor of a kind exactly once. */
 async function writeAll(engine: Engine, kind: StateKind, tensors: Iterable<NamedValues>, where: string) {
   const { parameters, optimizerState } = engine.report;
@@ -80,6 +104,7 @@ async function writeAll(engine: Engine, kind: StateKind, tensors: Iterable<Named
       );
     }
     await engine.write(kind, name, values);
+    values.buffer.transfer(0); // frees it now: the collector would let several pile up
     missing.delete(name);
   }
   if (missing.size > 0) {

@@ -1,6 +1,7 @@
 import { basename, dirname, join, resolve } from "@std/path";
 import type { LocalEngineOptions } from "../engine/localEngine.ts";
 import { UserError } from "../errors.ts";
+import { quote } from "../formats/file.ts";
 import type { Comparison } from "./comparison.ts";
 import { filesIn, parseJson, readText } from "./files.ts";
 import { verifyModelCase } from "./modelCase.ts";
@@ -30,7 +31,9 @@ export async function* verifyFolder(
   const isTokenizer = files.has("cases.jsonl");
   if (!isModel && !isTokenizer) {
     throw new UserError(
-      `${name} has neither reference.safetensors nor cases.jsonl: expected a model case (config.json, ` +
+      `${
+        quote(folder)
+      } has neither reference.safetensors nor cases.jsonl: expected a model case (config.json, ` +
         "model.safetensors, reference.safetensors) or a tokenizer case (tokenizer.json, cases.jsonl, decode.jsonl)",
     );
   }

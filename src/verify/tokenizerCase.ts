@@ -1,6 +1,6 @@
 import { join } from "@std/path";
 import { z } from "zod";
-import { addedTokenSplitter } from "../data/tokenizers/addedTokens.ts";
+import { addedTokenSchema, addedTokenSplitter } from "../data/tokenizers/addedTokens.ts";
 import { readTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import { UserError } from "../errors.ts";
@@ -26,15 +26,7 @@ const decodeSchema = z.object({ ids: idList, decoded: z.string(), decoded_withou
 
 /** What names tokens in a tokenizer.json. */
 const namesSchema = z.object({
-  added_tokens: z.array(z.object({
-    id: z.int(),
-    content: z.string(),
-    single_word: z.boolean().default(false),
-    lstrip: z.boolean().default(false),
-    rstrip: z.boolean().default(false),
-    normalized: z.boolean().default(false),
-    special: z.boolean().default(false),
-  })).default([]),
+  added_tokens: z.array(addedTokenSchema).default([]),
   model: z.object({
     vocab: z.union([
       z.array(z.tuple([z.string(), z.number()])), // Unigram: with its score

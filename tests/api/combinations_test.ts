@@ -9,9 +9,9 @@ import { UserError } from "../../src/errors.ts";
 function specOf(overrides: readonly string[]) {
   const config = resolveConfig({ overrides: ["model.modelDim=24", "model.seqLen=9", ...overrides] });
   const { model: { architecture, seqLen }, objective } = config;
-  const tokenizer = bytesTokenizer();
-  const vocabSize = objectiveVocabSize(tokenizer, { architecture, seqLen, objective });
-  return engineSpec(config, { tokenizer, vocabSize });
+  const vocabulary = bytesTokenizer();
+  const vocabSize = objectiveVocabSize(vocabulary, { architecture, seqLen, objective });
+  return engineSpec(config, { vocabulary, vocabSize });
 }
 
 const ENCODER = "model.architecture=encoderDecoder";

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { exportModel, importModel } from "../../src/api/convert.ts";
+import { charsTokenizer } from "../../src/data/tokenizers/chars.ts";
 import { UserError } from "../../src/errors.ts";
-import { HF_FAMILIES } from "../../src/formats/hf/families.ts";
 import {
   encodeSafetensors,
   openModelFolder,
@@ -11,13 +11,13 @@ import {
   type TensorToWrite,
 } from "../../src/formats/safetensors.ts";
 import { readModelSpec, readModelWeights } from "../../src/train/modelFiles.ts";
-import { ownFormat } from "../../src/train/modelFormat.ts";
-import { folderOf, specOf } from "../formats/hf/support.ts";
+import { formatFor, ownFormat } from "../../src/train/modelFormat.ts";
+import { CASES, folderOf, specOf } from "../formats/hf/support.ts";
 import { inTempDir } from "../formats/support.ts";
-
 import { editJson } from "../verify/brokenCopies.ts";
 
-const TOKENIZER = new URL("../fixtures/tokenizers/gpt2/tokenizer.json", import.meta.url);
+const TOO_LARGE = new URL("../fixtures/tokenizers/gpt2/tokenizer.json", import.meta.url);
+const FITTING = JSON.stringify(charsTokenizer(["a", "b", "c"]).toJSON());
 
 function expectSameTensors(found: TensorSource, expected: TensorSource): void {
   assertEquals([...found.tensors.keys()].sort(), [...expected.tensors.keys()].sort());
@@ -56,17 +56,19 @@ function stored(dtype: "F16" | "BF16"): (tensor: TensorToWrite) => TensorToWrite
   });
 }
 
-for (const { modelType } of HF_FAMILIES) {
-  Deno.test(`${modelType}: what is imported and exported again has the same bytes`, async () => {
+for (const name of CASES) {
+  Deno.test(`${name}: what is imported and exported again has the same bytes`, async () => {
     await inTempDir(async (folder) => {
       const [imported, exported] = [join(folder, "runs", "model"), join(folder, "out")];
-      const first = await importModel(folderOf(modelType), imported);
-      assertEquals([first.modelType, first.files], [modelType, ["config.json", "model.safetensors"]]);
-      assertEquals(readModelSpec(imported), specOf(modelType));
+      const first = await importModel(folderOf(name), imported);
+      assertEquals(first.modelType, formatFor(specOf(name)).modelType);
+      assertEquals(first.files, ["config.json", "model.safetensors"]);
+      assertEquals(first.noText.includes(`${imported}" has no tokenizer.json`), true, first.noText);
+      assertEquals(readModelSpec(imported), specOf(name));
       const { files } = await exportModel(imported, exported, { maxShardBytes: 50_000 });
       assert(files.includes("model.safetensors.index.json"));
       assert(files.filter((file) => file.endsWith(".safetensors")).length > 2);
-      using original = openModelFolder(folderOf(modelType));
+      using original = openModelFolder(folderOf(name));
       for (const path of [imported, exported]) {
         using copy = openModelFolder(path);
         expectSameTensors(copy, original);
@@ -76,6 +78,22 @@ for (const { modelType } of HF_FAMILIES) {
     });
   });
 }
+
+Deno.test("importModel() changes no value where the pieces of a parameter have different types", async () => {
+  await inTempDir(async (folder) => {
+    const [source, imported] = [join(folder, "source"), join(folder, "imported")];
+    // queries half as long as keys and values, which float16 can't hold
+    await rewrite(
+      folderOf("llama"),
+      source,
+      (tensor) => tensor.name.includes("q_proj") ? stored("F16")(tensor) : tensor,
+    );
+    await importModel(source, imported);
+    using before = openModelFolder(source);
+    using after = openModelFolder(imported);
+    expectSameTensors(after, before);
+  });
+});
 
 Deno.test("importModel() keeps short types, and reads names without prefix and a tied head's copy", async () => {
   await inTempDir(async (folder) => {
@@ -104,13 +122,13 @@ Deno.test("exportModel() stores what it is told to, and carries tokenizer and sp
   await inTempDir(async (folder) => {
     const [source, half, again] = ["source", "half", "again"].map((name) => join(folder, name));
     await rewrite(folderOf("llama"), source, (tensor) => tensor);
-    Deno.copyFileSync(TOKENIZER, join(source, "tokenizer.json"));
+    Deno.writeTextFileSync(join(source, "tokenizer.json"), FITTING);
     Deno.writeTextFileSync(join(source, "generation_config.json"), "{}");
     editJson(join(source, "config.json"), { eos_token_id: [2, 5], pad_token_id: 9 });
-    const { files, parameters } = await exportModel(source, half, { dtype: "bf16" });
+    const { files, parameters, noText } = await exportModel(source, half, { dtype: "bf16" });
     assertEquals(files, ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]);
-    assertEquals(parameters, 71104);
-    assertEquals(Deno.readFileSync(join(half, "tokenizer.json")), Deno.readFileSync(TOKENIZER));
+    assertEquals([parameters, noText], [71104, ""]);
+    assertEquals(Deno.readTextFileSync(join(half, "tokenizer.json")), FITTING);
     const config = JSON.parse(Deno.readTextFileSync(join(half, "config.json")));
     assertEquals([config.bos_token_id, config.eos_token_id, config.pad_token_id], [1, [2, 5], 9]);
     using short = openSafetensors(join(half, "model.safetensors"));
@@ -122,6 +140,28 @@ Deno.test("exportModel() stores what it is told to, and carries tokenizer and sp
     await exportModel(half, again, { dtype: "f32" });
     using long = openSafetensors(join(again, "model.safetensors"));
     for (const name of long.tensors.keys()) assertEquals(long.read(name), short.read(name));
+  });
+});
+
+Deno.test("exportModel() takes what is in our own names to Hugging Face's, piece by piece", async () => {
+  await inTempDir(async (folder) => {
+    for (const name of CASES) {
+      const [source, exported] = [join(folder, name, "own"), join(folder, name, "out")];
+      const spec = specOf(name);
+      Deno.mkdirSync(source, { recursive: true });
+      const tensors = [...readModelWeights(folderOf(name))].map(({ name, shape, values }): TensorToWrite => ({
+        ...{ name, shape, dtype: "F32" },
+        values: () => Promise.resolve(values),
+      }));
+      Deno.writeFileSync(join(source, "model.safetensors"), await encodeSafetensors(tensors));
+      const config = { model_type: "bloomery", ...ownFormat.writeConfig(spec, {}) };
+      Deno.writeTextFileSync(join(source, "config.json"), JSON.stringify(config));
+      await exportModel(source, exported);
+      using original = openModelFolder(folderOf(name));
+      using copy = openModelFolder(exported);
+      expectSameTensors(copy, original);
+      assertEquals(readModelSpec(exported), spec);
+    }
   });
 });
 
@@ -182,9 +222,9 @@ Deno.test("importModel() refuses what is no model in one line, and leaves nothin
     [
       "heads that don't divide",
       (folder) => editJson(join(folder, "config.json"), { num_key_value_heads: 3 }),
-      "numKvHeads",
+      "num_attention_heads is 4, expected a multiple of num_key_value_heads (3)",
     ],
-    ["a huge head", (folder) => editJson(join(folder, "config.json"), { head_dim: 512 }), "headDim is 512"],
+    ["a huge head", (folder) => editJson(join(folder, "config.json"), { head_dim: 512 }), "head_dim is 512"],
     [
       "fewer layers",
       (folder) => editJson(join(folder, "config.json"), { num_hidden_layers: 1 }),
@@ -199,6 +239,11 @@ Deno.test("importModel() refuses what is no model in one line, and leaves nothin
       "tied",
       (folder) => editJson(join(folder, "config.json"), { tie_word_embeddings: true }),
       "set tie_word_embeddings",
+    ],
+    [
+      "another model's tokenizer",
+      (folder) => Deno.copyFileSync(TOO_LARGE, join(folder, "tokenizer.json")),
+      "tokenizer.json\" has 1210 tokens, but the model knows 97: put the model's own there",
     ],
     ["tokens", (folder) => editJson(join(folder, "config.json"), { eos_token_id: "</s>" }), "eos_token_id"],
     ["cut off", (folder) => Deno.truncateSync(join(folder, "model.safetensors"), 90_000), "cut off"],

@@ -79,14 +79,20 @@ Deno.test("embeddedCorpus() is the declarations that Deno carries", async () => 
 
 Deno.test("textChunks() reads a file of any length in parts", () =>
   withFolder(
-    { "a.txt": "é🙂x".repeat(30_000), "bad.txt": NOT_UTF8, "cut.txt": Uint8Array.of(65, 0xc3) },
+    {
+      "a.txt": "é🙂x".repeat(30_000),
+      "bad.txt": NOT_UTF8,
+      "cut.txt": Uint8Array.of(65, 0xc3),
+      "nul.bin": BINARY,
+    },
     async (folder) => {
       const read = async (name: string) => (await Array.fromAsync(textChunks(`${folder}/${name}`)));
       const chunks = await read("a.txt");
       assert(chunks.length > 2);
       assert(chunks.join("") === "é🙂x".repeat(30_000));
-      await assertRejects(() => read("bad.txt"), UserError, "bad.txt is not UTF-8");
-      await assertRejects(() => read("cut.txt"), UserError, "cut.txt is not UTF-8");
+      await assertRejects(() => read("bad.txt"), UserError, "bad.txt is not text");
+      await assertRejects(() => read("cut.txt"), UserError, "cut.txt is not text");
+      await assertRejects(() => read("nul.bin"), UserError, "nul.bin is not text");
       await assertRejects(() => read("none.txt"), UserError, "none.txt");
     },
   ));

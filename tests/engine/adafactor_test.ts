@@ -1,7 +1,16 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type { LocalEngineOptions } from "../../src/engine/localEngine.ts";
 import { deviceWith } from "./_device.ts";
-import { copyState, openTiny, stateDigest, threeSteps, tinyBatch, tinySpec, tinyWeights } from "./tiny.ts";
+import {
+  copyState,
+  openTiny,
+  stateDigest,
+  stepOn,
+  threeSteps,
+  tinyBatch,
+  tinySpec,
+  tinyWeights,
+} from "./tiny.ts";
 
 const OPTIMIZER = {
   kind: "adafactor",
@@ -68,10 +77,7 @@ Deno.test("adafactor goes on from its state to the same bits", async () => {
     await threeSteps(whole);
     await copyState(whole, resumed);
     for (const engine of [whole, resumed]) {
-      await engine.beginStep();
-      await engine.accumulate(tinyBatch(30, 3), 4);
-      await engine.endWorker(0);
-      await engine.update({ step: 4, learningRate: 0.01 });
+      await stepOn(engine, tinyBatch(30, 3), 4);
     }
     assertEquals(await stateDigest(resumed), await stateDigest(whole));
     for (const engine of [whole, resumed]) await engine.close();
@@ -84,12 +90,7 @@ Deno.test("adafactor does nothing from a step that is not finite until clearHalt
   const good = tinyWeights(engine.report).get("final_norm.weight")!;
   await engine.write("weights", "final_norm.weight", good.with(3, NaN));
   const before = await stateDigest(engine);
-  const step = async (step: number) => {
-    await engine.beginStep();
-    await engine.accumulate(tinyBatch(3 * step, 3, model), step);
-    await engine.endWorker(0);
-    await engine.update({ step, learningRate: 0.01 });
-  };
+  const step = (step: number) => stepOn(engine, tinyBatch(3 * step, 3, model), step);
   await step(4);
   assertEquals(await stateDigest(engine), before);
   await engine.write("weights", "final_norm.weight", good);
@@ -107,10 +108,7 @@ Deno.test("adafactor moves no weight of a step without targets, but by the decay
   const engine = await openTiny(tinySpec({ training: { optimizer: { ...OPTIMIZER, weightDecay: 0 } } }));
   const before = await engine.read("weights", "tok_emb");
   const batch = tinyBatch(0, 2);
-  await engine.beginStep();
-  await engine.accumulate({ ...batch, targets: batch.targets.map(() => -100) }, 1);
-  await engine.endWorker(0);
-  await engine.update({ step: 1, learningRate: 0.01 });
+  await stepOn(engine, { ...batch, targets: batch.targets.map(() => -100) }, 1);
   assertEquals(await engine.read("weights", "tok_emb"), before);
   await engine.close();
 });

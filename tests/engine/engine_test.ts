@@ -12,6 +12,7 @@ import {
   MODEL,
   openTiny,
   stateDigest,
+  stepOn,
   threeSteps,
   tinyBatch,
   tinySpec,
@@ -19,11 +20,8 @@ import {
   TRAINING,
 } from "./tiny.ts";
 
-async function oneStep(engine: Engine, step: number, learningRate = 0.01): Promise<void> {
-  await engine.beginStep();
-  await engine.accumulate(tinyBatch(3 * step, 3), step);
-  await engine.endWorker(0);
-  await engine.update({ step, learningRate });
+function oneStep(engine: Engine, step: number, learningRate?: number): Promise<void> {
+  return stepOn(engine, tinyBatch(3 * step, 3), step, learningRate);
 }
 
 Deno.test("update() halts on NaN and changes nothing until clearHalt()", async () => {
@@ -129,10 +127,7 @@ Deno.test("a step without any target leaves finite results and weights", async (
   );
   const before = await engine.read("weights", "tok_emb");
   const batch = tinyBatch(0, 2);
-  await engine.beginStep();
-  await engine.accumulate({ ...batch, targets: batch.targets.map(() => -100) }, 1);
-  await engine.endWorker(0);
-  await engine.update({ step: 1, learningRate: 0.01 });
+  await stepOn(engine, { ...batch, targets: batch.targets.map(() => -100) }, 1);
   const [{ lossSum, targetCount, gradNorm, halted }] = await engine.metrics();
   assertEquals([lossSum, targetCount, gradNorm, halted], [0, 0, 0, false]);
   assertEquals(await engine.read("weights", "tok_emb"), before);

@@ -1,11 +1,18 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import type { Batch } from "../../src/data/batch.ts";
-import type { LocalEngine } from "../../src/engine/localEngine.ts";
 import { normals, Stream } from "../../src/random.ts";
 import { coverPairs } from "./coveringArray.ts";
 import { gridModels } from "./grid.ts";
 import { referenceLoss } from "./referenceModel.ts";
-import { copyState, openTiny, stateDigest, tinyBatch, tinySpec, tinyWeights, TRAINING } from "./tiny.ts";
+import {
+  copyState,
+  openTiny,
+  stateDigest,
+  stepOn,
+  tinyBatch,
+  tinySpec,
+  tinyWeights,
+  TRAINING,
+} from "./tiny.ts";
 
 /** The step of the finite differences: in f64 their error is then below 2e-6 of a gradient. */
 const EPSILON = 1e-6;
@@ -30,7 +37,7 @@ for (const { name, model, mask, optimizer } of gridModels()) {
   Deno.test(`a model with ${name} has its f64 reference's gradients; goes on, recomputed, to the same bits`, async () => {
     const engine = await openTiny(tinySpec({ model, training: { optimizer } }));
     const batch = tinyBatch(0, 3, model, mask);
-    await trainOn(engine, batch, 1);
+    await stepOn(engine, batch, 1);
     const [{ lossSum, zSum, halted }] = await engine.metrics();
     assert(!halted);
 
@@ -57,18 +64,11 @@ for (const { name, model, mask, optimizer } of gridModels()) {
     const resumed = await openTiny(tinySpec({ model, training: { optimizer, recompute: true } }));
     await copyState(engine, resumed);
     const next = tinyBatch(3, 2, model, mask);
-    for (const each of [engine, resumed]) await trainOn(each, next, 2);
+    for (const each of [engine, resumed]) await stepOn(each, next, 2);
     assertEquals(await stateDigest(resumed), await stateDigest(engine));
     await engine.close();
     await resumed.close();
   });
-}
-
-async function trainOn(engine: LocalEngine, batch: Batch, step: number): Promise<void> {
-  await engine.beginStep();
-  await engine.accumulate(batch, step);
-  await engine.endWorker(0);
-  await engine.update({ step, learningRate: 0.01 });
 }
 
 function sum(values: Iterable<number>): number {

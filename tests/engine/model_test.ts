@@ -2,7 +2,7 @@ import { assertAlmostEquals } from "@std/assert";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { normals, Stream } from "../../src/random.ts";
 import { referenceLoss, type Weights } from "./referenceModel.ts";
-import { MODEL, openTiny, tinyBatch, type TinyMask, tinySpec, tinyWeights } from "./tiny.ts";
+import { MODEL, openTiny, stepOn, tinyBatch, type TinyMask, tinySpec, tinyWeights } from "./tiny.ts";
 
 const variants: Partial<ModelSpec>[] = [
   {},
@@ -73,10 +73,7 @@ for (const [variant, mask] of [...variants.map((variant) => [variant, undefined]
     const engine = await openTiny(spec);
     const step = 9;
     const batch = tinyBatch(0, 3, model, mask);
-    await engine.beginStep();
-    await engine.accumulate(batch, step);
-    await engine.endWorker(0);
-    await engine.update({ step, learningRate: 0 });
+    await stepOn(engine, batch, step, 0);
     const [{ lossSum, zSum }] = await engine.metrics();
 
     const drops = model.dropout > 0 || model.attentionDropout > 0;

@@ -1,11 +1,11 @@
 import { assert, assertAlmostEquals } from "@std/assert";
-import { engineSpec } from "../../src/api/parts.ts";
+import { engineSpec, UNREAD } from "../../src/api/parts.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { planEngine } from "../../src/engine/plan.ts";
 
 async function flopsPerToken(preset: string, recompute: boolean): Promise<number> {
   const config = resolveConfig({ preset, overrides: [`engine.recompute=${recompute}`] });
-  return (await planEngine(engineSpec(config, { tokenizer: null, vocabSize: 0 }))).flopsPerToken;
+  return (await planEngine(engineSpec(config, UNREAD))).flopsPerToken;
 }
 
 Deno.test("planEngine() counts the operations of Megatron's formula for the 1.3B, less what need not be computed", async () => {
@@ -30,7 +30,7 @@ Deno.test("planEngine() counts the operations of Megatron's formula for the 1.3B
 
 Deno.test("planEngine() lays out 176 billion parameters and says what does not fit", async () => {
   const config = resolveConfig({ preset: "bloom-176b" });
-  const spec = engineSpec(config, { tokenizer: null, vocabSize: 0 });
+  const spec = engineSpec(config, UNREAD);
   const { bytes, obstacle } = await planEngine(spec, { maxBinding: 1e6 }); // a row of logits is larger
   assert(bytes.weights >= 4 * 176_247_271_424 && bytes.weights < 4.001 * 176_247_271_424, `${bytes.weights}`);
   assert(obstacle !== null);

@@ -138,6 +138,14 @@ export async function accumulate(
   }
 }
 
+/** A step of a single micro-batch. */
+export async function stepOn(engine: Engine, batch: Batch, step: number, learningRate = 0.01): Promise<void> {
+  await engine.beginStep();
+  await engine.accumulate(batch, step);
+  await engine.endWorker(0);
+  await engine.update({ step, learningRate });
+}
+
 /** Three steps of five samples each. */
 export async function threeSteps(
   engine: Engine,

@@ -65,8 +65,8 @@ for (const [shape, kind] of shapes) {
       const { architecture = "causalDecoder" } = shape;
       const vocabulary = { vocabSize: spec.vocabSize - 3, endOfText: null };
       const made = createPromptFormat({ architecture, objective: { kind }, columns }, vocabulary);
-      const format = { ...made, vocabSize: made.textSize }; // so that no span is closed
-      const prompt = someTokens(3, format.textSize);
+      const format = { ...made, vocabSize: vocabulary.vocabSize }; // so that no span is closed
+      const prompt = someTokens(3, format.vocabSize);
       const options = { maxTokens: 20, seed: 4, ...SAMPLING };
       const found = await Array.fromAsync(generateTokens(engine, format, prompt, options));
       assertEquals(found, await fullTokens(engine, format, prompt, 20));

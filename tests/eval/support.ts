@@ -5,7 +5,7 @@ import { openDataset } from "../../src/data/dataset.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
-import type { TrainingResult } from "../../src/train/trainer.ts";
+import type { TrainingResult } from "../../src/train/trainingRun.ts";
 import { tinyConfig, tinyRun } from "../train/tinyRun.ts";
 
 export const TEXT = "the cat sat on the mat, and the dog sat on the cat.\n".repeat(12);

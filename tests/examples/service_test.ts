@@ -57,9 +57,9 @@ async function withService(
   }
 }
 
-async function ask<T>(url: string, init?: RequestInit): Promise<T> {
+async function ask<T>(url: string, init?: RequestInit, status = 200): Promise<T> {
   const response = await fetch(url, { ...init, signal: AbortSignal.timeout(30_000) });
-  assertEquals(response.headers.get("content-type"), "application/json");
+  assertEquals([response.status, response.headers.get("content-type")], [status, "application/json"]);
   return await response.json();
 }
 
@@ -92,8 +92,10 @@ Deno.test("service.ts answers while it trains, stops with a checkpoint, and goes
       const body = JSON.stringify({ prompt: "the ", maxTokens: 5 });
       const { text } = await ask<{ text: string }>(`${url}generate`, { method: "POST", body });
       assertEquals(text.length, 5);
-      const { error } = await ask<{ error: string }>(`${url}generate`, { method: "POST", body: "?" });
-      assert(error.includes("prompt"), error);
+      for (const body of ["?", "null", "[]", '"the "', "{}"]) {
+        const { error } = await ask<{ error: string }>(`${url}generate`, { method: "POST", body }, 400);
+        assert(error.includes("prompt"), error);
+      }
       reached = (await ask<Status>(`${url}status`)).step;
       process.kill("SIGTERM");
       assertEquals((await process.status).code, 0);

@@ -8,6 +8,7 @@ import {
   openModelFolder,
   openSafetensors,
   parseSafetensors,
+  type StreamedTensor,
   type TensorSource,
   type TensorToWrite,
   writeSafetensors,
@@ -16,6 +17,9 @@ import { FIXTURES, inTempDir, modelFolders } from "./support.ts";
 
 const GPT2 = join(FIXTURES, "hf/gpt2/model.safetensors");
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Tensors of `source` as tensors to write. */
 function copies(source: TensorSource, names: Iterable<string> = source.tensors.keys()): TensorToWrite[] {
@@ -31,7 +35,7 @@ function tensor(name: string, dtype: Dtype, shape: number[], values: ArrayLike<n
 
 Deno.test("openSafetensors() reads every file of the reference data", () => {
   const folders = modelFolders();
-  assertEquals(folders.length, 15);
+  assertEquals(folders.length, 16);
   for (const folder of folders) {
     using model = openSafetensors(join(folder, "model.safetensors"));
     using reference = openSafetensors(join(folder, "reference.safetensors"));
@@ -89,6 +93,51 @@ Deno.test("writeSafetensors() hashes and writes a tensor that takes several chun
     assertEquals(digests.file, sha256(Deno.readFileSync(path)));
   }));
 
+Deno.test("readParts() and readByteParts() give a tensor in parts, which writeSafetensors() writes", () =>
+  inTempDir(async (folder) => {
+    const shape = [2 ** 19 + 3]; // 2 MiB and a bit
+    const values = Float32Array.from({ length: shape[0] }, (_, i) => i);
+    const path = join(folder, "parts.safetensors");
+    await writeSafetensors(path, [
+      {
+        name: "wide",
+        dtype: "F64",
+        shape,
+        values: () => Promise.resolve(bytesOf(Float64Array.from(values))),
+      },
+      { name: "single", dtype: "F32", shape, values: () => Promise.resolve(values) },
+      {
+        name: "half",
+        dtype: "F16",
+        shape,
+        values: () => Promise.resolve(bytesOf(Float16Array.from(values))),
+      },
+      { name: "whole", dtype: "I64", shape: [1], values: () => Promise.resolve(new Uint8Array(8)) },
+      { name: "none", dtype: "F32", shape: [0], values: () => Promise.resolve(new Float32Array(0)) },
+    ]);
+    using source = openSafetensors(path);
+    const parts = [...source.tensors].map(([name, { dtype, shape }]): StreamedTensor => ({
+      ...{ name, dtype, shape },
+      values: () => Promise.resolve(source.readByteParts(name)),
+    }));
+    const copy = join(folder, "copy.safetensors");
+    await writeSafetensors(copy, parts);
+    assertEquals(sha256(Deno.readFileSync(copy)), sha256(Deno.readFileSync(path)));
+    for (const name of ["wide", "single", "half", "none"]) {
+      const expected = source.read(name);
+      let at = 0;
+      for (const part of source.readParts(name)) {
+        assertEquals(sha256(bytesOf(part)), sha256(bytesOf(expected.slice(at, at + part.length))), name);
+        at += part.length;
+      }
+      assertEquals(at, expected.length);
+    }
+    const sizes = Array.from(source.readByteParts("single"), ({ byteLength }) => byteLength);
+    assertEquals(sizes, [2 ** 20, 2 ** 20, 12]);
+    assertThrows(() => [...source.readParts("whole")], UserError, "is I64, expected one of F32");
+    assertThrows(() => [...source.readByteParts("other")], UserError, 'has no tensor "other"');
+  }));
+
 Deno.test("encodeSafetensors() aligns the header and every tensor", async () => {
   const tensors = [
     tensor("odd", "U8", [3], [1, 2, 3]),
@@ -120,6 +169,13 @@ Deno.test("encodeSafetensors() of no tensors is a file that can be read", async 
 
 Deno.test("encodeSafetensors() refuses values that don't fit, and names used twice", async () => {
   await assertRejects(() => encodeSafetensors([tensor("x", "F32", [2], [0, 0, 0, 0])]), Error, "8 bytes");
+  const parts = (...sizes: number[]): StreamedTensor => ({
+    ...{ name: "x", dtype: "U8", shape: [3] },
+    values: () => Promise.resolve(sizes.map((size) => new Uint8Array(size))),
+  });
+  assertEquals((await encodeSafetensors([parts(2, 1)])).byteLength % 8, 3);
+  await assertRejects(() => encodeSafetensors([parts(1, 1)]), Error, "(3 bytes), its values have 2");
+  await assertRejects(() => encodeSafetensors([parts(2, 2)]), Error, "(3 bytes), its values have more");
   const floats = () => Promise.resolve(new Float32Array(1));
   await assertRejects(
     () => encodeSafetensors([{ name: "x", dtype: "I32", shape: [1], values: floats }]),

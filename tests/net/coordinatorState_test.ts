@@ -369,6 +369,14 @@ Deno.test("the run finishes when its members say so and have left", () => {
   assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
 });
 
+Deno.test("who still follows when the run finishes is released: nobody is left to follow", () => {
+  const bench = group(2);
+  bench.joins(3);
+  bench.ready([1, 2]);
+  assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), [1, 3]);
+  assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
+});
+
 Deno.test("of two processes with one name the later one stays", () => {
   const bench = group(2);
   const actions = bench.says(9, hello(2));

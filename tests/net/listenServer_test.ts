@@ -198,6 +198,24 @@ Deno.test("a gate serves the requests of a server that is not its own", async ()
   await server.shutdown();
 });
 
+Deno.test("a listener closes although a request is still under way", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<number>();
+  class SlowGate extends Gate {
+    override check(): Promise<number> {
+      asked.resolve();
+      return answer.promise;
+    }
+  }
+  const listener = listen(new SlowGate({ doors: {} }));
+  const socket = new WebSocket(listener.url);
+  const closed = new Promise((resolve) => socket.onclose = resolve);
+  await asked.promise;
+  await listener.close();
+  answer.resolve(503);
+  await closed;
+});
+
 Deno.test("listen() says in one line why it cannot", async () => {
   const gate = new Gate({ doors: {} });
   const listener = listen(gate);

@@ -12,7 +12,7 @@ class Bench {
 
   /** @param step of the state that the member starts with */
   constructor(step = 0) {
-    const settings = { identity: IDENTITY, memberId: "m2", url: "ws://m2/" };
+    const settings = { identity: IDENTITY, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
     this.state = createMember(settings, { step, digest: digestOf(step) }, 0);
   }
 
@@ -251,6 +251,26 @@ Deno.test("a member leaves at a step boundary with the coordinator's consent", (
 
   const alone = new Bench();
   assertEquals(kinds(alone.does({ kind: "leave", finished: false })).at(-1), "end");
+});
+
+Deno.test("a member leaves when the run's last step is applied", () => {
+  const active = new Bench(99);
+  active.does({ kind: "linked" });
+  assertEquals(kinds(active.epoch(1, 100)), ["begin"]);
+  active.reduces(1, 100);
+  const actions = active.commits(1, 100);
+  assertEquals(kinds(actions), ["apply", "leaving"]);
+  assertEquals(actions.at(-1), { kind: "send", message: { type: "leaving", finished: true } });
+
+  const resumed = new Bench(100);
+  resumed.does({ kind: "linked" });
+  assertEquals(kinds(resumed.epoch(1, 101)).at(-1), "leaving");
+
+  const follower = new Bench();
+  follower.does({ kind: "linked" });
+  assertEquals(kinds(follower.epoch(1, 101, false)), ["copy"]);
+  const copied = follower.does({ kind: "copied", step: 100, digest: digestOf(100) });
+  assertEquals(kinds(copied), ["stopFollowing", "leaving"]);
 });
 
 Deno.test("a silent coordinator is given up after three heartbeats", () => {

@@ -334,7 +334,8 @@ export class Simulation {
       virtualWorkers,
       probe: digest,
     };
-    const settings = { identity, memberId: node.name, url: `ws://${node.name}/${node.life}` };
+    const url = `ws://${node.name}/${node.life}`;
+    const settings = { identity, memberId: node.name, url, totalSteps: Infinity };
     node.state = createMember(settings, { step: node.model.step, digest: node.model.digest }, this.#now);
     this.#note(`${node.name} starts at step ${node.model.step}`);
     this.#connect(node, node.life);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { toFileUrl } from "@std/path";
+import { fromFileUrl, join, toFileUrl } from "@std/path";
 
 const CLI = new URL("../../tasks/_cli.ts", import.meta.url).href;
 const ERRORS = new URL("../../src/errors.ts", import.meta.url).href;
@@ -197,8 +197,35 @@ Deno.test("runVerb() ends with 130 where the verb throws the signal's reason, an
   assertEquals(failed.code, 1);
 });
 
-Deno.test("runVerb() ends at once on the second signal", async () => {
-  const body = `${WAIT} ${ABORTED} say('ready'); await new Promise(() => {});`;
+Deno.test("runVerb() takes signals within a second for one, as a process group gets them through deno task", async () => {
+  const body = `${WAIT} ${ABORTED} say('ready'); await new Promise((go) => setTimeout(go, 200)); say('saved');
+    clearInterval(timer);`;
+  const twice = await interrupt(body, ["SIGTERM", "SIGINT"]);
+  assertEquals([twice.code, twice.printed], [130, "ready\nready\nsaved\n"]);
+
+  await withScript(body.replaceAll("ready", "r"), async (path) => {
+    const folder = fromFileUrl(new URL(".", path));
+    const walk = `deno run --quiet --no-check --no-lock --allow-all ${path}`;
+    await Deno.writeTextFile(join(folder, "deno.json"), JSON.stringify({ tasks: { walk } }));
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["task", "--quiet", "walk"],
+      cwd: folder,
+      detached: true, // in a process group of its own
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    let printed = "";
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      if (printed === "") Deno.kill(-child.pid, "SIGTERM");
+      printed += text;
+    }
+    await child.status;
+    assertEquals(printed, "r\nr\nsaved\n");
+  });
+});
+
+Deno.test("runVerb() ends at once on a later second signal", async () => {
+  const body = `${WAIT} ${ABORTED} setTimeout(() => say('ready'), 1200); await new Promise(() => {});`;
   const { code, printed } = await interrupt(body, ["SIGTERM", "SIGINT"]);
   assertEquals([code, printed], [130, "ready\nready\n"]);
   assert(!printed.includes("saved"));

@@ -1,11 +1,13 @@
 import { assertEquals } from "@std/assert";
 import {
   formatBytes,
+  formatClock,
   formatCount,
   formatDuration,
   formatEstimate,
   formatFlop,
   formatInteger,
+  formatRough,
   formatShortTime,
 } from "../../tasks/_format.ts";
 
@@ -85,4 +87,19 @@ Deno.test("formatDuration() shows the two largest units", () => {
     [273_600_000, "3 d 04 h"],
     [Infinity, "?"],
   ]);
+});
+
+Deno.test("formatClock() shows the two largest units in few characters", () => {
+  assertFormats(formatClock, [
+    ...[[0, "0s"], [59.4, "59s"], [59.6, "1m00"], [185, "3m05"]] as const,
+    ...[[3599.6, "1h00"], [7499, "2h04"], [86_399.6, "1d00"], [273_600, "3d04"], [Infinity, "?"]] as const,
+  ]);
+});
+
+Deno.test("formatRough() shows two digits at least", () => {
+  const format = (value: number) => formatRough(value, [" ms", " s"]);
+  assertFormats(format, [[0.123, "0.1 ms"], [5, "5 ms"], [9.94, "9.9 ms"], [9.96, "10 ms"], [
+    999.6,
+    "1.0 s",
+  ]]);
 });

@@ -67,6 +67,23 @@ for (const file of FILES) {
   });
 }
 
+Deno.test("a run with no intact checkpoint is refused, and goes on once one is mended", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig();
+    const { digest } = await tinyRun(run, config);
+    const paths = ["step-6", "step-7"].map((name) => join(run, "checkpoints", name, "model.safetensors"));
+    paths.forEach(damage);
+    const error = await assertRejects(() => tinyRun(run, config), UserError);
+    assert(
+      /step-7 is damaged.*none before it is intact; restore the file/.test(error.message),
+      error.message,
+    );
+    assertEquals(checkpointNames(run), ["step-6", "step-7"]);
+    damage(paths[0]);
+    assertEquals((await tinyRun(run, config)).digest, digest);
+  });
+});
+
 Deno.test("a checkpoint that lacks a file or a part of one is refused", async () => {
   await withFolder(async (run) => {
     await tinyRun(run, tinyConfig());

@@ -23,6 +23,15 @@ export interface FakeEngine extends Engine {
   readonly weights: ReadonlyMap<string, Float32Array>;
 }
 
+/** At the end of a sum: loss, z-loss, number of targets. */
+const SUMS = 3;
+
+/** The sum over a power of two of virtual workers. */
+interface Subtree {
+  readonly workers: number;
+  readonly sum: Float32Array; // gradients, then SUMS
+}
+
 type Values = Map<string, Float32Array>;
 
 /**
@@ -42,9 +51,9 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     { name: `${name}.moment2`, shape },
   ]);
   const state: Record<StateKind, Values> = { weights: zeros(), optimizer: zeros(optimizerState) };
-  let worker = zeros(); // gradients of the virtual worker at work
-  let tree = zeros();
-  let sums = { lossSum: 0, zSum: 0, targetCount: 0 };
+  const sumLength = [...zeros().values()].reduce((total, { length }) => total + length, SUMS);
+  let worker = new Float32Array(sumLength); // of the virtual worker at work
+  let subtrees: Subtree[] = []; // whole ones, from left to right
   let results: StepResult[] = [];
   let isHalted = false;
 
@@ -53,6 +62,18 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     if (found === undefined) throw new Error(`no parameter ${name}`);
     return found;
   };
+
+  /** The gradients in a sum, by parameter. */
+  function gradientsIn(sum: Float32Array): Values {
+    let at = 0;
+    return new Map(parameters.map(({ name, shape }) => [name, sum.subarray(at, at += sizeOf(shape))]));
+  }
+
+  /** The sum over all workers that have ended. */
+  const total = () =>
+    subtrees.length === 0
+      ? new Float32Array(sumLength)
+      : subtrees.map(({ sum }) => sum).reduceRight((right, left) => add(left, right));
 
   function forward(input: number, t: number) {
     const embedding = get(state.weights, "tok_emb"); // (V, C)
@@ -108,64 +129,61 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       parameters,
       optimizerState,
       bytes: { weights: 0, gradients: 0, moments: 0, activations: 0, total: 0 },
-      sumLength: [...tree.values()].reduce((total, { length }) => total + length, 3),
+      sumLength,
       flopsPerToken: 6 * V * C,
       startup: { deviceMs: 0, compileMs: 0, recordMs: 0, placeMs: 0 },
     },
     write: (kind, name, values) => Promise.resolve(get(state[kind], name).set(values)),
     async read(kind, name) {
       await options.onRead?.();
-      return get(kind === "gradient" ? tree : state[kind], name).slice();
+      return get(kind === "gradient" ? gradientsIn(total()) : state[kind], name).slice();
     },
     beginStep() {
-      [worker, tree] = [zeros(), zeros()];
-      sums = { lossSum: 0, zSum: 0, targetCount: 0 };
+      worker = new Float32Array(sumLength);
+      subtrees = [];
       return Promise.resolve();
     },
     async accumulate(micro, step) {
       await options.onAccumulate?.(micro, step);
       if (micro.rows > options.microBatchSize) throw new Error(`${micro.rows} rows are too many`);
+      const gradients = gradientsIn(worker);
+      const sums = worker.subarray(-SUMS);
       for (let index = 0; index < micro.rows; index++) {
-        const part = row(micro, index, worker, 1 + uniform(1, Stream.test, step, micro.sampleIds[index]));
-        sums.lossSum += part.lossSum;
-        sums.zSum += part.zSum;
-        sums.targetCount += part.targetCount;
+        const part = row(micro, index, gradients, 1 + uniform(1, Stream.test, step, micro.sampleIds[index]));
+        [part.lossSum, part.zSum, part.targetCount].forEach((value, i) => sums[i] += value);
       }
-      if (options.isPoisoned?.(micro, step)) sums.lossSum = NaN;
+      if (options.isPoisoned?.(micro, step)) sums[0] = NaN;
     },
-    endWorker(index) {
-      // the position in the tree matters in float32: so does it here
-      for (const [name, values] of tree) {
-        const part = get(worker, name);
-        for (let i = 0; i < values.length; i++) values[i] += part[i] * (1 + index * 2 ** -20);
+    endWorker() {
+      subtrees.push({ workers: 1, sum: worker });
+      worker = new Float32Array(sumLength);
+      while (subtrees.at(-2)?.workers === subtrees.at(-1)?.workers) {
+        const [left, right] = subtrees.splice(-2);
+        subtrees.push({ workers: 2 * left.workers, sum: add(left.sum, right.sum) });
       }
-      worker = zeros();
       return Promise.resolve();
     },
-    readSum: () =>
-      Promise.resolve(
-        Float32Array.from([...[...tree.values()].flatMap((part) => [...part]), ...Object.values(sums)]),
-      ),
+    readSum: () => Promise.resolve(total()),
     writeSum(values) {
-      let at = 0;
-      for (const part of tree.values()) part.set(values.subarray(at, at += part.length));
-      const [lossSum, zSum, targetCount] = values.subarray(at);
-      sums = { lossSum, zSum, targetCount };
+      subtrees = [{ workers: 1, sum: values.slice() }];
       return Promise.resolve();
     },
     update({ step, learningRate }) {
+      const sum = total();
+      const [lossSum, zSum, targetCount] = sum.subarray(-SUMS);
+      const means = gradientsIn(sum.map((value) => value / targetCount));
       let squares = 0;
-      for (const values of tree.values()) for (const g of values) squares += (g / sums.targetCount) ** 2;
+      for (const values of means.values()) for (const g of values) squares += g ** 2;
       const gradNorm = Math.sqrt(squares);
-      isHalted ||= !Number.isFinite(sums.lossSum) || !Number.isFinite(gradNorm);
-      results.push({ step, ...sums, gradNorm, halted: isHalted });
+      isHalted ||= !Number.isFinite(lossSum) || !Number.isFinite(gradNorm);
+      results.push({ step, lossSum, zSum, targetCount, gradNorm, halted: isHalted });
       if (!isHalted) {
         for (const { name, decays } of parameters) {
           const w = get(state.weights, name);
           const [m, v] = ["moment1", "moment2"].map((moment) => get(state.optimizer, `${name}.${moment}`));
-          const gradients = get(tree, name);
+          const gradients = get(means, name);
           for (let i = 0; i < w.length; i++) {
-            const g = gradients[i] / sums.targetCount;
+            const g = gradients[i];
             m[i] = 0.9 * m[i] + 0.1 * g;
             v[i] = 0.99 * v[i] + 0.01 * g * g;
             const [mean, square] = [m[i] / (1 - 0.9 ** step), v[i] / (1 - 0.99 ** step)];
@@ -205,6 +223,11 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     idle: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };
+}
+
+/** In float32: the order of a tree's additions shows. */
+function add(left: Float32Array, right: Float32Array): Float32Array {
+  return left.map((value, i) => value + right[i]);
 }
 
 function sizeOf(shape: readonly number[]): number {

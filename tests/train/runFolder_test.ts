@@ -83,6 +83,8 @@ Deno.test("openRunFolder() lets length, logs, checkpoints and tuning change", as
   const free = [
     "name=other",
     "train.duration=1e3 tokens",
+    "train.nonFinite=skip",
+    "train.skippedStepCounts=false",
     "log.every=5",
     "log.sampleEvery=1m",
     "checkpoint.keep=7",

@@ -6,7 +6,8 @@ import type { RunConfig } from "../../src/config/schema.ts";
 import { type Dataset, openDataset } from "../../src/data/dataset.ts";
 import type { ParameterInfo } from "../../src/engine/engine.ts";
 import { openRunFolder } from "../../src/train/runFolder.ts";
-import { runTraining, type TrainingOptions, type TrainingResult } from "../../src/train/trainer.ts";
+import { runTraining } from "../../src/train/trainer.ts";
+import type { TrainingOptions, TrainingResult } from "../../src/train/trainingRun.ts";
 import { fakeEngine, type FakeOptions } from "./fakeEngine.ts";
 
 const TEXT = "a cab can bend a bead and a bee can add a decade ".repeat(9);

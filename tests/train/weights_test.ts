@@ -4,7 +4,7 @@ import { deriveModel } from "../../src/config/deriveModel.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
-import { modelSettings, requireModelOf } from "../../src/train/fromModel.ts";
+import { modelSettings, readSourceModel, requireModelOf } from "../../src/train/fromModel.ts";
 import {
   formatModelConfig,
   modelTensors,
@@ -15,7 +15,10 @@ import { loadWeights, requireSameModel } from "../../src/train/weights.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
+const TOKENS = { bos_token_id: 3, eos_token_id: [4, 5], pad_token_id: 6, decoder_start_token_id: 7 };
 const last = (run: string) => join(run, "checkpoints", "step-7");
+
+const HF = ["gpt2", "bloom", "gpt_neox", "llama", "t5_v1_0", "t5_v1_1"];
 
 Deno.test("a checkpoint of a GPT-2 has Hugging Face's names and layout", async () => {
   await withFolder(async (run) => {
@@ -97,7 +100,7 @@ Deno.test("from: refuses a model, a shape or a tokenizer that differs, by name",
       "model.activation=relu",
       'model.activation is "relu", expected "gelu"; leave such settings out',
     );
-    await refused("model.seqLen=3", "model.seqLen is 3, expected 5");
+    await refused("model.seqLen=6", "model.seqLen is 6, expected at most 5, where the learned positions end");
     await refusedAll(
       ["model.numLayers=2", "model.bias=false", "model.positions=alibi", "model.numHeads=1"],
       "model.numLayers is 2, expected 1; model.numHeads is 1, expected 2; model.numKvHeads is 1, expected 2; model.headDim is 4, expected 2; model.bias is false, expected true; " +
@@ -141,8 +144,10 @@ Deno.test("from: another objective, mask, dropout or loss may go on with the sam
 Deno.test("modelSettings() is the section model of a config that goes on with the weights", async () => {
   await withFolder(async (run) => {
     await tinyRun(run, tinyConfig("train.duration=4 steps"));
-    const taken = await modelSettings(run);
-    assertEquals(taken, await modelSettings(join(run, "checkpoints", "step-4")));
+    const source = await readSourceModel(run);
+    const taken = modelSettings(source);
+    assertEquals(taken, modelSettings(await readSourceModel(join(run, "checkpoints", "step-4"))));
+    const { vocabSize } = source.spec;
     const { model } = resolveConfig({ settings: taken, overrides: ["model.architecture=nonCausalDecoder"] });
     assertEquals([model.architecture, model.numLayers, model.modelDim, model.seqLen], [
       "nonCausalDecoder",
@@ -150,24 +155,29 @@ Deno.test("modelSettings() is the section model of a config that goes on with th
       4,
       5,
     ]);
-    assertEquals([model.headDim, model.ffnDim, model.numEncoderLayers], [2, 16, null]);
-    await requireModelOf(run, deriveModel(model, 1));
-    const other = deriveModel({ ...model, numLayers: 2 }, 1);
+    assertEquals([model.numKvHeads, model.headDim, model.ffnDim], [null, null, "equal-parameters"]);
+    assertEquals(model.numEncoderLayers, null);
+    const heads = resolveConfig({ settings: taken, overrides: ["model.numHeads=1"] });
+    const wrong = deriveModel(heads.model, vocabSize);
+    await assertRejects(() => requireModelOf(run, wrong), UserError, "model.numHeads is 1, expected 2");
+    await requireModelOf(run, deriveModel(model, vocabSize));
+    const other = deriveModel({ ...model, numLayers: 2 }, vocabSize);
     await assertRejects(() => requireModelOf(run, other), UserError, "model.numLayers is 2, expected 1");
   });
-  for (const name of ["gpt2", "bloom", "gpt_neox", "llama", "t5_v1_1"]) {
+  for (const name of HF) {
     const folder = new URL(`../fixtures/hf/${name}`, import.meta.url).pathname;
-    const settings = await modelSettings(folder);
+    const source = await readSourceModel(folder);
+    const settings = modelSettings(source);
     const { model } = resolveConfig({ settings, overrides: ["model.dropout=0.5"] });
-    const spec = deriveModel(model, 1);
+    const spec = deriveModel(model, source.spec.vocabSize);
     requireSameModel(folder, spec);
-    assertEquals([spec.dropout, spec.vocabSize], [0.5, readModelSpec(folder).vocabSize]);
+    assertEquals(spec.dropout, 0.5);
   }
-  await assertRejects(() => modelSettings("/nowhere"), UserError, "/nowhere/config.json");
+  await assertRejects(() => readSourceModel("/nowhere"), UserError, "/nowhere/config.json");
 });
 
 Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTensors() writes it again", async () => {
-  for (const name of ["gpt2", "bloom", "gpt_neox", "llama", "t5_v1_1"]) {
+  for (const name of HF) {
     const folder = new URL(`../fixtures/hf/${name}`, import.meta.url).pathname;
     const spec = readModelSpec(folder);
     const engine = fakeEngine(spec, { microBatchSize: 1 });
@@ -182,11 +192,15 @@ Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTens
     }
     // as text and back, as a checkpoint has it
     const files = {
-      "config.json": formatModelConfig(spec, { vocabSize: 7, endOfText: 3 }),
+      "config.json": formatModelConfig(spec, TOKENS),
       "model.safetensors": new Uint8Array(),
     };
-    if (name !== "t5_v1_1") assertEquals(readModelSpec(files), spec);
-    assertEquals(JSON.parse(files["config.json"]).eos_token_id, 3);
-    if (name === "t5_v1_1") assertEquals(JSON.parse(files["config.json"]).decoder_start_token_id, 3);
+    const isT5 = spec.positions === "t5"; // whose config.json needs the file to tell whether the head is tied
+    if (!isT5) assertEquals(readModelSpec(files), spec);
+    const { bos_token_id, eos_token_id, pad_token_id, decoder_start_token_id } = JSON.parse(
+      files["config.json"],
+    );
+    assertEquals([bos_token_id, eos_token_id, pad_token_id], [3, [4, 5], 6]);
+    assertEquals(decoder_start_token_id, isT5 ? 7 : undefined);
   }
 });

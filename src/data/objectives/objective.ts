@@ -2,7 +2,7 @@ import type { TokenArray } from "../windows.ts";
 import { causal } from "./causal.ts";
 import { prefix } from "./prefix.ts";
 import { span } from "./span.ts";
-import { type SpecialTokens, specialTokens, type Vocabulary } from "./vocabulary.ts";
+import { type ObjectiveTokens, objectiveTokens, type Vocabulary } from "./vocabulary.ts";
 
 export type Architecture = "causalDecoder" | "nonCausalDecoder" | "encoderDecoder";
 
@@ -43,10 +43,10 @@ export interface Objective {
 }
 
 const OBJECTIVES: Readonly<
-  Record<ObjectiveOptions["kind"], (context: ObjectiveContext, special: SpecialTokens) => Objective>
+  Record<ObjectiveOptions["kind"], (context: ObjectiveContext, tokens: ObjectiveTokens) => Objective>
 > = { causal, prefix, span };
 
 /** The objective that a config asks for. */
 export function createObjective(context: ObjectiveContext, vocabulary: Vocabulary): Objective {
-  return OBJECTIVES[context.objective.kind](context, specialTokens(vocabulary));
+  return OBJECTIVES[context.objective.kind](context, objectiveTokens(vocabulary));
 }

@@ -11,9 +11,9 @@
  * is kept and ends with one that is masked.
  */
 import type { Objective, ObjectiveContext, ObjectiveOptions } from "./objective.ts";
-import type { SpecialTokens } from "./vocabulary.ts";
+import type { ObjectiveTokens } from "./vocabulary.ts";
 
-export function span(context: ObjectiveContext, { end, firstSentinel }: SpecialTokens): Objective {
+export function span(context: ObjectiveContext, { end, sentinel }: ObjectiveTokens): Objective {
   return {
     windowLength: spanWindow(context),
     example(window, draw) {
@@ -28,14 +28,14 @@ export function span(context: ObjectiveContext, { end, firstSentinel }: SpecialT
         const mask = from + kept[i];
         const next = mask + masked[i];
         tokens.set(window.subarray(from, mask), input);
-        tokens[input + kept[i]] = tokens[target] = firstSentinel + i;
+        tokens[input + kept[i]] = tokens[target] = sentinel(i);
         tokens.set(window.subarray(mask, next), target + 1);
         input += kept[i] + 1;
         target += masked[i] + 1;
         from = next;
       }
       tokens[input] = end;
-      tokens[target] = firstSentinel + spans;
+      tokens[target] = sentinel(spans);
       return { tokens, given };
     },
   };

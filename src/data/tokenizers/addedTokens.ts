@@ -1,18 +1,21 @@
+import { z } from "zod";
+
 /** A token that is recognised in the text as it stands, before anything else; the keys of tokenizer.json. */
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
+export const addedTokenSchema = z.object({
+  id: z.int().min(0),
+  content: z.string(),
   /** Only where no letter, digit or underscore touches it. */
-  readonly single_word: boolean;
+  single_word: z.boolean().default(false),
   /** Takes the white space before it. */
-  readonly lstrip: boolean;
+  lstrip: z.boolean().default(false),
   /** Takes the white space after it. */
-  readonly rstrip: boolean;
+  rstrip: z.boolean().default(false),
   /** Looked for after normalization, not before. */
-  readonly normalized: boolean;
+  normalized: z.boolean().default(false),
   /** Left out by decode with skipSpecial. */
-  readonly special: boolean;
-}
+  special: z.boolean().default(false),
+});
+export type AddedToken = Readonly<z.infer<typeof addedTokenSchema>>;
 
 const WORD = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
 const SPACE = /\p{White_Space}/u;

@@ -16,6 +16,7 @@ export function bytesTokenizer(): Tokenizer {
     kind: "bytes",
     vocabSize: 256,
     endOfText: null,
+    sentinels: [],
     frame: NO_FRAME,
     ...decoding(CHARACTERS.map((_, byte) => Uint8Array.of(byte))),
     encode: (text) => Int32Array.from(new TextEncoder().encode(text)),

@@ -15,6 +15,7 @@ export function charsTokenizer(characters: readonly string[]): Tokenizer {
     kind: "chars",
     vocabSize: characters.length,
     endOfText: null,
+    sentinels: [],
     frame: NO_FRAME,
     ...decoding(characters.map((character) => utf8.encode(character))),
     encode(text) {

@@ -65,6 +65,7 @@ export function pipelineTokenizer(parts: PipelineParts): Tokenizer {
     kind: parts.kind,
     vocabSize: tokens.length,
     endOfText: end?.id ?? null,
+    sentinels: sentinelsOf(parts.addedTokens),
     frame: parts.frame,
     ...parts.decodingOf(tokens, special),
     encode(text) {
@@ -88,4 +89,12 @@ export function pipelineTokenizer(parts: PipelineParts): Tokenizer {
     },
     toJSON: () => parts.json,
   };
+}
+
+/** T5's, up to the first number that is missing. */
+function sentinelsOf(tokens: readonly AddedToken[]): number[] {
+  const ids = new Map(tokens.map(({ content, id }) => [content, id]));
+  const sentinels: number[] = [];
+  for (let id; (id = ids.get(`<extra_id_${sentinels.length}>`)) !== undefined;) sentinels.push(id);
+  return sentinels;
 }

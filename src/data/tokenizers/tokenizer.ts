@@ -8,6 +8,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The id of `<|endoftext|>` or its like, if the vocabulary has one. */
   readonly endOfText: number | null;
+  /** The ids of `<extra_id_0>`, `<extra_id_1>`, ..., with which T5 marks masked spans; none if there are none. */
+  readonly sentinels: readonly number[];
   /** What a model expects around a text that it is given, such as LLaMA's `<s>`. `encode` doesn't add it. */
   readonly frame: Frame;
   /** Throws UserError for a character outside of the vocabulary of `chars`; the other kinds know every text. */
@@ -82,9 +84,18 @@ export function wholeCharacters(text: string): number {
   return last >= 0xd800 && last < 0xdc00 ? text.length - 1 : text.length;
 }
 
-/** The UTF-8 bytes that `ids` stand for together. */
-export function countBytes(tokenizer: Tokenizer, ids: Iterable<number>): number {
+/**
+ * The UTF-8 bytes that `ids` stand for together.
+ *
+ * @param marks ids that stand for none here, although they have a name
+ */
+export function countBytes(
+  tokenizer: Tokenizer,
+  ids: Iterable<number>,
+  marks: readonly number[] = [],
+): number {
+  const isMark = new Set(marks);
   let count = 0;
-  for (const id of ids) count += tokenizer.bytesOf(id).length;
+  for (const id of ids) if (!isMark.has(id)) count += tokenizer.bytesOf(id).length;
   return count;
 }

@@ -1,19 +1,12 @@
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
 import { checked } from "../../formats/checked.ts";
+import { addedTokenSchema } from "./addedTokens.ts";
 
 /** A normalizer, pre-tokenizer, decoder or post-processor: what it does is named by its type. */
 const stepSchema = z.looseObject({ type: z.string() });
 const fileSchema = z.looseObject({
-  added_tokens: z.array(z.object({
-    id: z.int().min(0),
-    content: z.string(),
-    single_word: z.boolean().default(false),
-    lstrip: z.boolean().default(false),
-    rstrip: z.boolean().default(false),
-    normalized: z.boolean().default(false),
-    special: z.boolean().default(false),
-  })).default([]),
+  added_tokens: z.array(addedTokenSchema).default([]),
   normalizer: stepSchema.nullish(),
   pre_tokenizer: stepSchema.nullish(),
   post_processor: stepSchema.nullish(),

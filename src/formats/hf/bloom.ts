@@ -29,6 +29,7 @@ export const bloom: HfFamily = {
   aliases: {},
   ignored: /^$/,
   copies: ["lm_head.weight"],
+  keys: { numLayers: "n_layer", headDim: "hidden_size / n_head" },
 
   readConfig(json) {
     const config = readKeys(schema, json, ALIASES);

@@ -1,14 +1,6 @@
 import type { ModelSpec } from "../../config/deriveModel.ts";
+import type { SpecialTokens } from "./specialTokens.ts";
 import type { HfTensor } from "./tensors.ts";
-
-/** The tokens that a config.json names; a list where several of them end a text. */
-export interface SpecialTokens {
-  readonly bos_token_id?: TokenIds;
-  readonly eos_token_id?: TokenIds;
-  readonly pad_token_id?: TokenIds;
-  readonly decoder_start_token_id?: TokenIds;
-}
-export type TokenIds = number | readonly number[] | null;
 
 /** How an architecture of Hugging Face is written down: its config.json, and the names and layout of its weights. */
 export interface HfFamily {
@@ -24,6 +16,8 @@ export interface HfFamily {
   readonly ignored: RegExp;
   /** Tensors that are the word embedding again where they are no parameters of their own. */
   readonly copies: readonly string[];
+  /** What messages call settings of ours that config.json has by another name. */
+  readonly keys: Partial<Readonly<Record<keyof ModelSpec, string>>>;
   /**
    * Reads a config.json of any version; keys that change nothing are passed over.
    *
@@ -35,8 +29,16 @@ export interface HfFamily {
    * The keys of a config.json that are the architecture's own: all of them, since a missing one takes a default that
    * may be another, and in the spellings of old and new versions.
    */
-  writeConfig(spec: ModelSpec, tokens: SpecialTokens): Readonly<Record<string, unknown>>;
-  /** What the architecture can't be set to, as `key=value`; none: it expresses the model. */
+  writeConfig(spec: ModelSpec, tokens: Partial<SpecialTokens>): Readonly<Record<string, unknown>>;
+  /**
+   * What the architecture can't be set to, as `key=value`; none: it expresses the model.
+   *
+   * That is what decides which function the weights are. How they are trained is no obstacle: `dropout`,
+   * `attentionDropout`, `zLoss`, `initStd` and `scaledResidualInit` change no logit, no weights bring them along (a run
+   * that starts from weights sets them itself), and a run that resumes has them in its own config. So `writeConfig` says
+   * of them what the architecture has keys for: LLaMA has none for `dropout`, T5 a single one for both dropouts, which
+   * gets `dropout`, and z-losses have none anywhere.
+   */
   obstacles(spec: ModelSpec): string[];
   /** All parameters, in the order in which the model uses them. */
   tensors(spec: ModelSpec): HfTensor[];

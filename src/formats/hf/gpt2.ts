@@ -39,6 +39,7 @@ export const gpt2: HfFamily = {
   aliases: {},
   ignored: /^h\.\d+\.attn\.(bias|masked_bias)$/,
   copies: ["lm_head.weight"],
+  keys: { numLayers: "n_layer", headDim: "n_embd / n_head" },
 
   readConfig(json) {
     const config = readKeys(schema, json, ALIASES);

@@ -39,6 +39,7 @@ export const gptNeox: HfFamily = {
   aliases: { "lm_head.weight": "embed_out.weight" },
   ignored: /^layers\.\d+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/,
   copies: ["embed_out.weight"],
+  keys: { numLayers: "num_hidden_layers", headDim: "hidden_size / num_attention_heads" },
 
   readConfig(json) {
     const config = readKeys(schema, json, ALIASES);

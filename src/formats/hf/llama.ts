@@ -38,6 +38,12 @@ export const llama: HfFamily = {
   aliases: {},
   ignored: /^layers\.\d+\.self_attn\.rotary_emb\.inv_freq$/,
   copies: ["lm_head.weight"],
+  keys: {
+    numLayers: "num_hidden_layers",
+    numHeads: "num_attention_heads",
+    numKvHeads: "num_key_value_heads",
+    headDim: "head_dim",
+  },
 
   readConfig(json) {
     const config = readKeys(schema, json);

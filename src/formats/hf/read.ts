@@ -33,7 +33,7 @@ export function* readWeights(
 ): Generator<NamedValues> {
   const { tensors, nameOf } = findWeights(source, family, spec);
   for (const tensor of tensors) {
-    const values = joinPieces(tensor, (piece) => source.read(nameOf(piece)));
+    const values = joinPieces(tensor, (piece) => source.readParts(nameOf(piece)));
     yield { name: tensor.name, shape: tensor.shape, values };
   }
 }
@@ -101,7 +101,9 @@ function expectPiece(source: TensorSource, { shape }: Piece, name: string): void
   }
 }
 
-/** A hash in place of the bytes, so that one tensor is in memory and not two. */
+/** A hash in place of the bytes, so that neither of two tensors need be in memory. */
 function hashOf(source: TensorSource, name: string): string {
-  return createHash("sha256").update(source.readBytes(name)).digest("hex");
+  const hash = createHash("sha256");
+  for (const part of source.readByteParts(name)) hash.update(part);
+  return hash.digest("hex");
 }

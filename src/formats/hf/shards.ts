@@ -1,11 +1,11 @@
 import { UserError } from "../../errors.ts";
 import { quote } from "../file.ts";
-import type { TensorToWrite } from "../safetensors.ts";
+import type { StreamedTensor } from "../safetensors.ts";
 import { byteLengthOf } from "../safetensors/header.ts";
 
 /** The files of a model's weights, and the text of model.safetensors.index.json, which a single file needs not. */
 export interface Shards {
-  readonly files: ReadonlyMap<string, readonly TensorToWrite[]>;
+  readonly files: ReadonlyMap<string, readonly StreamedTensor[]>;
   readonly index: string | null;
 }
 
@@ -13,8 +13,8 @@ export interface Shards {
  * Distributes tensors, in their order, over files that are no larger than a number of bytes, header apart; a tensor that
  * is larger by itself gets a file of its own.
  */
-export function shard(tensors: readonly TensorToWrite[], maxBytes: number): Shards {
-  const shards: TensorToWrite[][] = [[]];
+export function shard(tensors: readonly StreamedTensor[], maxBytes: number): Shards {
+  const shards: StreamedTensor[][] = [[]];
   let [inShard, total] = [0, 0];
   for (const tensor of tensors) {
     const bytes = byteLengthOf(tensor.dtype, tensor.shape);

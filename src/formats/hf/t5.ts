@@ -51,6 +51,13 @@ export const t5: HfFamily = {
   aliases: {},
   ignored: /^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$/,
   copies: ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"],
+  keys: {
+    numLayers: "num_decoder_layers",
+    numEncoderLayers: "num_layers",
+    headDim: "d_kv",
+    t5NumBuckets: "relative_attention_num_buckets",
+    t5MaxDistance: "relative_attention_max_distance",
+  },
 
   readConfig(json, has) {
     const config = readKeys(schema, json, ALIASES);

@@ -82,17 +82,26 @@ export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-/** A parameter in our order, from its pieces as the file has them. @param read a piece's values, which may be kept */
+/**
+ * A parameter in our order, from its pieces as the file has them.
+ *
+ * @param read a piece's values in parts, which are copied at once
+ */
 export function joinPieces(
   { shape, pieces }: HfTensor,
-  read: (piece: Piece) => Float32Array<ArrayBuffer>,
+  read: (piece: Piece) => Iterable<Float32Array>,
 ): Float32Array<ArrayBuffer> {
-  if (pieces.length === 1) return ours(pieces[0], read(pieces[0]));
   const values = new Float32Array(sizeOf(shape));
-  let at = 0;
+  let before = 0;
   for (const piece of pieces) {
-    values.set(ours(piece, read(piece)), at);
-    at += sizeOf(piece.shape);
+    const into = values.subarray(before, before + sizeOf(piece.shape));
+    before += into.length;
+    let at = 0;
+    for (const part of read(piece)) {
+      if (piece.swap === undefined) into.set(part, at);
+      else putSwapped(part, at, piece.swap, into);
+      at += part.length;
+    }
   }
   return values;
 }
@@ -104,19 +113,24 @@ export function takePiece({ pieces }: HfTensor, piece: Piece, values: Float32Arr
   return piece.swap === undefined ? part : swapAxes(part, piece.swap[1], piece.swap[0]);
 }
 
-function ours({ swap }: Piece, values: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-  return swap === undefined ? values : swapAxes(values, swap[0], swap[1]);
-}
-
 /** (a, b, rest) -> (b, a, rest), both row-major. */
 export function swapAxes(values: Float32Array, a: number, b: number): Float32Array<ArrayBuffer> {
-  const rest = values.length / (a * b);
   const swapped = new Float32Array(values.length);
-  for (let i = 0; i < a; i++) {
-    for (let j = 0; j < b; j++) {
-      const [from, to] = [(i * b + j) * rest, (j * a + i) * rest];
-      for (let k = 0; k < rest; k++) swapped[to + k] = values[from + k];
-    }
-  }
+  putSwapped(values, 0, [a, b], swapped);
   return swapped;
+}
+
+/** Puts the part of an (a, b, rest) that starts at its element `at` where it belongs in the whole (b, a, rest). */
+function putSwapped(
+  part: Float32Array,
+  at: number,
+  [a, b]: readonly [number, number],
+  swapped: Float32Array,
+): void {
+  const rest = swapped.length / (a * b);
+  let [row, k] = [Math.floor(at / rest), at % rest];
+  for (let from = 0; from < part.length; row++, k = 0) {
+    const to = ((row % b) * a + Math.floor(row / b)) * rest;
+    while (k < rest && from < part.length) swapped[to + k++] = part[from++];
+  }
 }

@@ -2,7 +2,8 @@ import type { ModelSpec } from "../../config/deriveModel.ts";
 import { UserError } from "../../errors.ts";
 import { quote } from "../file.ts";
 import type { TensorToWrite } from "../safetensors.ts";
-import type { HfFamily, SpecialTokens } from "./family.ts";
+import type { HfFamily } from "./family.ts";
+import type { SpecialTokens } from "./specialTokens.ts";
 import { type HfTensor, takePiece } from "./tensors.ts";
 
 /** The types that weights are stored in, and what config.json calls them. */
@@ -13,7 +14,7 @@ export type StoredDtype = keyof typeof STORED_DTYPES;
 export function formatHfConfig(
   family: HfFamily,
   spec: ModelSpec,
-  tokens: SpecialTokens,
+  tokens: Partial<SpecialTokens>,
   dtype: StoredDtype,
 ): string {
   const config = {
@@ -22,6 +23,7 @@ export function formatHfConfig(
     bos_token_id: tokens.bos_token_id ?? null,
     eos_token_id: tokens.eos_token_id ?? null,
     pad_token_id: tokens.pad_token_id ?? null,
+    ...(spec.numEncoderLayers > 0 && { decoder_start_token_id: tokens.decoder_start_token_id ?? null }),
     ...family.writeConfig(spec, tokens),
     use_cache: true,
     dtype: STORED_DTYPES[dtype],
@@ -33,7 +35,7 @@ export function formatHfConfig(
 /**
  * The tensors of a file, each made when its turn comes.
  *
- * @param read a parameter in our layout, by our name; it is asked for once for each of its pieces
+ * @param read a parameter in our layout, by our name; it is asked for once and held until its last piece is made
  * @param dtypeOf what a parameter is stored in
  */
 export function tensorsToWrite(
@@ -43,13 +45,26 @@ export function tensorsToWrite(
 ): TensorToWrite[] {
   return tensors.flatMap((tensor) => {
     const dtype = dtypeOf(tensor.name);
+    const readOnce = shared(() => read(tensor.name), tensor.pieces.length);
     return tensor.pieces.map((piece) => ({
       name: piece.name,
       shape: piece.shape,
       dtype,
-      values: async () => encodeValues(takePiece(tensor, piece, await read(tensor.name)), dtype, piece.name),
+      values: async () => encodeValues(takePiece(tensor, piece, await readOnce()), dtype, piece.name),
     }));
   });
+}
+
+/** Reads for a number of calls at once: pieces of a parameter are written near one another. */
+function shared<T>(read: () => Promise<T>, calls: number): () => Promise<T> {
+  let held: Promise<T> | null = null;
+  let done = 0;
+  return () => {
+    const result = held ?? read();
+    done = (done + 1) % calls;
+    held = done === 0 ? null : result;
+    return result;
+  };
 }
 
 /**

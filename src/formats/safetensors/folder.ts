@@ -65,6 +65,8 @@ function openShards(folder: string): TensorSource {
       read: (tensor) => shardOf(tensor).read(tensor),
       readInt: (tensor) => shardOf(tensor).readInt(tensor),
       readBytes: (tensor) => shardOf(tensor).readBytes(tensor),
+      readParts: (tensor) => shardOf(tensor).readParts(tensor),
+      readByteParts: (tensor) => shardOf(tensor).readByteParts(tensor),
       [Symbol.dispose]: () => owned.dispose(),
     };
   } finally {
@@ -81,7 +83,7 @@ function readIndex(path: string): Map<string, string> {
       `${name} has ${source.size} bytes, expected at most ${MAX_HEADER_BYTES}; it is no such index`,
     );
   }
-  const cursor = new JsonCursor(new TextDecoder().decode(source.read(0, source.size)), name);
+  const cursor = new JsonCursor(new TextDecoder().decode(source.read(0, new Uint8Array(source.size))), name);
   const weightMap = new Map<string, string>();
   cursor.object((key) => {
     if (key === "weight_map") {

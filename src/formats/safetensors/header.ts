@@ -34,14 +34,14 @@ export function readHeader(source: ByteSource): Header {
       `${name} has ${source.size} bytes, too few for a safetensors file; get the file again`,
     );
   }
-  const headerBytes = Number(new DataView(source.read(0, 8).buffer).getBigUint64(0, true));
+  const headerBytes = Number(new DataView(source.read(0, new Uint8Array(8)).buffer).getBigUint64(0, true));
   const limit = Math.min(MAX_HEADER_BYTES, source.size - 8);
   if (headerBytes > limit) {
     throw new UserError(
       `${name} claims a header of ${headerBytes} bytes, expected at most ${limit}; it is cut off or no safetensors file`,
     );
   }
-  const { metadata, entries } = parseHeader(decode(source.read(8, headerBytes), name), name);
+  const { metadata, entries } = parseHeader(decode(source.read(8, new Uint8Array(headerBytes)), name), name);
   checkLayout(entries, source.size - 8 - headerBytes, name);
   const tensors = entries.entries().map(([key, { dtype, shape, begin, end }]) => {
     return [key, {

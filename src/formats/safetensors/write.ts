@@ -4,14 +4,17 @@ import { type Dtype, DTYPE_BYTES } from "./dtype.ts";
 import { byteLengthOf } from "./header.ts";
 
 /** A tensor to write; `values` is called once, when its turn has come. */
-export interface TensorToWrite {
+export interface TensorToWrite<Values = Uint8Array | Float32Array> {
   readonly name: string;
   /** Row-major; [] is a scalar. */
   readonly shape: readonly number[];
   readonly dtype: Dtype;
   /** Float32Array for F32, or the raw little-endian bytes of any dtype. */
-  readonly values: () => Promise<Uint8Array | Float32Array>;
+  readonly values: () => Promise<Values>;
 }
+
+/** A tensor whose raw bytes may come in parts, each of which may be overwritten once the next is asked for. */
+export type StreamedTensor = TensorToWrite<Uint8Array | Float32Array | Iterable<Uint8Array>>;
 
 /** SHA-256 in hex. */
 export interface WrittenDigests {
@@ -23,13 +26,14 @@ export interface WrittenDigests {
 const CHUNK_BYTES = 1 << 23;
 
 /**
- * Writes a safetensors file, holding one tensor at a time, and fsyncs it. The file is not replaced atomically: write
- * into a folder that is renamed afterwards. Tensors are laid out by element size, so that each is aligned to it.
+ * Writes a safetensors file, holding one tensor at a time, or a part of one, and fsyncs it. The file is not replaced
+ * atomically: write into a folder that is renamed afterwards. Tensors are laid out by element size, so that each is
+ * aligned to it.
  * @throws UserError if the file cannot be written; what was written of it is left.
  */
 export async function writeSafetensors(
   path: string,
-  tensors: Iterable<TensorToWrite>,
+  tensors: Iterable<StreamedTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<WrittenDigests> {
   const { header, order } = layOut(tensors, metadata);
@@ -45,10 +49,8 @@ export async function writeSafetensors(
 
   await append(header);
   for (const tensor of order) {
-    const bytes = await bytesOf(tensor);
     const hash = createHash("sha256");
-    for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) {
-      const chunk = bytes.subarray(at, at + CHUNK_BYTES);
+    for await (const chunk of chunksOf(tensor)) {
       hash.update(chunk);
       await append(chunk);
     }
@@ -60,7 +62,7 @@ export async function writeSafetensors(
 
 /** The bytes that writeSafetensors would write. */
 export async function encodeSafetensors(
-  tensors: Iterable<TensorToWrite>,
+  tensors: Iterable<StreamedTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { header, order, bufferBytes } = layOut(tensors, metadata);
@@ -68,15 +70,16 @@ export async function encodeSafetensors(
   encoded.set(header);
   let at = header.byteLength;
   for (const tensor of order) {
-    const bytes = await bytesOf(tensor);
-    encoded.set(bytes, at);
-    at += bytes.byteLength;
+    for await (const chunk of chunksOf(tensor)) {
+      encoded.set(chunk, at);
+      at += chunk.byteLength;
+    }
   }
   return encoded;
 }
 
 /** The header with its length in front, padded with spaces to a multiple of 8 bytes, and the order of the tensors. */
-function layOut(tensors: Iterable<TensorToWrite>, metadata: Readonly<Record<string, string>>) {
+function layOut(tensors: Iterable<StreamedTensor>, metadata: Readonly<Record<string, string>>) {
   const order = [...tensors].sort((a, b) => DTYPE_BYTES[b.dtype] - DTYPE_BYTES[a.dtype]);
   const entries: [string, unknown][] = Object.keys(metadata).length > 0 ? [["__metadata__", metadata]] : [];
   const seen = new Set(["__metadata__"]);
@@ -96,14 +99,27 @@ function layOut(tensors: Iterable<TensorToWrite>, metadata: Readonly<Record<stri
   return { header, order, bufferBytes };
 }
 
-async function bytesOf({ name, dtype, shape, values }: TensorToWrite): Promise<Uint8Array> {
-  const array = await values();
+/** A tensor's bytes, chunk by chunk. @throws Error if they are not as many as its type and shape ask for */
+async function* chunksOf({ name, dtype, shape, values }: StreamedTensor): AsyncGenerator<Uint8Array> {
+  const found = await values();
   const expected = byteLengthOf(dtype, shape);
-  if (array.byteLength !== expected || (array instanceof Float32Array && dtype !== "F32")) {
-    const found = `${array.constructor.name} of ${array.byteLength} bytes`;
-    throw new Error(
-      `The tensor ${quote(name)} is ${dtype} [${shape}] (${expected} bytes), its values are a ${found}`,
-    );
+  const described = `The tensor ${quote(name)} is ${dtype} [${shape}] (${expected} bytes)`;
+  if (found instanceof Float32Array && dtype !== "F32") {
+    throw new Error(`${described}, its values are a Float32Array`);
   }
-  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  let bytes = 0;
+  for (const chunk of ArrayBuffer.isView(found) ? cut(found) : found) {
+    bytes += chunk.byteLength;
+    if (bytes > expected) break; // the next tensor's place
+    yield chunk;
+  }
+  if (bytes !== expected) {
+    throw new Error(`${described}, its values have ${bytes < expected ? bytes : "more"}`);
+  }
+}
+
+function* cut({ buffer, byteOffset, byteLength }: Uint8Array | Float32Array): Generator<Uint8Array> {
+  for (let at = 0; at < byteLength; at += CHUNK_BYTES) {
+    yield new Uint8Array(buffer, byteOffset + at, Math.min(CHUNK_BYTES, byteLength - at));
+  }
 }

@@ -45,8 +45,20 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
   send(draft, member, { type: "released" });
   log(draft, "info", `${member.id} leaves after step ${member.appliedStep}`);
   if (member.role === "active") abort(draft, `${member.id} leaves`);
+  if (state.isFinished) releaseLate(draft);
   if (state.isFinished && state.members.size === 0) actions.push({ kind: "finished" });
   forgetIfEmpty(draft);
+}
+
+/** Nobody is left from whom those who lack the last state could get it. */
+function releaseLate(draft: Draft): void {
+  const { state } = draft;
+  for (const member of state.members.values()) {
+    if (member.appliedStep >= state.step || member.held?.step === state.step) continue;
+    state.members.delete(member.id);
+    send(draft, member, { type: "released" });
+    log(draft, "info", `${member.id} has nothing left to do: the run has finished after step ${state.step}`);
+  }
 }
 
 /** Another coordinator has taken over: the members find it once their connections here have ended. */

@@ -1,7 +1,7 @@
 /** How a member gets the state of a group that went on without it, and enters. */
 import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
 import type { Applied, Draft, MemberEvent, Peer } from "./types.ts";
-import { begin, dropWork, hello, leaveNow } from "./work.ts";
+import { begin, dropWork, finish, hello, isAtEnd, leaveNow } from "./work.ts";
 
 type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;
 type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFailed" }>;
@@ -66,6 +66,7 @@ export function advanceFollowing(draft: Draft): void {
     return copyAnew(draft);
   }
   if (missing === 0 && epoch !== null) return begin(draft, epoch);
+  if (missing === 0 && isAtEnd(draft)) return finish(draft);
   state.isVerified ||= missing === 0;
   if (epoch === null && state.isVerified && missing <= CLOSE_BEHIND) sayCaughtUp(draft);
   if (missing === 0 || state.fetching !== null) return;

@@ -7,6 +7,8 @@ export interface MemberSettings {
   readonly memberId: string;
   /** Of its data plane. */
   readonly url: string;
+  /** Of the run: after so many, a member leaves. */
+  readonly totalSteps: number;
 }
 
 /** A state of the model, by the steps that made it. */

@@ -3,9 +3,11 @@ import { PROTOCOL } from "../messages.ts";
 import { shareOut } from "../shares.ts";
 import type { Draft, Epoch } from "./types.ts";
 
-/** Begins the step after the state that it has. */
-export function begin({ state, actions }: Draft, epoch: Epoch): void {
+/** Begins the step after the state that it has, if the run has one. */
+export function begin(draft: Draft, epoch: Epoch): void {
+  const { state, actions } = draft;
   const { identity, memberId } = state.settings;
+  if (isAtEnd(draft)) return finish(draft);
   const { members } = epoch;
   const own = members.findIndex(({ id }) => id === memberId);
   const share = shareOut(identity.virtualWorkers, members.length)[own];
@@ -58,6 +60,18 @@ export function hello({ state, actions }: Draft): void {
       held,
     },
   });
+}
+
+/** Is the run's last step applied? */
+export function isAtEnd({ state }: Draft): boolean {
+  return state.applied.step >= state.settings.totalSteps;
+}
+
+/** Leaves, because nothing is left to do. */
+export function finish(draft: Draft): void {
+  dropWork(draft);
+  draft.state.leaving = { finished: true };
+  leaveNow(draft);
 }
 
 /** Leaves: with the coordinator's consent if it is there. */

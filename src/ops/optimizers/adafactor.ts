@@ -2,17 +2,14 @@ import applyText from "../../../shaders/adafactor.wgsl" with { type: "text" };
 import columnsText from "../../../shaders/adafactor_columns.wgsl" with { type: "text" };
 import lengthText from "../../../shaders/adafactor_length.wgsl" with { type: "text" };
 import rowsText from "../../../shaders/adafactor_rows.wgsl" with { type: "text" };
-import rowSumsText from "../../../shaders/row_sums.wgsl" with { type: "text" };
-import treeText from "../../../shaders/tree.wgsl" with { type: "text" };
 import type { DispatchOptions, Recorder } from "../../gpu/recorder.ts";
 import { Arena, rowWindows, type Slice, type Tensor } from "../../gpu/tensor.ts";
 import { forRows, shader } from "../rowwise.ts";
 import { layOutMoment, type Optimizer } from "./types.ts";
 
-const tree = { name: "tree.wgsl", text: treeText };
-const rowsSource = shader("adafactor_rows.wgsl", rowsText, [{ name: "row_sums.wgsl", text: rowSumsText }]);
-const columnsSource = shader("adafactor_columns.wgsl", columnsText, [tree]);
-const lengthSource = shader("adafactor_length.wgsl", lengthText, [tree]);
+const rowsSource = shader("adafactor_rows.wgsl", rowsText);
+const columnsSource = shader("adafactor_columns.wgsl", columnsText);
+const lengthSource = shader("adafactor_length.wgsl", lengthText);
 const applySource = shader("adafactor.wgsl", applyText);
 
 /** Rows whose squares are summed in one chain before the blocks are: part of the canonical order. */

@@ -1,12 +1,11 @@
 import normText from "../../../shaders/gradient_norm.wgsl" with { type: "text" };
-import treeText from "../../../shaders/tree.wgsl" with { type: "text" };
 import type { Recorder } from "../../gpu/recorder.ts";
 import { rowWindows, type Tensor } from "../../gpu/tensor.ts";
 import { shader } from "../rowwise.ts";
 import { stretches } from "./stretches.ts";
 import type { UpdateTensors } from "./types.ts";
 
-const source = shader("gradient_norm.wgsl", normText, [{ name: "tree.wgsl", text: treeText }]);
+const source = shader("gradient_norm.wgsl", normText);
 
 /** Gradients whose squares one workgroup sums: part of the canonical order. */
 const BLOCK = 8192;

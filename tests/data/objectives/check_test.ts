@@ -1,7 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { checkObjective } from "../../../src/data/objectives/check.ts";
 import type { Architecture, ObjectiveOptions } from "../../../src/data/objectives/objective.ts";
-import { objectiveVocabSize, specialTokens } from "../../../src/data/objectives/vocabulary.ts";
+import {
+  objectiveTokens,
+  objectiveVocabSize,
+  specialTokensOf,
+  textEnds,
+  vocabularyOf,
+} from "../../../src/data/objectives/vocabulary.ts";
+import { bytesTokenizer } from "../../../src/data/tokenizers/bytes.ts";
 import { UserError } from "../../../src/errors.ts";
 
 const ARCHITECTURES = ["causalDecoder", "nonCausalDecoder", "encoderDecoder"] as const;
@@ -82,5 +89,34 @@ Deno.test("objectiveVocabSize() counts a stand-in for the end of text only where
     );
   assertEquals(sizes(null), [300, 300, 301, 300, 300, 301, 303, 303, 303]);
   assertEquals(sizes(7), [300, 300, 300, 300, 300, 300, 302, 302, 302]);
-  assertEquals(specialTokens({ vocabSize: 300, endOfText: 7 }), { end: 7, firstSentinel: 300 });
+  const { start, end, sentinel } = objectiveTokens({ vocabSize: 300, endOfText: 7 });
+  assertEquals([start, end, sentinel(0), sentinel(2)], [7, 7, 300, 302]);
+});
+
+Deno.test("objectiveTokens() takes what the model has before it makes ids of its own", () => {
+  const vocabulary = { vocabSize: 300, endOfText: 1, decoderStart: 0, sentinels: [299, 298] };
+  const { start, end, sentinel } = objectiveTokens(vocabulary);
+  assertEquals([start, end, sentinel(0), sentinel(1), sentinel(2), sentinel(3)], [0, 1, 299, 298, 300, 301]);
+  const size = (seqLen: number) =>
+    objectiveVocabSize(vocabulary, { architecture: "encoderDecoder", objective: ofKind("span"), seqLen });
+  assertEquals([size(16), size(60)], [300, 302]); // 2 sentinels, and 4
+  const late = { ...vocabulary, decoderStart: 310 };
+  assertEquals(objectiveTokens(late).sentinel(2), 311);
+  const prefix = { architecture: "encoderDecoder", objective: ofKind("prefix"), seqLen: 16 } as const;
+  assertEquals(objectiveVocabSize(late, prefix), 311);
+  assertEquals(objectiveVocabSize(late, { ...prefix, architecture: "causalDecoder" }), 300);
+});
+
+Deno.test("specialTokensOf() is what the weights' config.json says, and else the tokenizer's", () => {
+  const tokenizer = { vocabSize: 300, endOfText: 2, sentinels: [] };
+  const [bos_token_id, pad_token_id, decoder_start_token_id] = [1, null, 5];
+  const llama = { bos_token_id, eos_token_id: [2, 7], pad_token_id, decoder_start_token_id: null };
+  assertEquals(specialTokensOf(tokenizer, llama), { ...llama, decoder_start_token_id: 2 });
+  const t5 = { bos_token_id: null, eos_token_id: null, pad_token_id: 0, decoder_start_token_id };
+  assertEquals(specialTokensOf(tokenizer, t5), { ...t5, eos_token_id: 2 });
+  const fresh = { bos_token_id: 2, eos_token_id: 2, pad_token_id: null, decoder_start_token_id: 2 };
+  assertEquals(specialTokensOf(tokenizer, null), fresh);
+  assertEquals(specialTokensOf(bytesTokenizer(), null).decoder_start_token_id, 256);
+  assertEquals(textEnds(tokenizer, { ...llama, eos_token_id: [7, 8] }), [7, 8, 2]);
+  assertEquals(vocabularyOf(tokenizer, { ...llama, eos_token_id: [7, 8] }).endOfText, 7);
 });

@@ -4,8 +4,9 @@ import { UserError } from "../../../src/errors.ts";
 import { HF_FAMILIES } from "../../../src/formats/hf/families.ts";
 import type { HfFamily } from "../../../src/formats/hf/family.ts";
 import { formatHfConfig } from "../../../src/formats/hf/write.ts";
+import { formatOf } from "../../../src/train/modelFormat.ts";
 import { readJson } from "../support.ts";
-import { familyOf, FOLDERS, hasOf, specOf } from "./support.ts";
+import { caseOf, CASES, familyOf, hasOf, specOf } from "./support.ts";
 
 /** What the reference models are; PLAIN_GPT where nothing is said. */
 const EXPECTED: Readonly<Record<string, Partial<ModelSpec>>> = {
@@ -30,7 +31,19 @@ const EXPECTED: Readonly<Record<string, Partial<ModelSpec>>> = {
     bias: false,
     tied: false,
   },
-  t5: {
+  t5_v1_0: {
+    ...{ modelDim: 32, numHeads: 3, numKvHeads: 3, headDim: 16, ffnDim: 56, seqLen: 512, vocabSize: 101 },
+    architecture: "encoderDecoder",
+    numEncoderLayers: 3,
+    positions: "t5",
+    activation: "relu",
+    norm: "rmsnorm",
+    normEps: 1e-6,
+    bias: false,
+    scaleScores: false,
+    scaleOutput: true,
+  },
+  t5_v1_1: {
     ...{ modelDim: 32, numHeads: 4, numKvHeads: 4, headDim: 8, ffnDim: 64, seqLen: 512, vocabSize: 103 },
     architecture: "encoderDecoder",
     numEncoderLayers: 2,
@@ -44,9 +57,61 @@ const EXPECTED: Readonly<Record<string, Partial<ModelSpec>>> = {
   },
 };
 
+type Settings<Key extends keyof ModelSpec> = { readonly [K in Key]: readonly ModelSpec[K][] };
+type OfTraining = "dropout" | "attentionDropout" | "zLoss" | "initStd" | "scaledResidualInit";
+
+/** What no reference model has, of every setting that decides which function the weights are. */
+const OTHER_MODELS: Settings<Exclude<keyof ModelSpec, OfTraining>> = {
+  architecture: ["causalDecoder", "nonCausalDecoder", "encoderDecoder"],
+  numLayers: [7],
+  numEncoderLayers: [7],
+  modelDim: [480],
+  numHeads: [1],
+  numKvHeads: [1],
+  headDim: [32],
+  ffnDim: [123],
+  seqLen: [13],
+  vocabSize: [17],
+  positions: ["none", "learned", "sinusoidal", "rotary", "rotaryInterleaved", "alibi", "t5"],
+  rotaryBase: [77],
+  rotaryFraction: [0.5, 1],
+  t5NumBuckets: [8],
+  t5MaxDistance: [99],
+  activation: ["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"],
+  norm: ["layernorm", "rmsnorm"],
+  normEps: [1e-3],
+  embeddingNorm: [false, true],
+  qkNorm: [true],
+  parallelResidual: [false, true],
+  attention: ["banded", "alternating"],
+  window: [5],
+  scaleScores: [false, true],
+  scaleOutput: [false, true],
+  bias: [false, true],
+  tied: [false, true],
+};
+
+const OTHER_TRAINING: { readonly [K in OfTraining]: ModelSpec[K] } = {
+  dropout: 0.3,
+  attentionDropout: 0.4,
+  zLoss: 0.5,
+  initStd: 0.6,
+  scaledResidualInit: false,
+};
+
+/** Settings that mean nothing in a model. */
+function settingsOfOthers({ positions, attention, architecture }: ModelSpec): string[] {
+  return [
+    ...positions === "rotary" ? [] : ["rotaryBase", "rotaryFraction"],
+    ...positions === "t5" ? [] : ["t5NumBuckets", "t5MaxDistance"],
+    ...attention === "dense" ? ["window"] : [],
+    ...architecture === "encoderDecoder" ? [] : ["numEncoderLayers"],
+  ];
+}
+
 /** A config.json with some keys changed; undefined removes one. */
 function changed(family: HfFamily, changes: Record<string, unknown>): unknown {
-  const json = Object(readJson("hf", FOLDERS[family.modelType], "config.json"));
+  const json = Object(readJson("hf", caseOf(family.modelType), "config.json"));
   return JSON.parse(JSON.stringify({ ...json, ...changes }));
 }
 
@@ -64,26 +129,34 @@ function rewritten(family: HfFamily, spec: ModelSpec): ModelSpec {
   return family.readConfig(JSON.parse(text), () => !spec.tied);
 }
 
-for (const family of HF_FAMILIES) {
-  const { modelType } = family;
+Deno.test("there is a reference model of every architecture", () => {
+  assertEquals(Object.keys(EXPECTED).sort(), CASES);
+  assertEquals(
+    new Set(CASES.map((name) => formatOf(readJson("hf", name, "config.json")))),
+    new Set(HF_FAMILIES),
+  );
+});
 
-  Deno.test(`${modelType}: readConfig() reads both spellings of the reference model`, () => {
-    const expected = { ...PLAIN_GPT, numLayers: 2, ...EXPECTED[modelType] };
-    for (const file of ["config.json", "config.alt.json"]) {
-      const json = readJson("hf", FOLDERS[modelType], file);
-      assertEquals<unknown>(family.readConfig(json, hasOf(modelType)), expected, file);
-    }
+for (const name of CASES) {
+  const configs = ["config.json", "config.alt.json"].map((file) => readJson("hf", name, file));
+  const family = formatOf(configs[0]);
+  const spec = specOf(name);
+
+  Deno.test(`${name}: readConfig() reads both spellings of the reference model`, () => {
+    const expected = { ...PLAIN_GPT, numLayers: 2, ...EXPECTED[name] };
+    for (const json of configs) assertEquals<unknown>(family.readConfig(json, hasOf(name)), expected);
   });
 
-  Deno.test(`${modelType}: writeConfig() writes what readConfig() reads, under the keys of every version`, () => {
-    const spec = specOf(modelType);
+  Deno.test(`${name}: writeConfig() writes what readConfig() reads, under the keys of every version`, () => {
     const odd = { ...spec, numLayers: 5, seqLen: 77, vocabSize: 1009, normEps: 3e-6, tied: !spec.tied };
     for (const each of [spec, odd]) assertEquals(rewritten(family, each), each);
     const written = JSON.parse(formatHfConfig(family, spec, { eos_token_id: [7, 8] }, "BF16"));
-    for (const file of ["config.json", "config.alt.json"]) {
-      const keys = Object.keys(Object(readJson("hf", FOLDERS[modelType], file)));
-      const unwritten = ["transformers_version", "initializer_factor"]; // 1.0 everywhere, which JSON.stringify can't write
-      assertEquals(keys.filter((key) => !(key in written) && !unwritten.includes(key)), [], file);
+    const unwritten = ["transformers_version", "initializer_factor"]; // 1.0 everywhere, which JSON.stringify can't write
+    for (const json of configs) {
+      assertEquals(
+        Object.keys(Object(json)).filter((key) => !(key in written) && !unwritten.includes(key)),
+        [],
+      );
     }
     assertEquals([written.eos_token_id, written.dtype, written.torch_dtype], [
       [7, 8],
@@ -92,6 +165,28 @@ for (const family of HF_FAMILIES) {
     ]);
     assertEquals(written.architectures, [family.className]);
   });
+
+  Deno.test(`${name}: what changes the model is written or named by obstacles(), what trains it is no obstacle`, () => {
+    assertEquals(
+      [...Object.keys(OTHER_MODELS), ...Object.keys(OTHER_TRAINING)].sort(),
+      Object.keys(spec).sort(),
+    );
+    for (const [key, value] of Object.entries(OTHER_TRAINING)) {
+      assertEquals(family.obstacles({ ...spec, [key]: value }), [], key);
+    }
+    const unused = settingsOfOthers(spec);
+    for (const [key, values] of Object.entries(OTHER_MODELS)) {
+      for (const value of values) {
+        const changed = { ...spec, [key]: value };
+        if (family.obstacles(changed).length > 0 || unused.includes(key)) continue;
+        assertEquals<unknown>(Object(rewritten(family, changed))[key], value, key);
+      }
+    }
+  });
+}
+
+for (const family of HF_FAMILIES) {
+  const { modelType } = family;
 
   Deno.test(`${modelType}: only it expresses its own models`, () => {
     const spec = specOf(modelType);

@@ -4,7 +4,7 @@ import type { ModelSpec } from "../../../src/config/deriveModel.ts";
 import { UserError } from "../../../src/errors.ts";
 import { HF_FAMILIES } from "../../../src/formats/hf/families.ts";
 import { type NamedValues, readWeights } from "../../../src/formats/hf/read.ts";
-import { sizeOf, swapAxes } from "../../../src/formats/hf/tensors.ts";
+import { type HfTensor, joinPieces, type Piece, sizeOf, swapAxes } from "../../../src/formats/hf/tensors.ts";
 import { encodeValues, tensorsToWrite } from "../../../src/formats/hf/write.ts";
 import {
   encodeSafetensors,
@@ -281,6 +281,50 @@ Deno.test("swapAxes() swaps the first two of three axes", () => {
   assertEquals([...swapAxes(Float32Array.of(7), 1, 1)], [7]);
   const values = Float32Array.from({ length: 65 * 3 * 5 }, (_, i) => i);
   assertEquals(swapAxes(swapAxes(values, 65, 3), 3, 65), values);
+});
+
+Deno.test("joinPieces() puts parts that end anywhere where they belong", () => {
+  const tensors: HfTensor[] = [
+    { name: "rows", shape: [5, 3], pieces: [{ name: "a", shape: [2, 3] }, { name: "b", shape: [3, 3] }] },
+    { name: "turned", shape: [5, 7], pieces: [{ name: "c", shape: [7, 5], swap: [7, 5] }] },
+    { name: "heads", shape: [12, 3], pieces: [{ name: "d", shape: [12, 3], swap: [2, 3] }] },
+  ];
+  const values = (piece: Piece) => Float32Array.from({ length: sizeOf(piece.shape) }, (_, i) => i + 1);
+  for (const tensor of tensors) {
+    const expected = tensor.pieces.flatMap((piece) => [
+      ...piece.swap === undefined ? values(piece) : swapAxes(values(piece), ...piece.swap),
+    ]);
+    for (const size of [1, 2, 4, 5, 100]) {
+      const buffer = new Float32Array(size); // overwritten, as a source does
+      const joined = joinPieces(tensor, function* (piece) {
+        for (let at = 0; at < sizeOf(piece.shape); at += size) {
+          const part = values(piece).subarray(at, at + size);
+          buffer.set(part);
+          yield buffer.subarray(0, part.length);
+        }
+      });
+      assertEquals([...joined], expected, `${tensor.name} by ${size}`);
+    }
+  }
+});
+
+Deno.test("tensorsToWrite() reads a parameter once for all of its pieces, and holds none of them longer", async () => {
+  const spec = tinySpec("llama");
+  const reads: string[] = [];
+  const written = tensorsToWrite(familyOf("llama").tensors(spec), (name) => {
+    reads.push(name);
+    const parameter = familyOf("llama").tensors(spec).find((tensor) => tensor.name === name)!;
+    return Promise.resolve(new Float32Array(sizeOf(parameter.shape)).fill(reads.length));
+  });
+  const names = modelParameters(spec).map(({ name }) => name).sort();
+  for (const _ of ["once", "again"]) {
+    const values = new Map<string, number>();
+    for (const { name, values: read } of written) {
+      values.set(name, (await read() as Uint8Array).slice().buffer.byteLength);
+    }
+    assertEquals(reads.splice(0).sort(), names);
+    assertEquals([...values.values()], written.map(({ shape }) => 4 * sizeOf(shape)));
+  }
 });
 
 Deno.test("encodeValues() rounds to the nearest, ties to even, and refuses what does not fit", () => {

@@ -1,0 +1,65 @@
+import { UserError } from "../errors.ts";
+
+/** A node's place among those that a launcher has started. */
+export interface LaunchedNode {
+  /** Of the coordinator, such as `ws://host:7777`; null: nobody says that there is one. */
+  readonly coordinator: string | null;
+  /** From 0; null: not known. */
+  readonly rank: number | null;
+  /** Nodes that were started, or the most that may be; null: not known. */
+  readonly nodes: number | null;
+}
+
+/** Where launchers say which of how many nodes this is; the first whose rank is set counts. */
+const PLACES: readonly { readonly rank: string; readonly nodes: string | null }[] = [
+  { rank: "RANK", nodes: "WORLD_SIZE" },
+  { rank: "PET_NODE_RANK", nodes: "PET_NNODES" }, // torchrun, Kubeflow
+  { rank: "SLURM_PROCID", nodes: "SLURM_NTASKS" },
+  { rank: "OMPI_COMM_WORLD_RANK", nodes: "OMPI_COMM_WORLD_SIZE" },
+  { rank: "JOB_COMPLETION_INDEX", nodes: null }, // Kubernetes' Indexed Jobs
+];
+
+/** Where launchers say on which host and port a group meets. */
+const MEETING_PLACES: readonly { readonly host: string; readonly port: string }[] = [
+  { host: "MASTER_ADDR", port: "MASTER_PORT" },
+  { host: "PET_MASTER_ADDR", port: "PET_MASTER_PORT" },
+];
+const DEFAULT_PORT = "7777";
+
+/**
+ * What the usual launchers tell the processes that they start: `BLOOMERY_COORDINATOR` (a URL), then the variables of
+ * torchrun, Slurm, MPI and Kubernetes.
+ *
+ * @param env a process's environment
+ * @throws UserError for a rank or a number that is none
+ *
+ * @example
+ * ```ts
+ * readLauncherEnvironment({ MASTER_ADDR: "10.0.0.5", RANK: "3", WORLD_SIZE: "8" });
+ * // { coordinator: "ws://10.0.0.5:7777", rank: 3, nodes: 8 }
+ * ```
+ */
+export function readLauncherEnvironment(env: Readonly<Record<string, string | undefined>>): LaunchedNode {
+  const place = PLACES.find(({ rank }) => env[rank]);
+  return {
+    coordinator: env.BLOOMERY_COORDINATOR || meetingPlace(env),
+    rank: place === undefined ? null : wholeNumber(env, place.rank),
+    nodes: !place?.nodes || !env[place.nodes] ? null : wholeNumber(env, place.nodes),
+  };
+}
+
+function meetingPlace(env: Readonly<Record<string, string | undefined>>): string | null {
+  const found = MEETING_PLACES.find(({ host }) => env[host]);
+  if (found === undefined) return null;
+  const host = env[found.host]!;
+  return `ws://${host.includes(":") ? `[${host}]` : host}:${env[found.port] || DEFAULT_PORT}`;
+}
+
+/** `8`, or the last of `1:8`, as elastic launchers write it. */
+function wholeNumber(env: Readonly<Record<string, string | undefined>>, name: string): number {
+  const [, digits] = /^(?:\d+:)?(\d{1,9})$/.exec(env[name] ?? "") ?? [];
+  if (digits !== undefined) return Number(digits);
+  throw new UserError(
+    `The variable ${name} is ${JSON.stringify(env[name])}, expected a whole number; unset it or correct it`,
+  );
+}

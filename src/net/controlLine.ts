@@ -1,0 +1,91 @@
+/** A member's line to the coordinator: one link after the other, for as long as the member lives. */
+import { type CloseReason, describeClose } from "./channel.ts";
+import { type OpenSocket, reconnect } from "./connect.ts";
+import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
+import { ControlLink } from "./controlLink.ts";
+import type { CoordinatorMessage, MemberMessage } from "./messages.ts";
+
+export interface ControlLineOptions {
+  readonly coordinator: string;
+  readonly token: CryptoKey;
+  readonly memberId: string;
+  readonly open?: OpenSocket;
+  /** The newest epoch that the member knows. */
+  readonly epoch: () => number;
+  readonly onLinked: () => void;
+  readonly onMessage: (message: CoordinatorMessage) => void;
+  readonly onUnlinked: () => void;
+  readonly log: (level: "info" | "warn", text: string) => void;
+}
+
+export class ControlLine {
+  /**
+   * Resolves once the line was closed; rejects with a UserError where the coordinator turns this member
+   * away.
+   */
+  readonly ended: Promise<void>;
+  readonly #options: ControlLineOptions;
+  readonly #closing = new AbortController();
+  #link: ControlLink<CoordinatorMessage, MemberMessage> | null = null;
+
+  /** Begins to dial. */
+  constructor(options: ControlLineOptions) {
+    this.#options = options;
+    this.ended = this.#keepLinked();
+  }
+
+  /** Sends a message, or drops it where there is no link. */
+  send(message: MemberMessage): void {
+    this.#link?.send(message);
+  }
+
+  /** Ends the link, and makes another. */
+  relink(reason: string): void {
+    this.#link?.close(reason);
+  }
+
+  close(): void {
+    this.#closing.abort();
+    this.#link?.close();
+  }
+
+  async #keepLinked(): Promise<void> {
+    const { signal } = this.#closing;
+    try {
+      while (!signal.aborted) await this.#keepOne(signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  async #keepOne(signal: AbortSignal): Promise<void> {
+    const { coordinator, token, memberId, open, epoch, onLinked, onMessage, onUnlinked, log } = this.#options;
+    let said = "";
+    const onFailure = ({ message }: Error) => {
+      if (message !== said) log("warn", `${message}; trying again`);
+      said = message;
+    };
+    const claim = controlClaim("member", memberId, epoch());
+    const channel = await reconnect({ url: controlUrl(coordinator), token, claim, open }, {
+      signal,
+      onFailure,
+    });
+    if (signal.aborted) return channel.close();
+    const link = new ControlLink<CoordinatorMessage, MemberMessage>(channel, {
+      schema: COORDINATOR_MESSAGES,
+      onMessage: (message) => {
+        if (this.#link === link) onMessage(message);
+      },
+    });
+    this.#link = link;
+    onLinked();
+    const reason = await link.closed;
+    this.#link = null;
+    if (!signal.aborted && !isOwn(reason)) log("warn", `The coordinator's link: ${describeClose(reason)}`);
+    onUnlinked();
+  }
+}
+
+function isOwn({ kind, by }: CloseReason): boolean {
+  return kind === "left" && by === "us";
+}

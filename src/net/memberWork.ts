@@ -1,0 +1,234 @@
+/**
+ * What a member does when its state machine says so: steps with the others, copying and following a donor,
+ * being one. What takes time is done one after the other; what is given up ends at once, and nothing more
+ * is said of it.
+ */
+import { Allreduce, ExchangeError } from "./allreduce.ts";
+import type { Claim } from "./auth.ts";
+import type { Channel } from "./channel.ts";
+import { CommittedSums } from "./committedSums.ts";
+import type { DataRole, Dialler } from "./dataPlane.ts";
+import { Donor } from "./donor.ts";
+import { DonorError, Follower } from "./follower.ts";
+import type { MemberEvent, Peer, StepWork } from "./member/types.ts";
+import { Mesh } from "./mesh.ts";
+import { Pace } from "./pace.ts";
+import type { Replica, Snapshot } from "./replica.ts";
+import { serialReplica } from "./serialReplica.ts";
+import { createStepSum, openBuckets } from "./stepSum.ts";
+import { digestAfter } from "./sumDigest.ts";
+
+export interface WorkOptions {
+  readonly dialler: Dialler;
+  readonly replica: Replica;
+  readonly virtualWorkers: number;
+  readonly bucketElements: number;
+  readonly tokensOf: (step: number) => number;
+  readonly heartbeatMs: () => number;
+  /** The newest epoch that this member knows. */
+  readonly epoch: () => number;
+  /** Is the replica's state one that can be copied? */
+  readonly isWhole: () => boolean;
+  readonly tell: (event: MemberEvent) => void;
+  /** Told of what the replica throws, after which it does nothing more. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** A sum that may be applied. */
+interface Ready {
+  readonly sum: Float32Array;
+  /** From when on nothing but the exchange went on; null: it is another step's that is replayed. */
+  readonly exposedFrom: number | null;
+  release(): void;
+}
+
+export class MemberWork {
+  readonly pace = new Pace();
+  readonly #options: WorkOptions;
+  readonly #replica: Replica;
+  readonly #mesh: Mesh;
+  readonly #allreduce: Allreduce;
+  readonly #sumStep: ReturnType<typeof createStepSum>;
+  readonly #sums: CommittedSums;
+  readonly #follower: Follower;
+  readonly #donor: Donor;
+  /** Resolves when all that was begun is over. */
+  #jobs: Promise<void> = Promise.resolve();
+  /** The step under way, and what gives it up. */
+  #work: StepWork | null = null;
+  #giveUp = new AbortController();
+  /** Ends copying and replaying. */
+  #unfollow = new AbortController();
+  /** The epoch that the allreduce is in. */
+  #epoch = 0;
+  #ready: Ready | null = null;
+
+  constructor(options: WorkOptions) {
+    const { dialler, virtualWorkers, bucketElements, epoch, heartbeatMs, onError } = options;
+    this.#options = options;
+    this.#replica = serialReplica(options.replica);
+    const { sumLength, applied } = this.#replica;
+    const maxOpen = openBuckets(sumLength, bucketElements);
+    this.#mesh = new Mesh({
+      dialler,
+      arrayBytes: (header) => this.#allreduce.arrayBytes(header),
+      onFrame: (peer, frame) => this.#allreduce.receive(peer, frame),
+      onLost: (peer, reason) => this.#lose(peer, reason),
+    });
+    this.#allreduce = new Allreduce(this.#mesh, {
+      self: dialler.id,
+      virtualWorkers,
+      bucketElements,
+      maxOpen,
+    });
+    this.#sumStep = createStepSum(this.#allreduce, this.#replica, virtualWorkers, bucketElements);
+    this.#sums = new CommittedSums(sumLength, applied.step);
+    this.#follower = new Follower({ dialler, sumLength, bucketElements, epoch, heartbeatMs });
+    this.#donor = new Donor({ sums: this.#sums, snapshot: () => this.#snapshot(), heartbeatMs, onError });
+  }
+
+  /** Takes over the channel of whoever has dialled this member. */
+  enter(channel: Channel, claim: Claim): void {
+    const role: DataRole = claim.role === "member" ? "member" : "follower";
+    if (role === "member") this.#mesh.enter(channel, claim);
+    else this.#donor.enter(channel);
+  }
+
+  /** Does a step with the others; `reduced` or `failed` is told. */
+  begin(work: StepWork): void {
+    const { signal } = this.#giveUp = new AbortController();
+    this.#work = work;
+    this.#do(() => this.#doStep(work, signal));
+  }
+
+  /** Gives the step up, and what is held of it. */
+  cancel(): void {
+    this.#work = null;
+    this.#ready = null;
+    this.#giveUp.abort(new DOMException("The step was given up", "AbortError"));
+    this.#allreduce.abort("The step was given up");
+    this.#mesh.end();
+  }
+
+  /** Updates the replica with the sum that was last told of. */
+  apply(step: number, digest: string): void {
+    const ready = this.#ready;
+    if (ready === null) throw new Error(`There is no sum of step ${step}`);
+    this.#ready = null;
+    const exposedMs = ready.exposedFrom === null ? null : performance.now() - ready.exposedFrom;
+    this.#do(async () => {
+      await this.#replica.apply(ready.sum, digest);
+      this.#sums.add(step, ready.sum);
+      ready.release();
+      if (exposedMs !== null) this.pace.step(this.#options.tokensOf(step), exposedMs);
+    });
+  }
+
+  /** Takes over a member's state; `copied` or `donorFailed` is told. */
+  copy(donor: Peer): void {
+    this.#follow(async (signal) => {
+      const { applied, chunks } = await this.#follower.copy(donor, signal);
+      await this.#replica.load(applied, chunks);
+      this.#sums.reset(applied.step);
+      return { kind: "copied", ...applied };
+    });
+  }
+
+  /** Fetches the sum of a committed step; `replayed` or `donorFailed` is told. */
+  replay(donor: Peer, step: number): void {
+    this.#follow(async (signal) => {
+      const fetched = await this.#follower.fetchSum(donor, step, signal);
+      if (fetched === null) {
+        return { kind: "donorFailed", lacks: true, reason: `${donor.id} lacks the sum of step ${step}` };
+      }
+      const digest = await digestAfter(this.#replica.applied.digest, step, fetched.digests());
+      this.#ready = { sum: fetched.sum, exposedFrom: null, release: () => {} };
+      return { kind: "replayed", step, digest };
+    });
+  }
+
+  stopFollowing(): void {
+    this.#unfollow.abort();
+    this.#unfollow = new AbortController();
+    this.#follower.stop();
+  }
+
+  /** Has the replica go back to what it has on its own disk; `restored` is told. */
+  restore(): void {
+    this.#do(async () => {
+      const { step, digest } = await this.#replica.restore();
+      this.#sums.reset(step);
+      this.#options.tell({ kind: "restored", step, digest });
+    });
+  }
+
+  /** Gives everything up but what is to be applied; resolves when nothing is under way any more. */
+  async close(): Promise<void> {
+    this.cancel();
+    this.stopFollowing();
+    this.#sums.close();
+    await this.#jobs;
+    await this.#mesh.close();
+    this.#allreduce.close();
+  }
+
+  #do(job: () => Promise<void>): void {
+    this.#jobs = this.#jobs.then(job).catch(this.#options.onError);
+  }
+
+  #follow(ask: (signal: AbortSignal) => Promise<MemberEvent>): void {
+    const { signal } = this.#unfollow;
+    this.#do(async () => {
+      if (signal.aborted) return;
+      const event = await ask(signal).catch((error): MemberEvent => {
+        if (error instanceof DonorError) return { kind: "donorFailed", lacks: false, reason: error.message };
+        throw error;
+      });
+      if (!signal.aborted) this.#options.tell(event);
+    });
+  }
+
+  async #doStep(work: StepWork, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    const { epoch, step } = work;
+    const { applied } = this.#replica;
+    if (step !== applied.step + 1) throw new Error(`Step ${step} on the state after step ${applied.step}`);
+    try {
+      if (epoch !== this.#epoch) await this.#beginEpoch(work);
+      const begun = performance.now();
+      const { sum, digests, workMs, release } = await this.#sumStep(work, signal);
+      const digest = await digestAfter(applied.digest, step, digests);
+      signal.throwIfAborted();
+      this.#ready = { sum, exposedFrom: begun + workMs, release };
+      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs });
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof ExchangeError)) throw error;
+      this.#tellFailed(work, error.peer, error.message);
+    }
+  }
+
+  async #beginEpoch({ epoch, step, members }: StepWork): Promise<void> {
+    const { dialler, heartbeatMs } = this.#options;
+    this.stopFollowing();
+    this.pace.restart();
+    this.#mesh.begin(epoch, members.filter(({ id }) => id !== dialler.id), heartbeatMs());
+    this.#epoch = epoch;
+    await this.#allreduce.begin({ epoch, step, members: members.map(({ id }) => id) });
+  }
+
+  /** A peer of the epoch is gone: the step under way can't be done. */
+  #lose(peer: string, reason: string): void {
+    this.#allreduce.lost(peer, reason);
+    if (this.#work !== null) this.#tellFailed(this.#work, peer, reason);
+  }
+
+  #tellFailed({ epoch, step }: StepWork, peer: string | null, reason: string): void {
+    const blamed = peer === this.#options.dialler.id ? null : peer;
+    this.#options.tell({ kind: "failed", epoch, step, peer: blamed, reason });
+  }
+
+  async #snapshot(): Promise<Snapshot | null> {
+    return this.#options.isWhole() ? await this.#replica.snapshot() : null;
+  }
+}

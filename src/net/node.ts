@@ -1,0 +1,252 @@
+/**
+ * A running member: the state machine of memberState.ts with its line to the coordinator, its clock, and
+ * its work. Events go in, its actions are carried out in order.
+ */
+import { UserError } from "../errors.ts";
+import type { OpenSocket } from "./connect.ts";
+import { ControlLine } from "./controlLine.ts";
+import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
+import { Gate, type GateEvent } from "./gate.ts";
+import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
+import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
+import { advanceMember, createMember } from "./memberState.ts";
+import { MemberWork } from "./memberWork.ts";
+import { type Identity, MAX_MEMBERS } from "./messages.ts";
+import type { Replica } from "./replica.ts";
+import { bucketElementsOf } from "./stepSum.ts";
+
+export interface JoinOptions {
+  /** Such as `ws://host:7777`. */
+  readonly coordinator: string;
+  readonly token: CryptoKey;
+  /** What all members have in common, the number of virtual workers too. */
+  readonly identity: Identity;
+  /** One process at a time has it. */
+  readonly memberId: string;
+  readonly replica: Replica;
+  /** Where the other members reach this one; by default any free port of 127.0.0.1. */
+  readonly listen?: ListenOptions & {
+    /** What the others are told; by default where it listens. */
+    readonly url?: string;
+  };
+  /** Where more is needed than a URL: a private CA. */
+  readonly openSocket?: OpenSocket;
+  /**
+   * The longest part of a sum that is exchanged at a time, the same on all members; default: by the sum's
+   * length.
+   */
+  readonly bucketElements?: number;
+  /** Tokens of a step, for what `status` shows. */
+  readonly tokensOf: (step: number) => number;
+  /** Ends the member at once; `leave` waits for the step's end. */
+  readonly signal?: AbortSignal;
+  /** Takes a line for people. */
+  readonly log: (level: "info" | "warn", text: string) => void;
+}
+
+/** Why a member was sent away; `retry`: a process started anew may join. */
+export interface Refusal {
+  readonly reason: string;
+  readonly retry: boolean;
+}
+
+export interface Node {
+  /** Of its data plane, as the others know it. */
+  readonly url: string;
+  /**
+   * Resolves when the member's part is over and everything is closed: the run has ended, the member has
+   * left, or it was refused.
+   *
+   * Rejects with a UserError where the coordinator doesn't take the token, with the signal's reason, and
+   * with whatever the replica throws.
+   */
+  readonly done: Promise<{ readonly refusal: Refusal | null }>;
+  /** Leaves at the next step boundary. @param finished the run has reached its end */
+  leave(finished: boolean): void;
+}
+
+/** Members that may dial at the same moment, and all that one address may have open: links and followers. */
+const MAX_DIALLING = MAX_MEMBERS;
+const MAX_PER_ADDRESS = 4 * MAX_MEMBERS;
+
+/**
+ * Joins a group and trains `replica` with it until the run's last step. Waits for a coordinator that isn't
+ * there, or is gone, as long as that takes.
+ *
+ * @throws UserError if it can't listen, or listens where the others would not know how to reach it
+ *
+ * @example
+ * ```ts
+ * const log = (_level: string, text: string) => console.log(text);
+ * const coordinator = "ws://host:7777";
+ * const node = joinGroup({ coordinator, token, identity, memberId: "a", replica, tokensOf, log });
+ * const { refusal } = await node.done;
+ * ```
+ */
+export function joinGroup(options: JoinOptions): Node {
+  return new Member(options);
+}
+
+class Member implements Node {
+  readonly url: string;
+  readonly done: Promise<{ readonly refusal: Refusal | null }>;
+  readonly #options: JoinOptions;
+  readonly #work: MemberWork;
+  readonly #listener: Listener;
+  readonly #line: ControlLine;
+  readonly #ending = Promise.withResolvers<{ readonly refusal: Refusal | null }>();
+  readonly #onAbort = () => this.#fail(this.#options.signal?.reason);
+  #state: MemberState;
+  #beat: { readonly everyMs: number; readonly timer: ReturnType<typeof setInterval> };
+  #isOver = false;
+  #failure: { readonly error: unknown } | null = null;
+
+  constructor(options: JoinOptions) {
+    const { coordinator, token, identity, memberId, replica, openSocket: open, tokensOf, log, signal } =
+      options;
+    this.#options = options;
+    this.done = this.#ending.promise;
+    const { bucketElements = bucketElementsOf(replica.sumLength) } = options;
+    const epoch = () => this.#state.seen.epoch;
+    this.#work = new MemberWork({
+      dialler: { run: identity.run, id: memberId, token, open },
+      replica,
+      virtualWorkers: identity.virtualWorkers,
+      bucketElements,
+      tokensOf,
+      epoch,
+      heartbeatMs: () => this.#state.heartbeatMs,
+      isWhole: () => this.#state.phase !== "copying" && this.#state.phase !== "restoring",
+      tell: (event) => this.#tell(event),
+      onError: (error) => this.#fail(error),
+    });
+    this.#listener = openListener(this.#work, options);
+    this.url = options.listen?.url ?? this.#listener.url;
+    const settings = { identity, memberId, url: this.url, totalSteps: replica.totalSteps };
+    this.#state = createMember(settings, replica.applied, performance.now());
+    this.#beat = this.#beatEvery(this.#state.heartbeatMs);
+    this.#line = new ControlLine({
+      coordinator,
+      token,
+      memberId,
+      open,
+      epoch,
+      onLinked: () => this.#tell({ kind: "linked" }),
+      onMessage: (message) => this.#tell({ kind: "message", message }),
+      onUnlinked: () => this.#tell({ kind: "unlinked" }),
+      log,
+    });
+    this.#line.ended.catch((error) => this.#fail(error));
+    signal?.addEventListener("abort", this.#onAbort);
+    if (signal?.aborted) this.#onAbort();
+  }
+
+  leave(finished: boolean): void {
+    this.#tell({ kind: "leave", finished });
+  }
+
+  /** Nothing that is called in here tells anything in turn before it returns: actions stay in order. */
+  #tell(event: MemberEvent): void {
+    if (this.#isOver) return;
+    try {
+      const { state, actions } = advanceMember(this.#state, event, performance.now());
+      this.#state = state;
+      if (state.heartbeatMs !== this.#beat.everyMs) {
+        clearInterval(this.#beat.timer);
+        this.#beat = this.#beatEvery(state.heartbeatMs);
+      }
+      for (const action of actions) this.#carryOut(action);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #carryOut(action: MemberAction): void {
+    const { log } = this.#options;
+    switch (action.kind) {
+      case "send":
+        return this.#line.send(action.message);
+      case "relink":
+        log("warn", action.reason);
+        return this.#line.relink(action.reason);
+      case "begin":
+        return this.#work.begin(action.work);
+      case "cancel":
+        return this.#work.cancel();
+      case "apply":
+        return this.#work.apply(action.step, action.digest);
+      case "copy":
+        return this.#work.copy(action.donor);
+      case "replay":
+        return this.#work.replay(action.donor, action.step);
+      case "stopFollowing":
+        return this.#work.stopFollowing();
+      case "restore":
+        return this.#work.restore();
+      case "log":
+        return log(action.level, action.text);
+      case "end":
+        this.#end(action.refusal);
+    }
+  }
+
+  #beatEvery(everyMs: number): { readonly everyMs: number; readonly timer: ReturnType<typeof setInterval> } {
+    const beat = () => {
+      this.#tell({ kind: "tick" });
+      const { seen: { epoch }, applied: { step } } = this.#state;
+      const { tokensPerSecond, exposedShare } = this.#work.pace;
+      this.#line.send({ type: "heartbeat", epoch, step, tokensPerSecond, exposedShare });
+    };
+    return { everyMs, timer: setInterval(beat, everyMs) };
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#end(null);
+  }
+
+  /** What was committed is still applied; everything else ends. */
+  async #end(refusal: Refusal | null): Promise<void> {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    clearInterval(this.#beat.timer);
+    this.#options.signal?.removeEventListener("abort", this.#onAbort);
+    this.#line.close();
+    await this.#work.close();
+    await this.#line.ended.catch(() => {}); // `fail` has heard of it
+    await this.#listener.close();
+    if (this.#failure === null) this.#ending.resolve({ refusal });
+    else this.#ending.reject(this.#failure.error);
+  }
+}
+
+function openListener(
+  work: MemberWork,
+  { listen: where = {}, identity, memberId, token, log }: JoinOptions,
+): Listener {
+  const { hostname = "127.0.0.1", url } = where;
+  if (url === undefined && /^(0\.0\.0\.0|::)$/.test(hostname)) {
+    throw new UserError(
+      `${hostname} says not how to reach this member; give the address to tell the others, such as ws://10.0.0.7:7778`,
+    );
+  }
+  const door = {
+    token,
+    run: identity.run,
+    roles: DATA_ROLES,
+    id: memberId,
+    enter: work.enter.bind(work),
+  };
+  const gate = new Gate({
+    doors: { [DATA_PATH]: door },
+    maxPending: MAX_DIALLING,
+    maxPerAddress: MAX_PER_ADDRESS,
+    log: (event) => logRefusal(event, log),
+  });
+  return listen(gate, where);
+}
+
+function logRefusal({ address, claim, refusal }: GateEvent, log: JoinOptions["log"]): void {
+  if (refusal === null) return;
+  log("warn", `${claim === null ? "Somebody" : `"${claim.id}"`} at ${address} was turned away: ${refusal}`);
+}

@@ -1,0 +1,95 @@
+/**
+ * A member's part in a step: the sums of its share, and from them, with the others, the sum over all
+ * virtual workers.
+ */
+import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
+import type { StepWork } from "./member/types.ts";
+import { cutBuckets } from "./partition.ts";
+import { reduceArrays } from "./reduceArrays.ts";
+import type { Replica } from "./replica.ts";
+import type { Share } from "./shares.ts";
+import { subtreesOf } from "./tree.ts";
+
+/** A step's sum, which nothing changes until `release` or the allreduce's next epoch. */
+export interface StepSum {
+  /** (sumLength), shared memory */
+  readonly sum: Float32Array<ArrayBufferLike>;
+  /** Of its buckets. */
+  readonly digests: readonly string[];
+  /** For the sums of its own share. */
+  readonly workMs: number;
+  release(): void;
+}
+
+/**
+ * Up to here a sum is one bucket: the replica writes its own sums to where they are sent from, and reads
+ * the sum there.
+ */
+const WHOLE_ELEMENTS = 1 << 25;
+/** Of a longer sum, so many elements of the others' are in memory at a time, for each bucket that is open. */
+const BUCKET_ELEMENTS = 1 << 22;
+const OPEN_BUCKETS = 3;
+
+/** How a sum is exchanged: a function of its length alone, so that it is the same on all members. */
+export function bucketElementsOf(sumLength: number): number {
+  return sumLength <= WHOLE_ELEMENTS ? sumLength : BUCKET_ELEMENTS;
+}
+
+/** Buckets that are open at once. */
+export function openBuckets(sumLength: number, bucketElements: number): number {
+  return Math.min(cutBuckets(sumLength, bucketElements).length, OPEN_BUCKETS);
+}
+
+/**
+ * What does the steps of a run one after the other, in epochs that the caller begins. Its promise rejects
+ * with an ExchangeError when the step can't be done, with the signal's reason when it is given up, with the
+ * replica's error.
+ *
+ * @param bucketElements the allreduce's
+ */
+export function createStepSum(
+  allreduce: Allreduce,
+  replica: Replica,
+  virtualWorkers: number,
+  bucketElements: number,
+): (work: StepWork, signal: AbortSignal) => Promise<StepSum> {
+  const { sumLength } = replica;
+  const buckets = cutBuckets(sumLength, bucketElements);
+  /** Where longer sums are made. (sumLength) each */
+  let arrays: Float32Array[] = [];
+
+  const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal) => {
+    const bucket = await allreduce.open(step, 0, sumLength);
+    await replica.sums(subtrees, bucket.pieces, signal);
+    return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
+  };
+  const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal) => {
+    arrays = subtrees.map((_, i) => arrays[i] ?? new Float32Array(new SharedArrayBuffer(4 * sumLength)));
+    const pieces = arrays;
+    const [sum] = pieces;
+    await replica.sums(subtrees, pieces, signal);
+    const reduce = () => reduceArrays(allreduce, step, bucketElements, pieces, sum);
+    return { sum, release: () => {}, reduce };
+  };
+  const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
+
+  return async ({ step, share }, signal) => {
+    const begin = performance.now();
+    const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal);
+    signal.throwIfAborted();
+    const workMs = performance.now() - begin;
+    const reduced = await reduce();
+    reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from));
+    return { sum, digests: reduced.map(({ digest }) => digest), workMs, release };
+  };
+}
+
+/** Only the member that adds a part sees what is wrong with it. */
+function rejectNonFinite(nonFinite: Reduced["nonFinite"], from: number): void {
+  if (nonFinite === null) return;
+  const { element, member } = nonFinite;
+  const what = member === null
+    ? "The sum of finite gradients overflows"
+    : `A gradient of ${member} is not finite`;
+  throw new ExchangeError(`${what} at element ${from + element}`, member);
+}

@@ -1,0 +1,37 @@
+/** Digests of sums, and of the states that they lead to. */
+import { cutBuckets } from "./partition.ts";
+import { createTreeSum, scratchBytes } from "./treeSum.ts";
+
+/**
+ * The digest of the state after a step: SHA-256 over the digest of the state before it, the step and the
+ * digests of its sum's buckets. 64 hexadecimal digits.
+ *
+ * @param buckets in the order of {@linkcode cutBuckets}, as an allreduce gives them
+ */
+export async function digestAfter(before: string, step: number, buckets: readonly string[]): Promise<string> {
+  const text = new TextEncoder().encode([before, step, ...buckets].join("/"));
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", text)).toHex();
+}
+
+/** A sum that came whole from another member. */
+export interface SumMemory {
+  /** (length), shared memory, to be filled */
+  readonly sum: Float32Array<ArrayBufferLike>;
+  /** Of its buckets, the same as those of the allreduce that made it. */
+  digests(): string[];
+}
+
+const PAGE = 65536;
+
+/** @param length at most 2^30 - 2^14: the sum lies in one WebAssembly memory */
+export function allocateSum(length: number, bucketElements: number): SumMemory {
+  const scratch = scratchBytes(1);
+  const pages = Math.ceil((scratch + 4 * length) / PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const { digest } = createTreeSum(memory, 0);
+  return {
+    sum: new Float32Array(memory.buffer, scratch, length),
+    digests: () =>
+      cutBuckets(length, bucketElements).map(({ from, to }) => digest(scratch + 4 * from, 4 * (to - from))),
+  };
+}

@@ -1,0 +1,130 @@
+import { UserError } from "../errors.ts";
+import type { Applied, Replica, Snapshot } from "../net/replica.ts";
+import type { TrainState } from "./state.ts";
+import { copyState, takeState } from "./stateBytes.ts";
+import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
+import { sumGradients, type WorkerRange } from "./trainStep.ts";
+import { clearOptimizer } from "./weights.ts";
+
+/**
+ * A training whose steps are done together with other nodes: its sums go out, the sum over all comes in. What it tells,
+ * keeps and comes to is what `runTraining` does, bit for bit.
+ */
+export class TrainingReplica implements Replica, Disposable {
+  readonly #options: TrainingOptions;
+  readonly #run: TrainingRun;
+  #state: GroupState;
+  /** When the step under way began here, by performance.now(). */
+  #begin = performance.now();
+
+  private constructor(options: TrainingOptions, run: TrainingRun, state: GroupState) {
+    this.#options = options;
+    this.#run = run;
+    this.#state = state;
+  }
+
+  /**
+   * A training at its newest checkpoint, or at its start. The engine may have been used before.
+   *
+   * @throws UserError as `runTraining` does before its first step, and if a failed step would have to be done again; the
+   * signal's reason
+   */
+  static async open(options: TrainingOptions): Promise<TrainingReplica> {
+    const { nonFinite, skippedStepCounts } = options.config.train;
+    if (nonFinite === "rollback" || (nonFinite === "skip" && !skippedStepCounts)) {
+      throw new UserError(
+        `train.nonFinite is ${nonFinite}${
+          nonFinite === "skip" ? " with train.skippedStepCounts=false" : ""
+        }, ` +
+          "but a group of nodes does no step again; set it to stop, or to skip with train.skippedStepCounts=true",
+      );
+    }
+    const run = new TrainingRun(options);
+    try {
+      return new TrainingReplica(options, run, await start(options, run));
+    } catch (error) {
+      run[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get sumLength(): number {
+    return this.#options.engine.report.sumLength;
+  }
+
+  get applied(): Applied {
+    return { step: this.#state.step, digest: this.#state.groupDigest };
+  }
+
+  get totalSteps(): number {
+    return this.#run.totalSteps;
+  }
+
+  async sums(
+    pieces: readonly WorkerRange[],
+    into: readonly Float32Array[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { config, engine, dataset } = this.#options;
+    this.#begin = performance.now();
+    const step = this.#run.stepAt(this.#state, this.#state.step + 1);
+    for (const [i, piece] of pieces.entries()) {
+      await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
+      signal.throwIfAborted();
+      into[i].set(await engine.readSum());
+    }
+  }
+
+  /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */
+  async apply(sum: Float32Array, digest: string): Promise<void> {
+    const { engine } = this.#options;
+    const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
+    await engine.writeSum(sum);
+    await engine.update({ step, learningRate });
+    const state = await this.#run.settle(this.#state, this.#begin);
+    this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
+    this.#begin = performance.now();
+  }
+
+  async snapshot(): Promise<Snapshot> {
+    const { applied } = this;
+    return { applied, ...await copyState(this.#options.engine, this.#state) };
+  }
+
+  async load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void> {
+    const state = await takeState(this.#options.engine, chunks);
+    this.#state = inGroup(await this.#run.adopt(state), applied.digest);
+    this.#begin = performance.now();
+  }
+
+  async restore(): Promise<Applied> {
+    this.#state = await start(this.#options, this.#run);
+    return this.applied;
+  }
+
+  /** Saves the state and, if the run is over, scores the whole held-out part. */
+  async finish(): Promise<TrainingResult> {
+    return await this.#run.finish(this.#state);
+  }
+
+  [Symbol.dispose](): void {
+    this.#run[Symbol.dispose]();
+  }
+}
+
+/** A state that the group has a name for. */
+type GroupState = TrainState & { readonly groupDigest: string };
+
+function inGroup(state: TrainState, groupDigest: string): GroupState {
+  return { ...state, groupDigest };
+}
+
+/**
+ * A state that no group has made is named by its own digest: nodes that have trained alone for as many steps can go on
+ * together if they have the same bits.
+ */
+async function start({ engine }: TrainingOptions, run: TrainingRun): Promise<GroupState> {
+  await clearOptimizer(engine);
+  const state = await run.start();
+  return inGroup(state, state.groupDigest ?? await run.digest(state));
+}

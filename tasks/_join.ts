@@ -1,0 +1,77 @@
+import type { JoinOptions } from "../src/api/join.ts";
+import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
+import { openWithCa } from "../src/net/caFile.ts";
+import type { Flags, Options } from "./_flags.ts";
+import { formatInteger } from "./_format.ts";
+import { parseAddress, readTls, TLS_OPTIONS } from "./_listen.ts";
+import { readToken, TOKEN_OPTION } from "./_token.ts";
+
+/** How a node finds its group, and is found. */
+export const JOIN_OPTIONS = {
+  join: {
+    type: "string",
+    value: "URL",
+    help:
+      "train with the group of this coordinator, ws://host:7777 (default: as the launcher's variables say)",
+  },
+  tokenFile: TOKEN_OPTION,
+  listen: {
+    type: "string",
+    value: "HOST:PORT",
+    help: "where the group's nodes reach this one (default: this machine alone, any free port)",
+  },
+  advertise: {
+    type: "string",
+    value: "HOST:PORT",
+    help: "what they are told, if it is not where this node listens",
+  },
+  ...TLS_OPTIONS,
+  ca: { type: "string", value: "FILE", help: "certificate of the private CA that signed the group's" },
+} as const satisfies Options;
+
+/** A node's place in a group. */
+export interface NodePlace {
+  readonly join: JoinOptions;
+  /** Among the nodes that a launcher has started, from 0; null: nobody has said. */
+  readonly rank: number | null;
+}
+
+/**
+ * The group that a node is to join, by its flags or else by the launcher's environment; null: it trains alone.
+ *
+ * @throws UserError for mistakes in them
+ */
+export async function readJoin(
+  flags: Flags<typeof JOIN_OPTIONS>,
+  virtualWorkers: number,
+  say: (line: string) => void,
+): Promise<NodePlace | null> {
+  const { coordinator, rank, nodes } = readLauncherEnvironment(Deno.env.toObject());
+  const url = flags.join ?? coordinator;
+  if (url === null) return null;
+  if (nodes !== null && nodes > virtualWorkers) say(describeSpares(nodes, virtualWorkers));
+  const tls = await readTls(flags.tlsCert, flags.tlsKey, say);
+  const advertised = flags.advertise === undefined ? undefined : parseAddress("--advertise", flags.advertise);
+  const address = flags.listen === undefined ? {} : parseAddress("--listen", flags.listen);
+  return {
+    rank,
+    join: {
+      url,
+      token: await readToken(flags.tokenFile, say),
+      memberId: rank === null ? undefined : `node-${rank}`,
+      listen: { ...address, tls, url: advertised && urlOf(advertised, tls !== undefined) },
+      openSocket: flags.ca === undefined ? undefined : await openWithCa(flags.ca),
+    },
+  };
+}
+
+function urlOf({ hostname, port }: { hostname: string; port: number }, isSecure: boolean): string {
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return `${isSecure ? "wss" : "ws"}://${host}:${port}`;
+}
+
+function describeSpares(nodes: number, virtualWorkers: number): string {
+  return `${formatInteger(nodes)} nodes share ${formatInteger(virtualWorkers)} virtual workers: ` +
+    `${formatInteger(nodes - virtualWorkers)} of them stand by in case one is lost; ` +
+    `set scale.virtualWorkers=${nodes} to use them all`;
+}

@@ -1,0 +1,141 @@
+import { fromFileUrl } from "@std/path";
+import { UserError } from "../src/errors.ts";
+import { newNonce } from "../src/net/auth.ts";
+import { runVerb } from "./_cli.ts";
+import { Exit } from "./_failure.ts";
+import { readRunConfig } from "./_runConfig.ts";
+import { kill, supervise } from "./_supervise.ts";
+
+const verb = {
+  name: "launch",
+  summary: "Trains with several processes of this machine: the same bits as with one. Restarts what dies.",
+  usage: "--nodes N train [CONFIG.jsonc] [KEY=VALUE...]",
+  operands: {
+    "train": "what the nodes do, and with which settings: see deno task train --help",
+  },
+  options: {
+    nodes: { type: "number", help: "how many, at most scale.virtualWorkers" },
+    runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
+  },
+  examples: [["--nodes 4 train my.jsonc scale.virtualWorkers=4", "four nodes; the first keeps the run"]],
+} as const;
+
+/** A child's permissions. */
+const PERMISSIONS = ["read", "write", "env", "sys", "run", "net"].map((name) => `--allow-${name}`);
+/** From the worst on: what a launch ends with, given what its processes ended with. */
+const SEVERITY: readonly number[] = [Exit.fault, Exit.user, Exit.retry, Exit.interrupted, Exit.done];
+
+await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
+  const { nodes = NaN, runs } = flags;
+  const [what, ...settings] = args;
+  if (what !== "train") {
+    throw new UserError(
+      `Found ${what ?? "nothing"} to launch, expected: launch --nodes N train [CONFIG.jsonc]`,
+    );
+  }
+  const { scale: { virtualWorkers } } = await readRunConfig(settings);
+  if (!Number.isInteger(nodes) || nodes < 1) {
+    throw new UserError(`--nodes is ${flags.nodes ?? "not given"}, expected a whole number from 1`);
+  }
+  if (nodes > virtualWorkers) {
+    throw new UserError(
+      `--nodes is ${nodes}, but scale.virtualWorkers is ${virtualWorkers}, expected at most one node for each; ` +
+        `set scale.virtualWorkers=${nodes} or more`,
+    );
+  }
+
+  const leaving = new AbortController();
+  const leave = () => leaving.abort();
+  signal.addEventListener("abort", leave);
+  const children = new Set<Deno.ChildProcess>();
+  // a second signal, or a fault of ours, leaves nobody behind
+  globalThis.addEventListener("unload", () => children.forEach((child) => kill(child, "SIGKILL")));
+  const onStart = (child: Deno.ChildProcess) => {
+    children.add(child);
+    child.status.then(() => children.delete(child));
+  };
+  const secret = { BLOOMERY_TOKEN: newNonce() };
+  const state = await Deno.makeTempDir({ prefix: "bloomery-" });
+
+  const codes: number[] = [];
+  let isDone = false;
+  /** The first node's end is the run's; another's, unless all is well with it, ends the run as well. */
+  const noteEnd = (rank: number | null, code: number) => {
+    if (!isDone) codes.push(code);
+    isDone ||= rank === 0 && code === Exit.done;
+    if (isDone || code !== Exit.done) leave();
+  };
+
+  let address = "127.0.0.1:0";
+  const url = Promise.withResolvers<string | null>();
+  leaving.signal.addEventListener("abort", () => url.resolve(null));
+  const closing = new AbortController(); // the nodes leave first
+  const superviseCoordinator = async (minMembers: number): Promise<void> => {
+    const code = await supervise({
+      name: "The coordinator",
+      signal: closing.signal,
+      command: () =>
+        script(
+          "coordinate",
+          ["--json", "--state", state, "--listen", address, "--min-members", `${minMembers}`],
+          secret,
+        ),
+      onLine: (stream, line) => {
+        if (stream === "stderr") return say(`[coordinator] ${line}`);
+        const record: { readonly url?: string } = JSON.parse(line);
+        if (record.url === undefined) return;
+        address = new URL(record.url).host; // the next one is where the nodes look for it
+        url.resolve(record.url);
+      },
+      say,
+      onStart,
+    });
+    if (closing.signal.aborted) return;
+    if (code !== Exit.done) return noteEnd(null, code);
+    await superviseCoordinator(1); // a node may have been away when the group was done: it goes on alone
+  };
+  const superviseNode = async (rank: number, coordinatorUrl: string): Promise<void> => {
+    const options = ["--json", ...(rank === 0 && runs !== undefined ? ["--runs", runs] : [])];
+    const place = { RANK: `${rank}`, WORLD_SIZE: `${nodes}`, BLOOMERY_COORDINATOR: coordinatorUrl };
+    const code = await supervise({
+      name: `Node ${rank}`,
+      signal: leaving.signal,
+      command: () => script("train", [...settings, ...options], { ...secret, ...place }),
+      onLine: (stream, line) => {
+        if (stream === "stderr") say(`[${rank}] ${line}`);
+        else if (rank === 0) emit(JSON.parse(line));
+      },
+      say,
+      onStart,
+    });
+    noteEnd(rank, code);
+  };
+  const coordinator = superviseCoordinator(nodes);
+  const coordinatorUrl = await url.promise;
+  if (coordinatorUrl !== null) {
+    await Promise.all(Array.from({ length: nodes }, (_, rank) => superviseNode(rank, coordinatorUrl)));
+  }
+  closing.abort();
+  await coordinator;
+  await Deno.remove(state, { recursive: true });
+  const worst = SEVERITY.find((code) => codes.includes(code)) ?? Exit.done;
+  if (worst !== Exit.done) Deno.exit(worst);
+});
+
+/** In a session of its own: a terminal's Ctrl-C reaches it through its launcher alone, and so once. */
+function script(name: string, args: readonly string[], env: Record<string, string>): Deno.Command {
+  return new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "--no-prompt",
+      ...PERMISSIONS,
+      fromFileUrl(new URL(`${name}.ts`, import.meta.url)),
+      ...args,
+    ],
+    env: { NO_COLOR: "1", ...env },
+    detached: true,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}

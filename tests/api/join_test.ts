@@ -1,0 +1,120 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
+import { importToken, newNonce } from "../../src/net/auth.ts";
+import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import { TINY } from "./support.ts";
+
+/** Five virtual workers and everything on whose bits could depend on who computes what. */
+const SETTINGS: RunSettings = {
+  ...TINY,
+  model: { numLayers: 1, modelDim: 8, numHeads: 2, seqLen: 8, dropout: 0.1, attentionDropout: 0.1 },
+  train: {
+    batchSize: 7,
+    microBatchSize: 1,
+    duration: "6 steps",
+    rampUp: { start: 3, increment: 2, samples: 4 },
+  },
+  scale: { virtualWorkers: 5 },
+};
+
+async function inGroup(
+  minMembers: number,
+  test: (coordinator: Coordinator, token: CryptoKey) => Promise<void>,
+): Promise<string[]> {
+  const folder = await Deno.makeTempDir();
+  const stop = new AbortController();
+  const token = await importToken(newNonce());
+  const settings = { minMembers, waitMs: 1000, heartbeatMs: 200, force: false };
+  const lines: string[] = [];
+  const coordinator = await runCoordinator({
+    ...{ folder, token, settings, signal: stop.signal },
+    log: (_, text) => lines.push(text),
+  });
+  try {
+    await test(coordinator, token);
+  } finally {
+    stop.abort();
+    await coordinator.ended;
+    await Deno.remove(folder, { recursive: true });
+  }
+  return lines;
+}
+
+const outcome = ({ steps, digest, finalLoss, validation, interrupted }: TrainResult) => {
+  return { steps, digest, finalLoss, validation, interrupted };
+};
+
+Deno.test("train() in a group of three comes to what it comes to alone, and keeps it where there is a folder", async () => {
+  const alone = await train(SETTINGS);
+  const folder = await Deno.makeTempDir();
+  try {
+    const run = join(folder, "run");
+    await inGroup(3, async ({ url }, token) => {
+      const losses: number[][] = [[], [], []];
+      const results = await Promise.all([run, null, null].map((folder, i) =>
+        train(SETTINGS, {
+          folder,
+          join: { url, token, memberId: `member-${i}` },
+          onProgress: ({ loss }) => losses[i].push(loss),
+        })
+      ));
+      for (const result of results) assertEquals(outcome(result), outcome(alone));
+      assertEquals(losses[1], losses[0]);
+      assertEquals(await results[0].files(), await alone.files());
+    });
+    const again = await train(SETTINGS, { folder: run }); // is over
+    assertEquals(again.digest, alone.digest);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("train() tells in one line why a group does not take it, and the group goes on", async () => {
+  const alone = await train(SETTINGS);
+  const seen = await inGroup(2, async ({ url }, token) => {
+    const isWaiting = Promise.withResolvers<void>();
+    const first = train(SETTINGS, {
+      join: { url, token, memberId: "first" },
+      onMessage: (text) => text.startsWith("Waits for members") ? isWaiting.resolve() : undefined,
+    });
+    await Promise.race([isWaiting.promise, first]);
+    const text = "to be or not to be, that is the question ".repeat(20);
+    const strangers: [RunSettings, CryptoKey, string][] = [
+      [{ ...SETTINGS, seed: 7 }, token, "config"],
+      [{ ...SETTINGS, name: "other" }, token, 'trains "default"'],
+      [{ ...SETTINGS, data: { text } }, token, "tokenizer"],
+      [SETTINGS, await importToken(newNonce()), "token"],
+    ];
+    for (const [settings, token, expected] of strangers) {
+      const promise = train(settings, { join: { url, token, memberId: "stranger" } });
+      const { message } = await assertRejects(() => promise, UserError);
+      assertStringIncludes(message, expected);
+      assertEquals(message.split("\n").length, 1);
+    }
+    const second = train(SETTINGS, { join: { url, token, memberId: "second" } });
+    for (const result of await Promise.all([first, second])) assertEquals(outcome(result), outcome(alone));
+  });
+  assertEquals(seen.filter((line) => line.startsWith("stranger is refused: ")).length, 3);
+});
+
+Deno.test("train() leaves a group at its signal, saves, and goes on alone to the same bits", async () => {
+  const alone = await train(SETTINGS);
+  const folder = await Deno.makeTempDir();
+  try {
+    await inGroup(1, async ({ url }, token) => {
+      const stop = new AbortController();
+      const result = await train(SETTINGS, {
+        folder: join(folder, "run"),
+        join: { url, token },
+        signal: stop.signal,
+        onProgress: ({ step }) => step === 3 ? stop.abort() : undefined,
+      });
+      assertEquals([result.interrupted, result.validation], [true, null]);
+    });
+    const rest = await train(SETTINGS, { folder: join(folder, "run") });
+    assertEquals(outcome(rest), outcome(alone));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,61 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { readLauncherEnvironment } from "../../src/api/launcherEnvironment.ts";
+import { UserError } from "../../src/errors.ts";
+
+const nothing = { coordinator: null, rank: null, nodes: null };
+
+Deno.test("readLauncherEnvironment() knows the usual launchers", () => {
+  const cases: [Record<string, string>, Partial<typeof nothing> | object][] = [
+    [{}, {}],
+    [{ PATH: "/bin", WORLD_SIZE: "4", RANK: "" }, {}],
+    [{ RANK: "3", WORLD_SIZE: "4" }, { rank: 3, nodes: 4 }],
+    [{ RANK: "0", WORLD_SIZE: "1", MASTER_ADDR: "10.0.0.5", MASTER_PORT: "29500" }, {
+      rank: 0,
+      nodes: 1,
+      coordinator: "ws://10.0.0.5:29500",
+    }],
+    [{ PET_NODE_RANK: "1", PET_NNODES: "2:8", PET_MASTER_ADDR: "head" }, {
+      rank: 1,
+      nodes: 8,
+      coordinator: "ws://head:7777",
+    }],
+    [{ SLURM_PROCID: "7", SLURM_NTASKS: "16" }, { rank: 7, nodes: 16 }],
+    [{ OMPI_COMM_WORLD_RANK: "2", OMPI_COMM_WORLD_SIZE: "3" }, { rank: 2, nodes: 3 }],
+    [{ JOB_COMPLETION_INDEX: "5" }, { rank: 5 }],
+    [{ MASTER_ADDR: "fd00::1" }, { coordinator: "ws://[fd00::1]:7777" }],
+  ];
+  for (const [env, expected] of cases) {
+    assertEquals(readLauncherEnvironment(env), { ...nothing, ...expected }, JSON.stringify(env));
+  }
+});
+
+Deno.test("readLauncherEnvironment() takes the first that is set", () => {
+  const env = {
+    BLOOMERY_COORDINATOR: "wss://host:1",
+    MASTER_ADDR: "other",
+    PET_MASTER_ADDR: "another",
+    RANK: "1",
+    WORLD_SIZE: "2",
+    PET_NODE_RANK: "2",
+    PET_NNODES: "3",
+    SLURM_PROCID: "3",
+    SLURM_NTASKS: "4",
+    OMPI_COMM_WORLD_RANK: "4",
+    OMPI_COMM_WORLD_SIZE: "5",
+    JOB_COMPLETION_INDEX: "5",
+  };
+  const { BLOOMERY_COORDINATOR: _, ...unowned } = env;
+  assertEquals(readLauncherEnvironment(env), { coordinator: "wss://host:1", rank: 1, nodes: 2 });
+  assertEquals(readLauncherEnvironment(unowned), { coordinator: "ws://other:7777", rank: 1, nodes: 2 });
+  const { RANK: __, MASTER_ADDR: ___, ...elastic } = unowned;
+  assertEquals(readLauncherEnvironment(elastic), { coordinator: "ws://another:7777", rank: 2, nodes: 3 });
+  const { PET_NODE_RANK: ____, ...slurm } = elastic;
+  assertEquals(readLauncherEnvironment(slurm), { coordinator: "ws://another:7777", rank: 3, nodes: 4 });
+});
+
+Deno.test("readLauncherEnvironment() refuses what is no number, by name", () => {
+  for (const [name, value] of [["RANK", "one"], ["WORLD_SIZE", "-1"], ["RANK", "1.5"]]) {
+    const env = { RANK: "0", [name]: value };
+    assertThrows(() => readLauncherEnvironment(env), UserError, `${name} is "${value}"`);
+  }
+});

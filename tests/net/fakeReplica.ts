@@ -1,0 +1,109 @@
+/** What the tests of a member train: a vector, in plain arithmetic. */
+import type { Applied, Replica, Snapshot } from "../../src/net/replica.ts";
+import type { Share } from "../../src/net/shares.ts";
+import { threefry2x32 } from "../../src/random.ts";
+
+export interface FakeOptions {
+  readonly sumLength?: number;
+  readonly totalSteps?: number;
+}
+
+const SEED = 7;
+const CHUNK_BYTES = 1000;
+
+export class FakeReplica implements Replica {
+  readonly sumLength: number;
+  readonly totalSteps: number;
+  applied: Applied = { step: 0, digest: "00000000" };
+  /** (sumLength) */
+  state: Float32Array<ArrayBuffer>;
+  /** What was called, with the step. */
+  readonly calls: string[] = [];
+  /** Called before the sums of a step are made. */
+  beforeSums: (step: number, signal: AbortSignal) => void | Promise<void> = () => {};
+  /** Called before another member's state is taken over. */
+  beforeLoad: () => void | Promise<void> = () => {};
+  /** Changes a virtual worker's gradient. */
+  spoil: (step: number, gradient: Float32Array) => void = () => {};
+
+  constructor({ sumLength = 5003, totalSteps = 6 }: FakeOptions = {}) {
+    this.sumLength = sumLength;
+    this.totalSteps = totalSteps;
+    this.state = new Float32Array(sumLength);
+  }
+
+  async sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void> {
+    const step = this.applied.step + 1;
+    this.calls.push(`sums ${step}`);
+    await this.beforeSums(step, signal);
+    signal.throwIfAborted();
+    pieces.forEach(({ from, to }, i) => into[i].set(this.#sum(step, from, to)));
+  }
+
+  apply(sum: Float32Array, digest: string): Promise<void> {
+    const step = this.applied.step + 1;
+    this.calls.push(`apply ${step}`);
+    this.state = this.state.map((value, i) => value - 0.125 * sum[i]);
+    this.applied = { step, digest };
+    return Promise.resolve();
+  }
+
+  snapshot(): Promise<Snapshot> {
+    const bytes = new Uint8Array(this.state.slice().buffer);
+    const { applied } = this;
+    this.calls.push(`snapshot ${applied.step}`);
+    async function* chunks() {
+      for (let from = 0; from < bytes.length; from += CHUNK_BYTES) {
+        yield bytes.slice(from, from + CHUNK_BYTES);
+      }
+    }
+    return Promise.resolve({ applied, bytes: bytes.length, chunks });
+  }
+
+  async load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void> {
+    this.calls.push(`load ${applied.step}`);
+    await this.beforeLoad();
+    const bytes = new Uint8Array(this.state.buffer);
+    let at = 0;
+    for await (const chunk of chunks) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    this.applied = applied;
+  }
+
+  restore(): Promise<Applied> {
+    this.calls.push("restore");
+    this.state = new Float32Array(this.sumLength);
+    this.applied = { step: 0, digest: "00000000" };
+    return Promise.resolve(this.applied);
+  }
+
+  /** The sum over virtual workers [from, to), in the order of the tree. (sumLength) */
+  #sum(step: number, from: number, to: number): Float32Array {
+    if (to - from === 1) return this.#gradient(step, from);
+    const middle = from + 2 ** Math.floor(Math.log2(to - from - 1));
+    const [left, right] = [this.#sum(step, from, middle), this.#sum(step, middle, to)];
+    return left.map((value, i) => value + right[i]);
+  }
+
+  #gradient(step: number, worker: number): Float32Array {
+    const gradient = this.state.map((value, i) => {
+      const [mantissa, exponent] = threefry2x32(SEED, step, worker, i);
+      return value * 0.25 + (mantissa / 2 ** 32 - 0.5) * 2 ** (exponent % 24);
+    });
+    this.spoil(step, gradient);
+    return gradient;
+  }
+}
+
+/** The state after `steps` steps of one process that does everything itself. (sumLength) */
+export async function trainAlone(steps: number, virtualWorkers: number, options: FakeOptions = {}) {
+  const replica = new FakeReplica(options);
+  const sum = new Float32Array(replica.sumLength);
+  for (let step = 1; step <= steps; step++) {
+    await replica.sums([{ from: 0, to: virtualWorkers }], [sum], new AbortController().signal);
+    await replica.apply(sum, "00000000");
+  }
+  return replica.state;
+}

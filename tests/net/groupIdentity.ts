@@ -1,0 +1,5 @@
+import type { Identity } from "../../src/net/messages.ts";
+import { IDENTITY } from "./coordinatorBench.ts";
+
+/** Of the groups that tests run. */
+export const groupIdentity: Identity = { ...IDENTITY, virtualWorkers: 8 };

@@ -1,0 +1,198 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
+import { importToken } from "../../src/net/auth.ts";
+import { joinGroup, type Node } from "../../src/net/node.ts";
+import { FakeReplica, trainAlone } from "./fakeReplica.ts";
+import { assertTrained, BUCKET_ELEMENTS, finish, Group } from "./group.ts";
+import { groupIdentity } from "./groupIdentity.ts";
+import { token } from "./sockets.ts";
+import type { Order } from "./victim.ts";
+
+const { virtualWorkers } = groupIdentity;
+
+interface Team {
+  readonly replicas: readonly FakeReplica[];
+  readonly nodes: readonly Node[];
+}
+
+/** Lets members join as m0, m1, ... */
+function joinAll(group: Group, replicas: readonly FakeReplica[], bucketElements = BUCKET_ELEMENTS): Team {
+  const nodes = replicas.map((replica, i) => group.join(`m${i}`, { replica, bucketElements }));
+  return { replicas, nodes };
+}
+
+function newReplicas(
+  count: number,
+  options: ConstructorParameters<typeof FakeReplica>[0] = {},
+): FakeReplica[] {
+  return Array.from({ length: count }, () => new FakeReplica(options));
+}
+
+/** What is done as soon as the sums of a step are to be made. */
+function atStep(replica: FakeReplica, step: number, action: () => void | Promise<void>): void {
+  let isDone = false;
+  replica.beforeSums = async (current) => {
+    if (current !== step || isDone) return;
+    isDone = true;
+    await action();
+  };
+}
+
+for (const [sumLength, bucketElements] of [[5003, 5003], [5003, 1024], [65, 65]]) {
+  const what = `${sumLength} values in buckets of ${bucketElements}`;
+  Deno.test(`joinGroup() gives any number of members the state of one: ${what}`, async () => {
+    const expected = await trainAlone(6, virtualWorkers, { sumLength });
+    const digests = new Set<string>();
+    for (const members of [1, 2, 3, 5]) {
+      await using group = await Group.start(members);
+      const { replicas, nodes } = joinAll(group, newReplicas(members, { sumLength }), bucketElements);
+      await finish(...nodes);
+      await group.coordinator.ended;
+      assertTrained(expected, ...replicas);
+      digests.add(replicas[0].applied.digest);
+      const steps = replicas.map(({ calls }) => calls.join());
+      assertEquals(steps, Array(members).fill(steps[0]), "a step was done twice");
+    }
+    assertEquals(digests.size, 1);
+  });
+}
+
+for (const isFrozen of [false, true]) {
+  const how = isFrozen ? "stopped" : "killed";
+  Deno.test(`a member that is ${how} in the middle of a step is done without`, async () => {
+    await using group = await Group.start(3, isFrozen ? 200 : 500);
+    const { replicas, nodes } = joinAll(group, newReplicas(2));
+    const victim = new Worker(new URL("./victim.ts", import.meta.url), { type: "module" });
+    const inTheMiddle = new Promise((resolve) => victim.onmessage = resolve);
+    const order: Order = {
+      coordinator: group.url,
+      memberId: "victim",
+      bucketElements: BUCKET_ELEMENTS,
+      step: 3,
+      isFrozen,
+    };
+    victim.postMessage(order);
+    await inTheMiddle;
+    if (!isFrozen) victim.terminate();
+    await finish(...nodes);
+    victim.terminate();
+    assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+  });
+}
+
+Deno.test("a newcomer copies the state, replays the steps since, and enters", async () => {
+  const totalSteps = 60;
+  await using group = await Group.start(2);
+  const { replicas, nodes } = joinAll(group, newReplicas(2, { totalSteps }));
+  const newcomer = new FakeReplica({ totalSteps });
+  const hasEntered = () => newcomer.calls.some((call) => call.startsWith("sums"));
+  const isThere = Promise.withResolvers<void>();
+  // The others go on while it copies, but don't finish before it is in.
+  let stepsWhileLoading = 0;
+  for (const replica of replicas) {
+    replica.beforeSums = async (step) => {
+      if (step === 4) isThere.resolve();
+      if (step > 4 && !hasEntered()) await new Promise((resolve) => setTimeout(resolve, 50));
+    };
+  }
+  newcomer.beforeLoad = async () => {
+    const { step } = replicas[0].applied;
+    while (replicas[0].applied.step < step + 3) await new Promise((resolve) => setTimeout(resolve, 10));
+    stepsWhileLoading = replicas[0].applied.step - step;
+  };
+  await isThere.promise;
+  const node = group.join("newcomer", { replica: newcomer });
+  await finish(node, ...nodes);
+  assertTrained(await trainAlone(totalSteps, virtualWorkers), newcomer, ...replicas);
+  const begun = newcomer.calls.findIndex((call) => call.startsWith("sums"));
+  const [loaded, ...replayed] = newcomer.calls.slice(0, begun);
+  assertMatch(loaded, /^load/);
+  assert(
+    stepsWhileLoading >= 3 && replayed.length >= 3 && replayed.every((call) => call.startsWith("apply")),
+  );
+});
+
+Deno.test("members hold while the coordinator is away, and go on with the next one", async () => {
+  await using group = await Group.start(3);
+  const replicas = newReplicas(3);
+  const restarted = Promise.withResolvers<void>();
+  atStep(replicas[1], 3, () => group.restartCoordinator().then(restarted.resolve, restarted.reject));
+  const { nodes } = joinAll(group, replicas);
+  await restarted.promise;
+  await finish(...nodes);
+  assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+});
+
+Deno.test("a member with another config or token is sent away by one line, and the group goes on", async () => {
+  await using group = await Group.start(2);
+  const refused = Promise.withResolvers<void>();
+  const replicas = newReplicas(2);
+  atStep(replicas[0], 2, () => refused.promise);
+  const { nodes } = joinAll(group, replicas);
+  await new Promise<void>((resolve) => atStep(replicas[1], 2, resolve));
+
+  const other = { ...groupIdentity, configDigest: "0ddba11c" };
+  const stranger = group.join("stranger", { replica: new FakeReplica(), identity: other });
+  const { refusal } = await stranger.done;
+  assertMatch(refusal?.reason ?? "", /config/);
+  assertEquals(refusal?.retry, false);
+  const spy = group.join("spy", {
+    replica: new FakeReplica(),
+    token: await importToken("not the group's token"),
+  });
+  await assertRejects(() => spy.done, UserError, "refused spy as member");
+
+  refused.resolve();
+  await finish(...nodes);
+  assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+});
+
+Deno.test("a member whose gradients are not finite is named and sent away", async () => {
+  await using group = await Group.start(3);
+  const { replicas: [first, second, third], nodes } = joinAll(group, newReplicas(3));
+  second.spoil = (step, gradient) => {
+    if (step === 2) gradient[4999] = NaN;
+  };
+  const { refusal } = await nodes[1].done;
+  assertMatch(refusal?.reason ?? "", /m1 was blamed 3 times for the loss of step 2/);
+  await finish(nodes[0], nodes[2]);
+  assertTrained(await trainAlone(6, virtualWorkers), first, third);
+});
+
+Deno.test("leave() ends a member's part at the next step, and the others go on", async () => {
+  await using group = await Group.start(3);
+  const { replicas: [first, second, third], nodes } = joinAll(group, newReplicas(3));
+  atStep(second, 3, () => nodes[1].leave(false));
+  await finish(...nodes);
+  assertEquals(second.applied.step, 3);
+  assertTrained(await trainAlone(6, virtualWorkers), first, third);
+});
+
+Deno.test("an aborted signal, or what the replica throws, ends a member at once", async () => {
+  await using group = await Group.start(3);
+  const { replicas: [first, second], nodes } = joinAll(group, newReplicas(2));
+  const stop = new AbortController();
+  const stopped = new FakeReplica();
+  atStep(stopped, 2, () => stop.abort(new Error("stopped by the test")));
+  const stoppedNode = group.join("stopped", { replica: stopped, signal: stop.signal });
+  atStep(second, 4, () => Promise.reject(new Error("the device is lost")));
+  await assertRejects(() => stoppedNode.done, Error, "stopped by the test");
+  await assertRejects(() => nodes[1].done, Error, "the device is lost");
+  await finish(nodes[0]);
+  assertTrained(await trainAlone(6, virtualWorkers), first);
+});
+
+Deno.test("joinGroup() wants an address for the others where it listens on all", () => {
+  const join = () =>
+    joinGroup({
+      coordinator: "ws://127.0.0.1:1",
+      memberId: "m0",
+      identity: groupIdentity,
+      replica: new FakeReplica(),
+      token,
+      listen: { hostname: "0.0.0.0" },
+      tokensOf: () => 64,
+      log: () => {},
+    });
+  assertThrows(join, UserError, "give the address to tell the others");
+});

@@ -1,0 +1,73 @@
+import { assertEquals } from "@std/assert";
+import type { GroupStatus } from "../../src/net/messages.ts";
+import { describeGroup, describeSlowest } from "../../tasks/_groupText.ts";
+
+type Member = GroupStatus["members"][number];
+
+function member(id: string, from: number, to: number, changes: Partial<Member> = {}): Member {
+  return {
+    id,
+    role: "active",
+    share: { from, to },
+    step: 1234,
+    silentMs: 250,
+    tokensPerSecond: 12_345,
+    exposedShare: 0.0625,
+    lastSteps: 0,
+    waitMs: 0,
+    ...changes,
+  };
+}
+
+const GROUP: GroupStatus = {
+  type: "status",
+  run: "small",
+  phase: "training",
+  reason: null,
+  epoch: 7,
+  step: 1234,
+  members: [
+    member("m1", 0, 3),
+    member("m2", 3, 4, { lastSteps: 1100, waitMs: 8700 }),
+    member("node-3", 4, 8, { lastSteps: 21, waitMs: 1300 }),
+    member("m4", 0, 0, { role: "following", share: null, step: 1200, tokensPerSecond: 0, exposedShare: 0 }),
+  ],
+};
+
+Deno.test("describeGroup() shows a group as a table", () => {
+  assertEquals(describeGroup(GROUP), [
+    "Run small, training, epoch 7, 1,234 steps done, 12.3k tokens/s",
+    "member  role       workers  step   exposed  waited for             heard",
+    "m1      active     0 to 2   1,234  6.3%     never                  250 ms ago",
+    "m2      active     3        1,234  6.3%     8.70 s in 1,100 steps  250 ms ago",
+    "node-3  active     4 to 7   1,234  6.3%     1.30 s in 21 steps     250 ms ago",
+    "m4      following  none     1,200  0.0%     never                  250 ms ago",
+    "Slowest: m2, last in 1,100 steps of this epoch; the others waited 8.70 s for it, 87% of all waiting: " +
+    "it computes more slowly, nobody has fewer virtual workers",
+  ]);
+});
+
+Deno.test("describeGroup() says why a group waits, and that nobody is here", () => {
+  const status: GroupStatus = {
+    ...GROUP,
+    run: null,
+    phase: "gathering",
+    reason: "Waits for members: 0 of at least 2 are here",
+    members: [],
+  };
+  assertEquals(describeGroup(status), [
+    "No run yet, gathering, epoch 7, 1,234 steps done, 0 tokens/s",
+    "Waits for members: 0 of at least 2 are here",
+    "Nobody is here",
+  ]);
+});
+
+Deno.test("describeSlowest() looks at the shares, and says nothing where nobody waited", () => {
+  assertEquals(describeSlowest([member("m1", 0, 4), member("m2", 4, 8)]), null);
+  assertEquals(describeSlowest([]), null);
+  assertEquals(
+    describeSlowest([member("m1", 0, 3), member("m2", 3, 8, { lastSteps: 2, waitMs: 30 })]),
+    "Slowest: m2, last in 2 steps of this epoch; the others waited 30 ms for it, 100% of all waiting: " +
+      "it has 5 virtual workers, others only 3",
+  );
+});

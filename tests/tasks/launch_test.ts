@@ -1,0 +1,86 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { runTask, taskCommand } from "./verbs.ts";
+
+/** Three virtual workers for two nodes: uneven shares; dropout, ramp-up and accumulation besides. */
+const TINY = [
+  "tokenizer=bytes",
+  "model.numLayers=1",
+  "model.modelDim=12",
+  "model.numHeads=3",
+  "model.seqLen=10",
+  "model.dropout=0.1",
+  "train.batchSize=6",
+  "train.microBatchSize=2",
+  'train.rampUp={"start":2,"increment":2,"samples":12}',
+  "train.duration=24 steps",
+  "scale.virtualWorkers=3",
+  "validation.every=null",
+  "checkpoint.every=10 steps",
+  "log.every=1",
+  "log.sampleTokens=3",
+  "engine.tune=false",
+];
+
+const digestIn = (json: string) => JSON.parse(json.trim().split("\n").at(-1)!).digest;
+
+/** The processes that another one has started. */
+function childrenOf(pid: number): number[] {
+  return Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim().split(" ").filter(Boolean).map(
+    Number,
+  );
+}
+
+Deno.test({
+  name: "launch: two nodes, one killed on the way, end with the digest of one alone",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      await Deno.writeTextFile(
+        join(folder, "text.txt"),
+        "the quick brown fox jumps over the lazy dog; ".repeat(20),
+      );
+      const settings = [`data=${join(folder, "text.txt")}`, ...TINY];
+      const alone = await runTask("train", "--json", "--runs", join(folder, "alone"), ...settings);
+      assertEquals(alone.code, 0, alone.stderr);
+
+      const args = ["--nodes", "2", "--runs", join(folder, "runs"), "--json", "train", ...settings];
+      const launch = taskCommand("launch", ...args).spawn();
+      const stderr = new Response(launch.stderr).text();
+      let stdout = "";
+      let isKilled = false;
+      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
+        stdout += text;
+        if (isKilled || !stdout.includes('{"step":6,')) continue;
+        isKilled = true;
+        const isNode = (pid: number) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("train.ts");
+        Deno.kill(childrenOf(launch.pid).findLast(isNode)!, "SIGKILL");
+      }
+      assertEquals((await launch.status).code, 0, await stderr);
+      assert(isKilled);
+      assertStringIncludes(await stderr, "was ended by SIGKILL; starting it again");
+      assertEquals(digestIn(stdout), digestIn(alone.stdout));
+      assertEquals([...Deno.readDirSync(join(folder, "runs"))].map(({ name }) => name), ["default"]);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
+Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
+  const mistakes: [string[], string][] = [
+    [["--nodes", "2"], "Found nothing to launch"],
+    [["--nodes", "2", "generate"], "Found generate to launch"],
+    [["train"], "--nodes is not given"],
+    [["--nodes", "0", "train"], "--nodes is 0"],
+    [["--nodes", "2", "train"], "set scale.virtualWorkers=2 or more"],
+    [["--nodes", "2", "train", "model.numLayer=2"], "numLayers"],
+  ];
+  for (const [args, expected] of mistakes) {
+    const { code, stdout, stderr } = await runTask("launch", ...args);
+    assertEquals([code, stdout], [1, ""], stderr);
+    assertStringIncludes(stderr, expected);
+    assertEquals(stderr.trim().split("\n").length, 1, stderr);
+  }
+});

@@ -1,0 +1,220 @@
+import { assert, assertEquals, assertLessOrEqual, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "@std/path";
+import type { Batch } from "../../src/data/batch.ts";
+import { UserError } from "../../src/errors.ts";
+import { shareOut } from "../../src/net/shares.ts";
+import { newestIntact } from "../../src/train/findCheckpoint.ts";
+import { type Node, openNode, trainTogether } from "./group.ts";
+import { checkpointNames, readMetrics, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
+
+const CONFIG = tinyConfig("scale.virtualWorkers=4", "log.every=1", "checkpoint.keep=9");
+
+function openNodes(count: number, config = CONFIG): Promise<Node[]> {
+  return Promise.all(Array.from({ length: count }, () => openNode(null, config)));
+}
+
+/** What every node's own checkpoint of a step says of its state. */
+async function checkpointOf(run: string, step: number) {
+  const found = await newestIntact(join(run, "checkpoints"), undefined, (other) => other === step);
+  return { state: found!.state, digest: found!.manifest.digest };
+}
+
+async function loadFrom(donor: Node, newcomer: Node): Promise<void> {
+  const { applied, chunks } = await donor.replica.snapshot();
+  await newcomer.replica.load(applied, chunks());
+}
+
+Deno.test("TrainingReplica: any number of nodes tells, keeps and comes to what one alone does", async () => {
+  for (const virtualWorkers of [4, 5]) {
+    const config = tinyConfig(`scale.virtualWorkers=${virtualWorkers}`, "log.every=1", "checkpoint.keep=9");
+    await withFolder(async (folder) => {
+      const alone = await tinyRun(join(folder, "alone"), config);
+      for (let count = 1; count <= virtualWorkers; count++) {
+        const run = join(folder, `${count}`);
+        const nodes = [await openNode(run, config), ...await openNodes(count - 1, config)];
+        await trainTogether(nodes, config);
+        const results = await Promise.all(nodes.map((node) => node.finish()));
+        const where = `${count} nodes, ${virtualWorkers} virtual workers`;
+        assertEquals(results[0], { ...alone, folder: run }, where);
+        for (const result of results.slice(1)) assertEquals(result, { ...alone, folder: null }, where);
+        assertEquals(readMetrics(run), readMetrics(join(folder, "alone")), where);
+        for (const step of [3, 6, 7]) {
+          const [ours, theirs] = [
+            await checkpointOf(run, step),
+            await checkpointOf(join(folder, "alone"), step),
+          ];
+          assertEquals(ours.digest, theirs.digest, where);
+          assertEquals({ ...ours.state, groupDigest: null }, theirs.state, where);
+        }
+      }
+    });
+  }
+});
+
+Deno.test("TrainingReplica: a newcomer takes over a snapshot, which stays as it is while the others go on", async () => {
+  const expected = await tinyRun(null, CONFIG);
+  const nodes = await openNodes(2);
+  await trainTogether(nodes, CONFIG, 2);
+  const snapshot = await nodes[0].replica.snapshot();
+  const chunks = await Array.fromAsync(snapshot.chunks());
+  assertEquals(chunks.reduce((sum, { length }) => sum + length, 0), snapshot.bytes);
+  await trainTogether(nodes, CONFIG, 1);
+
+  const [newcomer] = await openNodes(1);
+  await newcomer.replica.load(snapshot.applied, snapshot.chunks());
+  assertEquals(newcomer.replica.applied, snapshot.applied);
+  assertEquals(newcomer.replica.applied.step, 2);
+  assertEquals(await Array.fromAsync((await newcomer.replica.snapshot()).chunks()), chunks);
+
+  await loadFrom(nodes[1], newcomer); // over a state that it has already
+  await trainTogether([newcomer, ...nodes], CONFIG, 2);
+  nodes[0][Symbol.dispose](); // lost
+  await trainTogether([newcomer, nodes[1]], CONFIG);
+  for (const node of [newcomer, nodes[1]]) assertEquals((await node.finish()).digest, expected.digest);
+});
+
+Deno.test("TrainingReplica.snapshot() has chunks of at most 1 MiB, and load() refuses what is cut or too long", async () => {
+  const config = tinyConfig("model.vocabSize=30000"); // 0.5 MB of weights, 1 MB of moments
+  const [donor, newcomer] = await openNodes(2, config);
+  const { applied, chunks, bytes } = await donor.replica.snapshot();
+  const whole = await Array.fromAsync(chunks());
+  assert(whole.length > 1);
+  for (const chunk of whole) assertLessOrEqual(chunk.buffer.byteLength, 2 ** 20);
+  const load = (parts: Uint8Array<ArrayBuffer>[]) =>
+    newcomer.replica.load(applied, ReadableStream.from(parts));
+  await assertRejects(() => load([...whole.slice(0, -1), whole.at(-1)!.slice(1)]), Error, "ended too soon");
+  await assertRejects(() => load([...whole, new Uint8Array(1)]), Error, "went on after its end");
+  await assertRejects(() => load([new Uint8Array(4).fill(255), ...whole]), Error, "header");
+  await load(whole.flatMap((chunk) => [chunk.slice(0, 7), new Uint8Array(0), chunk.slice(7)]));
+  assertEquals(await newcomer.finish(), { ...await donor.finish() });
+  assertLessOrEqual(bytes, whole.length * 2 ** 20);
+});
+
+Deno.test("a run goes on alone, in groups of any size and alone again, to the same digest", async () => {
+  await withFolder(async (folder) => {
+    const expected = await tinyRun(null, CONFIG);
+    const run = join(folder, "run");
+    const stop = new AbortController();
+    const signal = stop.signal;
+    await tinyRun(run, CONFIG, { signal, onAccumulate: (_, step) => step === 3 ? stop.abort() : undefined });
+
+    const first = await openNode(run, CONFIG);
+    const alone = await checkpointOf(run, 2);
+    assertEquals(
+      first.replica.applied,
+      { step: 2, digest: alone.digest },
+      "what was done alone names itself",
+    );
+    const other = await openNode(null, CONFIG);
+    assertEquals(other.replica.applied.step, 0);
+    await loadFrom(first, other);
+    await trainTogether([first, other], CONFIG, 2);
+    const { applied } = first.replica;
+    assertNotEquals(applied.digest, alone.digest);
+    const { digest } = await first.finish();
+    const kept = await checkpointOf(run, 4);
+    assertEquals([kept.state.groupDigest, kept.digest], [applied.digest, digest]);
+
+    const again = await openNode(run, CONFIG);
+    assertEquals(again.replica.applied, applied, "the group's digest survives a restart");
+    await trainTogether([other, again], CONFIG, 1); // the other one lives still
+    await again.finish();
+
+    const before = await tinyRun(run, CONFIG, { isPoisoned: (_, step) => step === 7 }).catch(() => null);
+    assertEquals(before, null);
+    assertEquals((await checkpointOf(run, 6)).state.groupDigest, null, "the last step was done alone");
+    const nodes = [await openNode(run, CONFIG), ...await openNodes(2)];
+    await loadFrom(nodes[0], nodes[1]);
+    await loadFrom(nodes[0], nodes[2]);
+    await trainTogether(nodes, CONFIG);
+    for (const node of nodes) assertEquals((await node.finish()).digest, expected.digest);
+  });
+});
+
+Deno.test("TrainingReplica.restore() goes back to the newest checkpoint, or to the first weights", async () => {
+  await withFolder(async (run) => {
+    const expected = await tinyRun(null, CONFIG);
+    const [kept, unkept] = [await openNode(run, CONFIG), await openNode(null, CONFIG)];
+    const start = unkept.replica.applied;
+    await trainTogether([kept, unkept], CONFIG, 3); // and is saved
+    const third = kept.replica.applied;
+    await trainTogether([kept, unkept], CONFIG, 2);
+    assertEquals(await kept.replica.restore(), third);
+    assertEquals(kept.replica.applied, third);
+    assertEquals(readMetrics(run).at(-1)!.step, 3);
+    assertEquals(await unkept.replica.restore(), start);
+    await loadFrom(kept, unkept);
+    await trainTogether([unkept, kept], CONFIG);
+    for (const node of [kept, unkept]) assertEquals((await node.finish()).digest, expected.digest);
+  });
+});
+
+Deno.test("TrainingReplica.load() puts checkpoints aside that the group has not come to", async () => {
+  await withFolder(async (run) => {
+    const ahead = await openNode(run, CONFIG);
+    await trainTogether([ahead], CONFIG, 6);
+    assertEquals(checkpointNames(run), ["step-3", "step-6"]);
+    const [donor] = await openNodes(1);
+    await trainTogether([donor], CONFIG, 4);
+    await loadFrom(donor, ahead);
+    assertEquals(checkpointNames(run), ["replaced-step-6", "step-3"]);
+    assertEquals(readMetrics(run).at(-1)!.step, 4);
+    await trainTogether([ahead, donor], CONFIG);
+    assertEquals((await ahead.finish()).digest, (await tinyRun(null, CONFIG)).digest);
+    assert(checkpointNames(run).includes("step-6"));
+  });
+});
+
+Deno.test("TrainingReplica.sums() gives up with the signal's reason, and the step can be done again", async () => {
+  const expected = await tinyRun(null, CONFIG);
+  const gone = new Error("a peer is gone");
+  const controller = new AbortController();
+  const node = await openNode(null, CONFIG, {
+    onAccumulate: ({ sampleIds }) => sampleIds.includes(7) ? controller.abort(gone) : undefined,
+  });
+  await trainTogether([node], CONFIG, 3);
+  const pieces = shareOut(4, 2);
+  const into = pieces.map(() => new Float32Array(node.replica.sumLength));
+  const error = await assertRejects(() => node.replica.sums(pieces, into, controller.signal));
+  assertEquals(error, gone);
+  await trainTogether([node], CONFIG);
+  assertEquals((await node.finish()).digest, expected.digest);
+});
+
+Deno.test("a step that is not finite ends a group in the same words on every node", async () => {
+  const poisoned = { isPoisoned: (_: Batch, step: number) => step === 5 };
+  const alone = await assertRejects(() => tinyRun(null, CONFIG, poisoned), UserError);
+  const nodes = [await openNode(null, CONFIG, poisoned), ...await openNodes(2)];
+  await trainTogether(nodes, CONFIG, 4);
+  const sum = new Float32Array(nodes[0].replica.sumLength).fill(NaN);
+  for (const { replica } of nodes) {
+    const { message } = await assertRejects(() => replica.apply(sum, "00000000"), UserError);
+    assertEquals(
+      message.replace(/norm \S+/, ""),
+      alone.message.replace(/norm \S+/, "").replace("step 3", "step 0"),
+    );
+  }
+});
+
+Deno.test("a group skips the batches that one node alone skips", async () => {
+  const config = tinyConfig("scale.virtualWorkers=4", "train.nonFinite=skip");
+  const options = { isPoisoned: ({ sampleIds }: Batch) => sampleIds.includes(8) };
+  const expected = await tinyRun(null, config, options);
+  const nodes = await Promise.all([1, 2, 3].map(() => openNode(null, config, options)));
+  await trainTogether(nodes, config);
+  for (const node of nodes) assertEquals((await node.finish()).digest, expected.digest);
+  assertNotEquals(expected.digest, (await tinyRun(null, config)).digest);
+});
+
+Deno.test("TrainingReplica.open() refuses what would do a step again", async () => {
+  for (const again of [["rollback"], ["skip", "train.skippedStepCounts=false"]]) {
+    const config = tinyConfig(`train.nonFinite=${again[0]}`, ...again.slice(1));
+    const { message } = await assertRejects(() => openNode(null, config), UserError);
+    assertEquals(message.split(",")[0], `train.nonFinite is ${again.join(" with ")}`);
+  }
+});
+
+Deno.test("the fake engine's bits depend on the order of a sum, which the tests above rest on", async () => {
+  const other = tinyConfig("scale.virtualWorkers=3");
+  assertNotEquals((await tinyRun(null, other)).digest, (await tinyRun(null, CONFIG)).digest);
+});
