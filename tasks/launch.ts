@@ -81,6 +81,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
           secret,
         ),
       onLine: (stream, line) => {
+        if (closing.signal.aborted) return;
         if (stream === "stderr") return say(`[coordinator] ${line}`);
         const record: { readonly url?: string } = JSON.parse(line);
         if (record.url === undefined) return;

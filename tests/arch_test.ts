@@ -15,7 +15,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ops: ["gpu", "errors", "random"],
   model: ["ops", "gpu", "config", "errors", "random"],
   engine: ["model", "ops", "gpu", "config", "data/batch.ts", "errors"],
-  train: ["engine", "model", "data", "formats", "config", "errors", "random"],
+  train: ["engine", "model", "data", "net/replica.ts", "formats", "config", "errors", "random"],
   eval: ["engine", "train", "data", "formats", "config", "errors", "random"],
   verify: ["engine", "model", "ops", "gpu", "train", "data", "formats", "config", "errors", "random"],
 };

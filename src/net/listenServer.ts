@@ -95,6 +95,9 @@ function serve(
         `${hostname} is not an address of this machine; listen on one that is, or on 0.0.0.0`,
       );
     }
+    if (error instanceof Error && /lookup address/.test(error.message)) {
+      throw new UserError(`${hostname} does not resolve to an address; listen on an address of this machine`);
+    }
     if (error instanceof Deno.errors.PermissionDenied) {
       throw new UserError(`This user may not listen on ${where}; choose a port above 1023`);
     }

@@ -26,17 +26,14 @@ export class TrainingReplica implements Replica, Disposable {
   /**
    * A training at its newest checkpoint, or at its start. The engine may have been used before.
    *
-   * @throws UserError as `runTraining` does before its first step, and if a failed step would have to be done again; the
-   * signal's reason
+   * @throws UserError as `runTraining` does before its first step, and for other policies than `train.nonFinite=stop`;
+   * the signal's reason
    */
   static async open(options: TrainingOptions): Promise<TrainingReplica> {
-    const { nonFinite, skippedStepCounts } = options.config.train;
-    if (nonFinite === "rollback" || (nonFinite === "skip" && !skippedStepCounts)) {
+    const { nonFinite } = options.config.train;
+    if (nonFinite !== "stop") {
       throw new UserError(
-        `train.nonFinite is ${nonFinite}${
-          nonFinite === "skip" ? " with train.skippedStepCounts=false" : ""
-        }, ` +
-          "but a group of nodes does no step again; set it to stop, or to skip with train.skippedStepCounts=true",
+        `train.nonFinite is ${nonFinite}, but a group of nodes can't leave a step out; set it to stop`,
       );
     }
     const run = new TrainingRun(options);
@@ -60,6 +57,7 @@ export class TrainingReplica implements Replica, Disposable {
     return this.#run.totalSteps;
   }
 
+  /** @throws UserError if a sum is not finite, so that no other node has to take it for a fault of this one */
   async sums(
     pieces: readonly WorkerRange[],
     into: readonly Float32Array[],
@@ -71,7 +69,14 @@ export class TrainingReplica implements Replica, Disposable {
     for (const [i, piece] of pieces.entries()) {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
-      into[i].set(await engine.readSum());
+      const sum = await engine.readSum();
+      if (!isFinite(sum)) {
+        throw new UserError(
+          `Step ${step.step} has a loss or a gradient that is not finite; lower optimizer.learningRate ` +
+            "and start the run again: it goes on from its last checkpoint",
+        );
+      }
+      into[i].set(sum);
     }
   }
 
@@ -110,6 +115,13 @@ export class TrainingReplica implements Replica, Disposable {
   [Symbol.dispose](): void {
     this.#run[Symbol.dispose]();
   }
+}
+
+/** Are all values finite? Zero times any of them is zero then. */
+function isFinite(values: Float32Array): boolean {
+  let zero = 0;
+  for (let i = 0; i < values.length; i++) zero += 0 * values[i];
+  return zero === 0;
 }
 
 /** A state that the group has a name for. */

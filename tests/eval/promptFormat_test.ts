@@ -17,7 +17,11 @@ const COMBINATIONS: [Architecture, "causal" | "prefix" | "span"][] = [
   ["encoderDecoder", "prefix"],
   ["encoderDecoder", "span"],
 ];
-const VOCABULARIES: Vocabulary[] = [{ vocabSize: 20, endOfText: null }, { vocabSize: 20, endOfText: 2 }];
+const VOCABULARIES: Vocabulary[] = [
+  { vocabSize: 20, endOfText: null },
+  { vocabSize: 20, endOfText: 2 },
+  { vocabSize: 20, endOfText: 2, decoderStart: 0, sentinels: [19, 18, 17] },
+];
 
 for (const [architecture, kind] of COMBINATIONS) {
   Deno.test(`ask() of ${architecture} is the beginning of its rows with objective ${kind}`, () => {
@@ -39,7 +43,8 @@ for (const [architecture, kind] of COMBINATIONS) {
       assertEquals(question.source, source ? [...source.inputs.subarray(0, seen)] : null);
       assertEquals(question.prefix, architecture === "nonCausalDecoder" ? spans![1] : 0);
       assertEquals(format.ends, vocabulary.endOfText === null ? [] : [2]);
-      assertEquals([19, 20].map(format.isText), [true, false]);
+      const isOwn = kind === "span" && vocabulary.sentinels !== undefined;
+      assertEquals([16, 17, 19, 20].map(format.isText), [true, !isOwn, !isOwn, false]);
     }
   });
 }
@@ -70,8 +75,8 @@ Deno.test("createPromptFormat() lets a model of spans close them, and no other o
         { architecture, objective: { kind }, columns: COLUMNS },
         vocabulary,
       );
-      const closing = vocabulary.endOfText === null ? 22 : 21; // <1>
-      assertEquals(vocabSize, kind === "span" ? closing + 1 : 20);
+      const ends = vocabulary.endOfText === null ? 23 : vocabulary.sentinels === undefined ? 22 : 20; // <1> is below
+      assertEquals(vocabSize, kind === "span" ? ends : 20);
     }
   }
 });
