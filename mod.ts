@@ -39,6 +39,7 @@ export {
   type ImportOptions,
 } from "./src/api/convert.ts";
 export { evaluate, generate, type ModelOrSource } from "./src/api/model.ts";
+export type { JoinOptions } from "./src/api/join.ts";
 export { type Plan, plan } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";
 export { type Ready, train, type TrainOptions, type TrainResult } from "./src/api/train.ts";
@@ -48,6 +49,8 @@ export type { Dataset } from "./src/data/dataset.ts";
 export type { DecoderOptions, Frame, Tokenizer } from "./src/data/tokenizers/tokenizer.ts";
 export type { EngineReport } from "./src/engine/engine.ts";
 export { RetryError, UserError } from "./src/errors.ts";
+export { importToken } from "./src/net/auth.ts";
+export { openWithCa } from "./src/net/caFile.ts";
 export type { Evaluation } from "./src/eval/evaluate.ts";
 export type { GenerateOptions, TokenOptions } from "./src/eval/generate.ts";
 export { type EvaluateOptions, loadModel, type LoadOptions, type Model } from "./src/eval/model.ts";

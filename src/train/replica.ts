@@ -70,7 +70,7 @@ export class TrainingReplica implements Replica, Disposable {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
       const sum = await engine.readSum();
-      if (!isFinite(sum)) {
+      if (!areFinite(sum)) {
         throw new UserError(
           `Step ${step.step} has a loss or a gradient that is not finite; lower optimizer.learningRate ` +
             "and start the run again: it goes on from its last checkpoint",
@@ -118,7 +118,7 @@ export class TrainingReplica implements Replica, Disposable {
 }
 
 /** Are all values finite? Zero times any of them is zero then. */
-function isFinite(values: Float32Array): boolean {
+function areFinite(values: Float32Array): boolean {
   let zero = 0;
   for (let i = 0; i < values.length; i++) zero += 0 * values[i];
   return zero === 0;

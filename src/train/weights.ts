@@ -27,8 +27,8 @@ export async function loadWeights(
 /**
  * Holds a model folder against the model that is to go on with its weights, without reading them. What says nothing of
  * them may differ: the objective and its masks, dropout, the z-loss, initial values, and the length of rows where
- * positions are not learned. The table of tokens may become longer, and that of learned positions shorter: what rows
- * mean that training never saw can't be known, so that new tokens are learned and new positions refused.
+ * positions are not learned. The table of tokens may become longer, as new rows are new tokens' own, and that of learned
+ * positions shorter; a longer one would have positions that were never trained.
  *
  * @throws UserError that names every setting that differs
  */

@@ -8,7 +8,7 @@ import { encodeSafetensors } from "../../src/formats/safetensors.ts";
 import { normals, Stream } from "../../src/random.ts";
 import { specOf } from "../formats/hf/support.ts";
 import { withFolder } from "../train/tinyRun.ts";
-import { TEXT, TINY } from "./support.ts";
+import { TINY } from "./support.ts";
 
 const TOKENIZER = new URL("../fixtures/tokenizers/t5/tokenizer.json", import.meta.url);
 /** <extra_id_0> is token 1205, the one before it <extra_id_1>. */

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { createHash } from "node:crypto";
 import { countTargets, IGNORE, sliceBatch } from "../../src/data/batch.ts";
-import { type Dataset, type DatasetOptions, openDataset } from "../../src/data/dataset.ts";
+import { type Dataset, type DatasetOptions, openDataset, openKeptDataset } from "../../src/data/dataset.ts";
 import { trainChars } from "../../src/data/tokenizers/chars.ts";
 import { UserError } from "../../src/errors.ts";
 import { ENGLISH } from "./tokenizers/testTexts.ts";
@@ -294,3 +294,28 @@ Deno.test("openDataset() says what a text lacks", async () => {
     "is not among the 3 characters",
   );
 });
+
+Deno.test("openDataset() keeps the special tokens of another model, whose data are others", () =>
+  withFolder(async (folder) => {
+    const specialTokens = {
+      bos_token_id: null,
+      eos_token_id: [10, 13],
+      pad_token_id: 0,
+      decoder_start_token_id: 32,
+    };
+    const objective = { kind: "prefix", noiseDensity: 0.15, meanSpanLength: 3 } as const;
+    const rows = { architecture: "encoderDecoder", objective } as const;
+    const first = await open({ ...rows, specialTokens, folder });
+    assertEquals([first.vocabSize, first.batch(0, 1).inputs[0]], [256, 32]);
+    assertEquals(first.specialTokens, specialTokens);
+    const plain = await open(rows);
+    assertEquals([plain.vocabSize, plain.batch(0, 1).inputs[0]], [257, 256]);
+    const other = await open({ specialTokens: { ...specialTokens, decoder_start_token_id: 33 } });
+    assertEquals(new Set([first, plain, other].map(({ hash }) => hash)).size, 3);
+    assertEquals((await open({ ...rows, specialTokens, folder })).hash, first.hash);
+    await assertRejects(() => open({ ...rows, folder }), UserError, "special tokens");
+
+    const kept = await openKeptDataset(folder, { ...rows, seqLen: T, seed: 1 });
+    assertEquals([kept?.hash, kept?.batch(0, 3)], [first.hash, first.batch(0, 3)]);
+    assertEquals(await openKeptDataset(`${folder}/none`, { seqLen: T, seed: 1 }), null);
+  }));

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { join } from "@std/path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
-import { configDigest, openRunFolder } from "../../src/train/runFolder.ts";
+import { configDigest, groupConfigDigest, openRunFolder } from "../../src/train/runFolder.ts";
 import { checkpointNames, readMetrics, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
 Deno.test("openRunFolder() lets one process in at a time", async () => {
@@ -108,6 +108,16 @@ Deno.test("openRunFolder() lets length, logs, checkpoints and tuning change", as
     const change of ["seed=1", "validation.fraction=0.2", "train.batchSize=7", "optimizer.warmup=3 steps"]
   ) {
     assertNotEquals(configDigest(tinyConfig(change)), configDigest(tinyConfig()), change);
+  }
+});
+
+Deno.test("groupConfigDigest() leaves out what the nodes of a group may have of their own", () => {
+  const digest = (...changes: string[]) => groupConfigDigest(tinyConfig(...changes));
+  for (const change of ["data=elsewhere", "log.every=7", "checkpoint.keep=3", "engine.tune=false"]) {
+    assertEquals(digest(change), digest(), change);
+  }
+  for (const change of ["name=other", "seed=1", "train.duration=9 steps", "scale.virtualWorkers=2"]) {
+    assertNotEquals(digest(change), digest(), change);
   }
 });
 

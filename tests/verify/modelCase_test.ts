@@ -160,5 +160,5 @@ Deno.test("verifyFolder() refuses what is no case", async () => {
     'Cannot read the folder "/nonexistent/case"',
   );
   await assertRejects(() => verify(join(FIXTURES, "README.md")), UserError, "Cannot read the folder");
-  await assertRejects(() => verify(join(FIXTURES, "hf")), UserError, "hf has neither");
+  await assertRejects(() => verify(join(FIXTURES, "hf")), UserError, 'hf" has neither');
 });

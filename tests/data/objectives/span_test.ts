@@ -153,3 +153,22 @@ Deno.test("span() draws another mask for another sample", () => {
   assertEquals(exampleOf(row, textOf(65), 1), exampleOf(row, textOf(65), 1));
   assertNotEquals(exampleOf(row, textOf(65), 1), exampleOf(row, textOf(65), 2));
 });
+
+Deno.test("span() marks with the sentinels that a tokenizer has, then with further ones", () => {
+  const of = context(40);
+  const { windowLength } = createObjective(of, VOCABULARY);
+  const own = { vocabSize: TEXT_TOKENS, endOfText: 1, sentinels: [999, 998] };
+  const rename = (id: number) => {
+    if (id === END) return 1;
+    const i = id - FIRST_SENTINEL;
+    return i < 0 ? id : own.sentinels[i] ?? TEXT_TOKENS + i - 2;
+  };
+  const usual = exampleOf(of, textOf(windowLength), 3);
+  const { tokens, given } = createObjective(of, own).example(
+    textOf(windowLength),
+    drawer(5, Stream.objective, 3),
+  );
+  assertEquals([...tokens], Array.from(usual.tokens, rename));
+  assertEquals(given, usual.given);
+  assert(tokens.includes(998) && tokens.includes(TEXT_TOKENS));
+});

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { readTokenizer } from "../../../src/data/tokenizers/load.ts";
+import { countBytes } from "../../../src/data/tokenizers/tokenizer.ts";
 
 const FIXTURES = fromFileUrl(new URL("../../fixtures/tokenizers/", import.meta.url));
 
@@ -46,5 +47,10 @@ for (const name of ["gpt2", "bloom", "llama", "t5"]) {
     const tokenizer = await readTokenizer(`${folder}/tokenizer.json`);
     assertEquals(tokenizer.toJSON(), JSON.parse(await Deno.readTextFile(`${folder}/tokenizer.json`)));
     assertEquals(tokenizer.decode([tokenizer.endOfText!]), name === "gpt2" ? "<|endoftext|>" : "</s>");
+    const count = { gpt2: 10, llama: 4, t5: 6 }[name] ?? 0;
+    const sentinels = Array.from({ length: count }, (_, i) => `<extra_id_${i}>`);
+    assertEquals(tokenizer.sentinels.map((id) => tokenizer.decode([id])), sentinels);
+    assertEquals(countBytes(tokenizer, tokenizer.sentinels), 12 * count);
+    assertEquals(countBytes(tokenizer, tokenizer.sentinels, tokenizer.sentinels.slice(1)), count && 12);
   });
 }
