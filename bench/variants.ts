@@ -2,8 +2,8 @@
  * `deno task bench variants`: a training step of each axis of the model beside the baseline, a plain GPT of the same
  * size: how many times its time it takes, and how many times its operations it has.
  */
-import { deriveRun } from "../src/config/derive.ts";
-import { deriveModel, type ModelSpec } from "../src/config/deriveModel.ts";
+import { engineSpec } from "../src/api/parts.ts";
+import type { ModelSpec } from "../src/config/deriveModel.ts";
 import { resolveConfig } from "../src/config/load.ts";
 import type { Batch } from "../src/data/batch.ts";
 import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";
@@ -45,7 +45,7 @@ const VARIANTS: Readonly<Record<string, readonly string[]>> = {
   "2 key heads of 8": ["model.numKvHeads=2"],
   "window 64": ["model.attention=banded", "model.window=64"],
   "window 64 in every other layer": ["model.attention=alternating", "model.window=64"],
-  "prefix, non-causal": ["model.architecture=nonCausalDecoder"],
+  "prefix, non-causal": ["model.architecture=nonCausalDecoder", "objective.kind=prefix"],
   "packed documents of 64": ["packing.separate=true"],
   "z-loss": ["model.zLoss=1e-4"],
   "dropout 0.1": ["model.dropout=0.1", "model.attentionDropout=0.1"],
@@ -89,16 +89,8 @@ export async function benchVariants(report: Report): Promise<void> {
 
 async function open(overrides: readonly string[]): Promise<Run> {
   const config = resolveConfig({ overrides: [...BASELINE, ...overrides] });
-  const model = deriveModel(config.model, VOCAB_SIZE);
-  const { microBatchSize, update } = deriveRun(config);
-  const training = {
-    optimizer: update,
-    clip: config.optimizer.clip,
-    seed: config.seed,
-    virtualWorkers: config.scale.virtualWorkers,
-    recompute: config.engine.recompute,
-  };
-  const spec = { model, microBatchSize, columns: model.seqLen, training };
+  const spec = engineSpec(config, { vocabulary: null, vocabSize: VOCAB_SIZE });
+  const { model, microBatchSize } = spec;
   const engine = await openLocalEngine(spec, { tune: config.engine.tune });
   for (const parameter of engine.report.parameters) {
     const values = Float32Array.from(initialValues(parameter, { ...model, seed: config.seed }));

@@ -1,4 +1,5 @@
 /** Copies what a step reads to the GPU. */
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { type Batch, IGNORE, type Spans } from "../data/batch.ts";
 import type { Live } from "../gpu/kernel.ts";
 import type { Runtime } from "../gpu/program.ts";
@@ -55,7 +56,7 @@ export function writeBatch(
   runtime.write(samples.rows(0, batch.rows), Uint32Array.from(batch.sampleIds));
   runtime.write(targets.rows(0, batch.targets.length), Int32Array.from(batch.targets));
   const write = (stack: StackInputs, rows: Rows, seen: DefaultSpan) =>
-    writeRows(runtime, stack, rows, seen, vocabSize, withOrder);
+    writeRows(runtime, stack, rows, seen, model, withOrder);
   const live = write(decoder, batch, (_row, column) => [0, column + 1]);
   if (encoder === null || crossSpans === null || batch.source === undefined) return [live];
   const { source } = batch;
@@ -74,7 +75,7 @@ export function writeRows(
   { tokens, places, spans }: StackInputs,
   given: Rows,
   seen: DefaultSpan,
-  vocabSize: number,
+  { vocabSize, positions }: Pick<ModelSpec, "vocabSize" | "positions">,
   withOrder: boolean,
 ): Live {
   const { rows, columns, inputs } = given;
@@ -83,7 +84,8 @@ export function writeRows(
     ? Uint32Array.from(given.places)
     : Uint32Array.from({ length: rows * columns }, (_, i) => i % columns);
   const mostPlaces = stand.reduce((most, place) => Math.max(most, place + 1), 0);
-  const distinctPlaces = writeIds(runtime, places, stand, mostPlaces, withOrder);
+  // Only a learned table has a gradient that wants places sorted.
+  const distinctPlaces = writeIds(runtime, places, stand, mostPlaces, withOrder && positions === "learned");
   writeSpans(runtime, spans, given, seen, Infinity);
   return { rows: rows * columns, batch: rows, columns, distinct, distinctPlaces };
 }
@@ -98,7 +100,7 @@ function writeSpans(
   const values = spans ? Uint32Array.from(spans) : new Uint32Array(2 * rows * columns); // (rows, columns, 2)
   for (let i = 0; i < rows * columns; i++) {
     if (!spans) values.set(seen(Math.floor(i / columns), i % columns), 2 * i);
-    const [from, to] = values.subarray(2 * i, 2 * i + 2);
+    const [from, to] = [values[2 * i], values[2 * i + 1]];
     const falls = i % columns > 0 && (from < values[2 * i - 2] || to < values[2 * i - 1]);
     if (from >= to || to > mostKeys || falls) {
       throw new Error(

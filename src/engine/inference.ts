@@ -135,6 +135,6 @@ export class NextReader {
   }
 
   #write(stack: StackInputs, rows: Rows, seen: DefaultSpan): Live {
-    return writeRows(this.#runtime, stack, rows, seen, this.#spec.model.vocabSize, false);
+    return writeRows(this.#runtime, stack, rows, seen, this.#spec.model, false);
   }
 }

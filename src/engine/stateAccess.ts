@@ -3,9 +3,7 @@ import type { Slice } from "../gpu/tensor.ts";
 import type { CallOrder } from "./callOrder.ts";
 import type { StateKind } from "./engine.ts";
 import type { EngineTensors } from "./layout.ts";
-
-/** Bytes that are written between two waits: until then the driver holds a copy of them. */
-const WRITE_BYTES = 2 ** 24;
+import { StagedWrites } from "./stagedWrites.ts";
 
 /** Reads that were asked for one right after the other. */
 interface ReadBatch {
@@ -23,8 +21,7 @@ export class StateAccess {
   readonly #onWeights: (done: number, total: number) => void;
   /** Parameters whose weights were never written. */
   readonly #unwritten: Set<string>;
-  /** Bytes written since the last wait. */
-  #stagedBytes = 0;
+  readonly #writes: StagedWrites;
   /** Null once it has begun. */
   #reads: ReadBatch | null = null;
 
@@ -36,6 +33,7 @@ export class StateAccess {
     onWeights: (done: number, total: number) => void,
   ) {
     this.#runtime = runtime;
+    this.#writes = new StagedWrites(runtime);
     this.#tensors = tensors;
     this.#calls = calls;
     this.#onWeights = onWeights;
@@ -55,28 +53,15 @@ export class StateAccess {
   /** See Engine.write. */
   write(kind: StateKind, name: string, values: Float32Array<ArrayBuffer>): Promise<void> {
     return this.#calls.run(async () => {
-      const { tensor, length } = this.#slice(kind, name);
-      if (values.length !== length) {
-        throw new Error(`${name}: expected ${length} values, found ${values.length}`);
+      const slice = this.#slice(kind, name);
+      if (values.length !== slice.length) {
+        throw new Error(`${name}: expected ${slice.length} values, found ${values.length}`);
       }
-      const portion = WRITE_BYTES / values.BYTES_PER_ELEMENT;
-      for (let at = 0; at < length; at += portion) {
-        const part = values.subarray(at, at + portion);
-        this.#runtime.write({ tensor, at, length: part.length }, part);
-        await this.#bound(part.byteLength);
-      }
+      await this.#writes.write(slice, values);
       if (kind !== "weights" || !this.#unwritten.delete(name)) return;
       const total = this.#tensors.weights.tensors.length;
       this.#onWeights(total - this.#unwritten.size, total);
     });
-  }
-
-  async #bound(bytes: number): Promise<void> {
-    this.#runtime.flush();
-    this.#stagedBytes += bytes;
-    if (this.#stagedBytes < WRITE_BYTES) return;
-    await this.#runtime.idle();
-    this.#stagedBytes = 0;
   }
 
   /** See Engine.read. */

@@ -2,9 +2,7 @@
 import type { Runtime } from "../gpu/program.ts";
 import type { Slice } from "../gpu/tensor.ts";
 import type { Partial } from "./layout.ts";
-
-/** Bytes that are written between two waits: until then the driver holds a copy of them. */
-const WRITE_BYTES = 2 ** 24;
+import { StagedWrites } from "./stagedWrites.ts";
 
 /** Gradients as their arena holds them, zeros between tensors included, then the sums (4). */
 function slicesOf({ gradients, sums }: Partial): Slice[] {
@@ -37,15 +35,10 @@ export async function writeSum(
   if (values.length !== sumLength(partial)) {
     throw new Error(`A sum of ${values.length} values, expected ${sumLength(partial)}`);
   }
-  const portion = WRITE_BYTES / values.BYTES_PER_ELEMENT;
+  const writes = new StagedWrites(runtime);
   let from = 0;
-  for (const { tensor, length } of slicesOf(partial)) {
-    for (let at = 0; at < length; at += portion) {
-      const part = values.subarray(from + at, from + Math.min(at + portion, length));
-      runtime.write({ tensor, at, length: part.length }, part);
-      runtime.flush();
-      if (at + portion < length) await runtime.idle();
-    }
-    from += length;
+  for (const slice of slicesOf(partial)) {
+    await writes.write(slice, values.subarray(from, from + slice.length));
+    from += slice.length;
   }
 }

@@ -33,8 +33,7 @@ export function block(
   const drop = (part: Tensor, place: number) =>
     dropoutAt(context, part, dropoutSite(stack.name, layer, place));
   const normed = normAt(context, `${name}.norm1`, x);
-  const attended = add(graph, x, drop(selfAttention(context, stack, layer, normed, bias), 1));
-  let middle = attended;
+  let middle = add(graph, x, drop(selfAttention(context, stack, layer, normed, bias), 1));
   if (source !== null) {
     const query = normAt(context, `${name}.norm_cross`, middle);
     middle = add(graph, middle, drop(crossAttention(context, stack, layer, query, source), 4));

@@ -68,8 +68,14 @@ export function dropoutSite(stack: StackName, layer: number, place: number): num
   return stack === "" && place < 3 ? decoder : 0x100000 * (stack === "" ? 1 : 2) + 6 * layer + place;
 }
 
-export function normAt({ graph, spec, parameter, optional }: ModelContext, name: string, x: Tensor): Tensor {
-  return norm(graph, spec.norm, x, parameter(`${name}.weight`), optional(`${name}.bias`), spec.normEps);
+/** @param kind of norm, where it is not the model's */
+export function normAt(
+  { graph, spec, parameter, optional }: ModelContext,
+  name: string,
+  x: Tensor,
+  kind = spec.norm,
+): Tensor {
+  return norm(graph, kind, x, parameter(`${name}.weight`), optional(`${name}.bias`), spec.normEps);
 }
 
 export function linearAt({ graph, parameter, optional }: ModelContext, name: string, x: Tensor): Tensor {

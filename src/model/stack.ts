@@ -1,6 +1,5 @@
 import type { Tensor } from "../gpu/tensor.ts";
 import { embedding } from "../ops/embedding.ts";
-import { norm } from "../ops/norm.ts";
 import { scale } from "../ops/scale.ts";
 import { crossKeysAndValues } from "./attention.ts";
 import { block } from "./block.ts";
@@ -44,17 +43,9 @@ export function runStack(context: ModelContext, stack: StackInputs, source: Sour
 }
 
 /** (B*T, C) */
-function wordEmbedding({ graph, spec, parameter, optional }: ModelContext, { tokens }: StackInputs): Tensor {
-  const embedded = embedding(graph, tokens, parameter("tok_emb"));
-  if (!spec.embeddingNorm) return embedded;
-  return norm(
-    graph,
-    "layernorm",
-    embedded,
-    parameter("emb_norm.weight"),
-    optional("emb_norm.bias"),
-    spec.normEps,
-  );
+function wordEmbedding(context: ModelContext, { tokens }: StackInputs): Tensor {
+  const embedded = embedding(context.graph, tokens, context.parameter("tok_emb"));
+  return context.spec.embeddingNorm ? normAt(context, "emb_norm", embedded, "layernorm") : embedded;
 }
 
 /**

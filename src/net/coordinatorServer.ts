@@ -13,7 +13,7 @@ import type {
 } from "./coordinator/types.ts";
 import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts";
 import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
-import { Gate, type GateEvent } from "./gate.ts";
+import { describeRefusal, Gate } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
 import { type CoordinatorMessage, type GroupStatus, MAX_MEMBERS, type MemberMessage } from "./messages.ts";
 import { UserError } from "../errors.ts";
@@ -106,7 +106,10 @@ class RunningCoordinator implements Coordinator {
       doors: { [CONTROL_PATH]: door },
       maxPending: MAX_MEMBERS, // a whole group comes back at once
       maxPerAddress: 2 * MAX_MEMBERS,
-      log: (event) => logRefusal(event, log),
+      log: (event) => {
+        const refusal = describeRefusal(event);
+        if (refusal !== null) log("warn", refusal);
+      },
     });
     this.#listener = listen(gate, options.listen);
     const timer = setInterval(() => this.#take({ kind: "tick" }), settings.heartbeatMs / TICKS_PER_BEAT);
@@ -202,9 +205,4 @@ function checkSender(message: MemberMessage, { role, id }: Claim): void {
   if (message.type === "hello" && message.memberId !== id) {
     throw new Error(`hello of ${message.memberId} from ${id}`);
   }
-}
-
-function logRefusal({ address, claim, refusal }: GateEvent, log: CoordinatorOptions["log"]): void {
-  if (refusal === null) return;
-  log("warn", `${claim === null ? "Somebody" : `"${claim.id}"`} at ${address} was turned away: ${refusal}`);
 }

@@ -147,3 +147,9 @@ export class Gate {
     this.#options.log?.({ ...event, refusal: asciiLine(event.refusal) + last });
   }
 }
+
+/** What a log says of somebody who was turned away; null: they were let in. */
+export function describeRefusal({ address, claim, refusal }: GateEvent): string | null {
+  if (refusal === null) return null;
+  return `${claim === null ? "Somebody" : `"${claim.id}"`} at ${address} was turned away: ${refusal}`;
+}

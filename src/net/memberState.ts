@@ -9,17 +9,11 @@
  *   committed steps.
  * - No word of an epoch older than the newest one seen counts.
  */
+import type { Applied } from "./replica.ts";
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";
 import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./member/following.ts";
 import { begin, dropWork, end, hello, leaveNow, restore } from "./member/work.ts";
-import type {
-  Applied,
-  Draft,
-  MemberAction,
-  MemberEvent,
-  MemberSettings,
-  MemberState,
-} from "./member/types.ts";
+import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./member/types.ts";
 
 /** A member as it starts, on its newest checkpoint or the first weights. */
 export function createMember(settings: MemberSettings, applied: Applied, now: number): MemberState {

@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
-import { Gate, type GateEvent } from "./gate.ts";
+import { describeRefusal, Gate } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
@@ -241,12 +241,10 @@ function openListener(
     doors: { [DATA_PATH]: door },
     maxPending: MAX_DIALLING,
     maxPerAddress: MAX_PER_ADDRESS,
-    log: (event) => logRefusal(event, log),
+    log: (event) => {
+      const refusal = describeRefusal(event);
+      if (refusal !== null) log("warn", refusal);
+    },
   });
   return listen(gate, where);
-}
-
-function logRefusal({ address, claim, refusal }: GateEvent, log: JoinOptions["log"]): void {
-  if (refusal === null) return;
-  log("warn", `${claim === null ? "Somebody" : `"${claim.id}"`} at ${address} was turned away: ${refusal}`);
 }

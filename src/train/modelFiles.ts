@@ -81,7 +81,7 @@ export function modelTensors(engine: Engine, spec: ModelSpec): TensorToWrite[] {
 
 /** What the optimizer remembers, as optimizer.safetensors holds it: the engine's names and layout. */
 export function optimizerTensors(engine: Engine): TensorToWrite[] {
-  const tensors = engine.report.optimizerState.toSorted((a, b) => (a.name < b.name ? -1 : 1)); // as they are stored
+  const tensors = sortedByName(engine.report.optimizerState); // as they are stored
   const readers = readAhead(engine, tensors.map(({ name }) => ({ kind: "optimizer", name })));
   return tensors.map(({ name, shape }, i) => ({ name, shape, dtype: "F32" as const, values: readers[i] }));
 }

@@ -4,6 +4,7 @@ import { RetryError, UserError } from "../../src/errors.ts";
 import type { SavedGroup } from "../../src/net/coordinator/types.ts";
 import { openCoordinatorFile } from "../../src/net/coordinatorFile.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
+import { inFolder } from "./groupFolder.ts";
 
 const GROUP: SavedGroup = {
   identity: IDENTITY,
@@ -13,15 +14,6 @@ const GROUP: SavedGroup = {
   electorates: [["m1", "m2"], ["m1"]],
   needsMajority: false,
 };
-
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(join(folder, "group"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
 
 Deno.test("openCoordinatorFile() reads what was written, and leaves nothing else behind", () =>
   inFolder(async (folder) => {

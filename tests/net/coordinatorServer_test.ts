@@ -11,6 +11,7 @@ import { groupStatus } from "../../src/net/status.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
 import { ScriptedMember } from "./scriptedMember.ts";
 import { token } from "./sockets.ts";
+import { inFolder } from "./groupFolder.ts";
 
 interface Running extends AsyncDisposable {
   readonly coordinator: Coordinator;
@@ -38,15 +39,6 @@ async function run(folder: string, changes: Partial<CoordinatorSettings> = {}): 
   };
   const dispose = () => stop().catch(() => {});
   return { coordinator, url: coordinator.url, log, stop, [Symbol.asyncDispose]: dispose };
-}
-
-async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(join(folder, "group"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
 }
 
 async function savedEpoch(folder: string): Promise<number> {

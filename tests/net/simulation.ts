@@ -3,18 +3,13 @@
  * wrong with each. The model is a chain of hashes, so that a step that is skipped, done twice or done on
  * another state shows.
  */
+import type { Applied } from "../../src/net/replica.ts";
 import { assert, assertEquals } from "@std/assert";
 import { drawer, Stream } from "../../src/random.ts";
 import type { CoordinatorAction, CoordinatorState, SavedGroup } from "../../src/net/coordinator/types.ts";
 import { advanceCoordinator, createCoordinator } from "../../src/net/coordinatorState.ts";
 import { advanceMember, createMember } from "../../src/net/memberState.ts";
-import type {
-  Applied,
-  MemberAction,
-  MemberEvent,
-  MemberState,
-  StepWork,
-} from "../../src/net/member/types.ts";
+import type { MemberAction, MemberEvent, MemberState, StepWork } from "../../src/net/member/types.ts";
 import {
   type CoordinatorMessage,
   formatMessage,

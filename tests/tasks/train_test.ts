@@ -7,28 +7,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { join } from "@std/path";
-import { runTask, taskCommand } from "./verbs.ts";
-
-/** A tiny model with everything on that could make a resume differ: dropout, ramp-up, accumulation, virtual workers. */
-const TINY = [
-  "tokenizer=bytes",
-  "model.numLayers=1",
-  "model.modelDim=12",
-  "model.numHeads=3",
-  "model.seqLen=10",
-  "model.dropout=0.1",
-  "model.attentionDropout=0.1",
-  "train.batchSize=6",
-  "train.microBatchSize=2",
-  'train.rampUp={"start":2,"increment":2,"samples":12}',
-  "train.duration=12 steps",
-  "scale.virtualWorkers=3",
-  "validation.every=null",
-  "checkpoint.every=3 steps",
-  "log.every=1",
-  "log.sampleTokens=3",
-  "engine.tune=false",
-];
+import { runTask, taskCommand, TINY } from "./verbs.ts";
 
 async function inFolder(test: (folder: string, runs: string[]) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();

@@ -34,3 +34,24 @@ function commandWith(env: Record<string, string>, name: string, args: readonly s
     stderr: "piped",
   });
 }
+
+/** A tiny model with everything on that could make a resume differ: dropout, ramp-up, accumulation, virtual workers. */
+export const TINY: readonly string[] = [
+  "tokenizer=bytes",
+  "model.numLayers=1",
+  "model.modelDim=12",
+  "model.numHeads=3",
+  "model.seqLen=10",
+  "model.dropout=0.1",
+  "model.attentionDropout=0.1",
+  "train.batchSize=6",
+  "train.microBatchSize=2",
+  'train.rampUp={"start":2,"increment":2,"samples":12}',
+  "train.duration=12 steps",
+  "scale.virtualWorkers=3",
+  "validation.every=null",
+  "checkpoint.every=3 steps",
+  "log.every=1",
+  "log.sampleTokens=3",
+  "engine.tune=false",
+];

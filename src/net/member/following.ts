@@ -1,6 +1,7 @@
 /** How a member gets the state of a group that went on without it, and enters. */
 import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
-import type { Applied, Draft, MemberEvent, Peer } from "./types.ts";
+import type { Applied } from "../replica.ts";
+import type { Draft, MemberEvent, Peer } from "./types.ts";
 import { begin, dropWork, finish, hello, isAtEnd, leaveNow } from "./work.ts";
 
 type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;

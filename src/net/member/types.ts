@@ -1,4 +1,5 @@
 import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership } from "../messages.ts";
+import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
 /** What a member is, for as long as its process lives. */
@@ -9,12 +10,6 @@ export interface MemberSettings {
   readonly url: string;
   /** Of the run: after so many, a member leaves. */
   readonly totalSteps: number;
-}
-
-/** A state of the model, by the steps that made it. */
-export interface Applied {
-  readonly step: number;
-  readonly digest: string;
 }
 
 /** A member that can be reached. */
