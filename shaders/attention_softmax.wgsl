@@ -74,14 +74,14 @@ fn kernel(group: u32, lane: u32) {
   for (var g = from_key / 4u; g * 4u < to_key; g++) {
     let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
     let s = biased(load4_scores(at + g), head, query - i32(g * 4u));
-    top4 = max(top4, select(vec4f(-3.4e38), s, j >= vec4u(from_key) & j < vec4u(to_key)));
+    top4 = max(top4, select(vec4f(-3.4e38), s, (j >= vec4u(from_key)) & (j < vec4u(to_key))));
   }
   let top = max(max(top4.x, top4.y), max(top4.z, top4.w));
   var sum4 = vec4f();
   for (var g = from_key / 4u; g * 4u < to_key; g++) {
     let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
     let e = exp(biased(load4_scores(at + g), head, query - i32(g * 4u)) - top);
-    sum4 += select(vec4f(), e, j >= vec4u(from_key) & j < vec4u(to_key));
+    sum4 += select(vec4f(), e, (j >= vec4u(from_key)) & (j < vec4u(to_key)));
   }
   let log_sum = top + log((sum4.x + sum4.y) + (sum4.z + sum4.w));
   store_lse(row_at, log_sum);
@@ -96,7 +96,7 @@ fn kernel(group: u32, lane: u32) {
   let end = min((seen_to(sample, rows - 1u) + 63u) & ~63u, block_keys());
   for (var g = begin / 4u; g * 4u < end; g++) {
     let j = vec4u(g * 4u) + vec4u(0u, 1u, 2u, 3u);
-    let visible = j >= vec4u(from_key) & j < vec4u(to_key);
+    let visible = (j >= vec4u(from_key)) & (j < vec4u(to_key));
     let p = select(vec4f(), exp(biased(load4_scores(at + g), head, query - i32(g * 4u)) - log_sum), visible);
 //# if DROP
     let factor = vec4f(

@@ -2,6 +2,7 @@
  * Opens the GPU, and turns its ways of failing into errors that a user can act on.
  */
 import { RetryError, UserError } from "../errors.ts";
+import { type Dialect, probeDialect, WIDE_WORDS } from "./dialect.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { EngineLimits } from "./tensor.ts";
 
@@ -21,6 +22,7 @@ export interface Gpu {
   readonly limits: EngineLimits;
   readonly hasTimestamps: boolean;
   readonly pipelines: Pipelines;
+  readonly dialect: Dialect;
   /** @throws RetryError after the device was lost, Error after an uncaptured validation error. */
   check(): void;
   /**
@@ -63,33 +65,47 @@ export async function openGpu({ device, maxBinding = null }: GpuOptions = {}): P
   } else {
     info = device.adapterInfo;
   }
-  return watch(device, info, owned, maxBinding);
+  return watch(device, info, owned, maxBinding, await probeDialect(device));
+}
+
+function isSoftware(info: GPUAdapterInfo): boolean {
+  return info.isFallbackAdapter || /llvmpipe|swiftshader|WARP/i.test(nameOf(info));
+}
+
+function nameOf(info: GPUAdapterInfo): string {
+  return info.description || info.device || info.vendor || "unnamed adapter";
 }
 
 const SUBGROUPS = "subgroups" as GPUFeatureName;
 
 /**
- * A device with the optional features that we use. `subgroups` is granted by adapters that do not list it, so that
- * asking is the only way to know.
+ * A device with the optional features that we use. Some are granted by adapters that do not list them, so that asking
+ * is the only way to know: the most first.
  */
 async function requestDevice(
   adapter: GPUAdapter,
   requiredLimits: Record<string, number>,
 ): Promise<GPUDevice> {
-  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
-    ? ["timestamp-query"]
-    : [];
-  try {
-    return await adapter.requestDevice({
-      requiredLimits,
-      requiredFeatures: [...requiredFeatures, SUBGROUPS],
-    });
-  } catch {
-    return await adapter.requestDevice({ requiredLimits, requiredFeatures });
+  const listed: GPUFeatureName[] = adapter.features.has("timestamp-query") ? ["timestamp-query"] : [];
+  const ask = (wish: readonly GPUFeatureName[]) =>
+    adapter.requestDevice({ requiredLimits, requiredFeatures: [...listed, ...wish] });
+  for (const wish of isSoftware(adapter.info) ? [[SUBGROUPS, WIDE_WORDS], [SUBGROUPS]] : [[SUBGROUPS]]) {
+    try {
+      return await ask(wish);
+    } catch {
+      // Not granted: with less, then.
+    }
   }
+  return await ask([]);
 }
 
-function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: number | null): Gpu {
+function watch(
+  device: GPUDevice,
+  info: GPUAdapterInfo,
+  owned: boolean,
+  cap: number | null,
+  dialect: Dialect,
+): Gpu {
   let failure: Error | null = null;
   let isClosed = false;
   device.lost.then(({ message }) => {
@@ -108,15 +124,14 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
   };
   device.addEventListener("uncapturederror", onError);
 
-  const name = info.description || info.device || info.vendor || "unnamed adapter";
-  const isSoftware = info.isFallbackAdapter || /llvmpipe|swiftshader|WARP/i.test(name);
   const { limits } = device;
   return {
     device,
-    adapterName: name,
+    adapterName: nameOf(info),
     adapterKey: [info.vendor, info.architecture, info.device, info.description].join("|"),
-    isSoftware,
+    isSoftware: isSoftware(info),
     pipelines: new Pipelines(),
+    dialect,
     hasTimestamps: device.features.has("timestamp-query"),
     limits: {
       // Windows start at multiples of 256 bytes, so that the last 255 bytes of a binding may go unused.
@@ -126,7 +141,7 @@ function watch(device: GPUDevice, info: GPUAdapterInfo, owned: boolean, cap: num
       workgroupMemory: limits.maxComputeWorkgroupStorageSize,
       workgroupSize: limits.maxComputeInvocationsPerWorkgroup,
       subgroupSize: device.features.has(SUBGROUPS) ? info.subgroupMinSize : 0,
-      isSoftware,
+      isSoftware: isSoftware(info),
     },
     check() {
       if (failure !== null) throw failure;

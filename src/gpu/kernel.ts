@@ -72,7 +72,8 @@ const liveStruct = [
  *
  * `tensor x : read` gives load_x(i); `: read_write` and `: write` give store_x(i, value) too; `vec4` after the access
  * gives load4_x(i), store4_x(i, value), with i counting groups of four. All shaders read and write through these, so
- * that another storage type changes no shader. Offsets of the bound window are added here.
+ * that another storage type changes no shader. Offsets of the bound window are added here. How an adapter reads a
+ * group of four (`Quad`, `values_of`, `quad_of`) is added when it compiles the kernel: dialect.ts.
  */
 function declarations() {
   const slots: TensorSlot[] = [];
@@ -87,17 +88,20 @@ function declarations() {
     const binding = FIRST_TENSOR_BINDING + slots.length;
     slots.push({ name, access: access as Access });
     const mode = access === "read" ? "read" : "read_write";
-    const type = form === "vec4" ? "vec4f" : form;
-    const suffix = form === "vec4" ? "4" : "";
-    const index = form === "vec4" ? `(u.at_${name} >> 2u) + i` : `u.at_${name} + i`;
-    const lines = [
-      `@group(0) @binding(${binding}) var<storage, ${mode}> data_${name}: array<${type}>;`,
-      `fn load${suffix}_${name}(i: u32) -> ${type} { return data_${name}[${index}]; }`,
-    ];
-    if (mode === "read_write") {
-      lines.push(`fn store${suffix}_${name}(i: u32, value: ${type}) { data_${name}[${index}] = value; }`);
-    }
-    return lines;
+    const binds = `@group(0) @binding(${binding}) var<storage, ${mode}> data_${name}`;
+    const [lines, store] = form === "vec4"
+      ? [
+        [
+          `${binds}: array<Quad>;`,
+          `fn load4_${name}(i: u32) -> vec4f { return values_of(data_${name}[(u.at_${name} >> 2u) + i]); }`,
+        ],
+        `fn store4_${name}(i: u32, value: vec4f) { data_${name}[(u.at_${name} >> 2u) + i] = quad_of(value); }`,
+      ]
+      : [[
+        `${binds}: array<${form}>;`,
+        `fn load_${name}(i: u32) -> ${form} { return data_${name}[u.at_${name} + i]; }`,
+      ], `fn store_${name}(i: u32, value: ${form}) { data_${name}[u.at_${name} + i] = value; }`];
+    return mode === "read_write" ? [...lines, store] : lines;
   }
 
   function uniforms(rest: string): string[] {

@@ -2,6 +2,7 @@
  * Pipelines of a device, made once for each kernel.
  */
 import type { Gpu } from "./device.ts";
+import { spoken } from "./dialect.ts";
 import { FIRST_TENSOR_BINDING, type Kernel } from "./kernel.ts";
 
 export interface CompiledKernel {
@@ -34,7 +35,7 @@ export class Pipelines {
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: {
         // Messages name a place by the label, line and column: see locate().
-        module: device.createShaderModule({ label: "wgsl", code: kernel.code }),
+        module: device.createShaderModule({ label: "wgsl", code: spoken(kernel.code, gpu.dialect) }),
         entryPoint: "main",
       },
     });
@@ -48,7 +49,7 @@ export class Pipelines {
 
 /** Replaces line numbers of expanded code by places in the shader files. */
 function locate(message: string, kernel: Kernel): string {
-  return message.replace(/wgsl:(\d+):(\d+)/g, (_, line, column) => {
+  return message.replace(/(?:wgsl)?:(\d+):(\d+)/g, (_, line, column) => {
     const index = Number(line) - 1;
     return `${kernel.origins[index] ?? "wgsl"}:${column} (${(kernel.code.split("\n")[index] ?? "").trim()})`;
   });

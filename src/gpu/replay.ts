@@ -34,7 +34,7 @@ export function writeLive({ device }: Gpu, buffer: GPUBuffer, lives: readonly Li
       else view.setFloat32(at, live[name] ?? 0, true);
     })
   );
-  device.queue.writeBuffer(buffer, 0, view);
+  device.queue.writeBuffer(buffer, 0, view.buffer);
 }
 
 /** Queues a program, in submits that are cut between segments. */
