@@ -15,29 +15,31 @@ import { stepPeers, type StepRun } from "./peers/step.ts";
 
 const SIZES = {
   /** nanoGPT's size for a CPU. */
-  small: { numLayers: 4, numHeads: 4, modelDim: 128, seqLen: 64, vocabSize: 65, batch: 12 },
-  middle: { numLayers: 6, numHeads: 6, modelDim: 384, seqLen: 256, vocabSize: 4096, batch: 4 },
+  small: { numLayers: 4, numHeads: 4, modelDim: 128, seqLen: 64, vocabSize: 65, batch: 12, perRun: 8 },
+  middle: { numLayers: 6, numHeads: 6, modelDim: 384, seqLen: 256, vocabSize: 4096, batch: 4, perRun: 2 },
 };
 export type StepSize = keyof typeof SIZES;
 export const stepSizes = Object.keys(SIZES) as StepSize[];
 
 const OPTIMIZER = { learningRate: 1e-3, beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0.1, clip: 1 };
-const STEPS = 10;
 /** Steps that are not timed. */
 const WARM_UP = 2;
+/** Timed runs of `perRun` steps each; the device is waited for once a run, as training does now and then. */
+const RUNS = 4;
 /** Largest difference of the mean losses; all run in float32. */
 const LOSS_TOLERANCE = 2e-3;
 
 type Weights = Map<string, Float32Array<ArrayBuffer>>;
 
 export async function benchStep(report: Report, size: StepSize): Promise<void> {
-  const { batch, ...sizes } = SIZES[size];
+  const { batch, perRun, ...sizes } = SIZES[size];
   const gpu = await openGpu();
   const before = await matmulRoof(gpu);
   const { engine, weights } = await openOurs(size);
-  const data = Array.from({ length: STEPS }, (_, step) => tokens(batch, sizes.seqLen, sizes.vocabSize, step));
+  const steps = WARM_UP + RUNS * perRun;
+  const data = Array.from({ length: steps }, (_, step) => tokens(batch, sizes.seqLen, sizes.vocabSize, step));
 
-  const ours = await timeSteps(asRun(engine), data);
+  const ours = await timeSteps(asRun(engine), data, perRun);
   const flops = engine.report.flopsPerToken * batch * sizes.seqLen;
   const rate = flops / ours.seconds / 1e9;
   const isRate = { bench: "step", unit: "GFLOP/s" };
@@ -53,7 +55,7 @@ export async function benchStep(report: Report, size: StepSize): Promise<void> {
 
   for (const peer of stepPeers) {
     const run = await peer.create(sizes, batch, OPTIMIZER, weights);
-    const theirs = await timeSteps(run, data);
+    const theirs = await timeSteps(run, data, perRun);
     run.dispose();
     const difference = Math.max(...theirs.losses.map((loss, i) => Math.abs(loss - ours.losses[i])));
     if (!(difference < LOSS_TOLERANCE)) throw new Error(`${peer.name}: losses differ by ${difference}`);
@@ -64,7 +66,7 @@ export async function benchStep(report: Report, size: StepSize): Promise<void> {
       unit: "ms",
       peer: peer.name,
       ratio: theirs.seconds / ours.seconds,
-      note: `${STEPS} losses agree to ${difference.toExponential(1)}`,
+      note: `${steps} losses agree to ${difference.toExponential(1)}`,
     });
   }
   reportDrift(report, "step", before, await matmulRoof(gpu), "GFLOP/s");
@@ -72,7 +74,7 @@ export async function benchStep(report: Report, size: StepSize): Promise<void> {
 }
 
 async function openOurs(size: StepSize): Promise<{ engine: LocalEngine; weights: Weights }> {
-  const { batch, vocabSize, ...sizes } = SIZES[size];
+  const { batch, perRun: _perRun, vocabSize, ...sizes } = SIZES[size];
   const config = resolveConfig({});
   const model = deriveModel({ ...config.model, ...sizes, vocabSize }, vocabSize);
   const { learningRate: _, clip, ...adamw } = OPTIMIZER;
@@ -102,8 +104,9 @@ function asRun(engine: LocalEngine): StepRun {
       await engine.accumulate({ rows, columns, inputs, targets, sampleIds: new Uint32Array(rows) }, step);
       await engine.endWorker(0);
       await engine.update({ step, learningRate: OPTIMIZER.learningRate });
-      const [{ lossSum, targetCount }] = await engine.metrics();
-      return lossSum / targetCount;
+    },
+    async losses() {
+      return (await engine.metrics()).map(({ lossSum, targetCount }) => lossSum / targetCount);
     },
     dispose: () => {},
   };
@@ -125,15 +128,20 @@ function tokens(batch: number, columns: number, vocabSize: number, step: number)
   return { inputs, targets };
 }
 
-async function timeSteps(run: StepRun, data: readonly ReturnType<typeof tokens>[]) {
+async function timeSteps(run: StepRun, data: readonly ReturnType<typeof tokens>[], perRun: number) {
   const losses: number[] = [];
   const seconds: number[] = [];
-  for (const { inputs, targets } of data) {
+  const play = async (part: typeof data) => {
+    for (const { inputs, targets } of part) await run.step(inputs, targets);
+    losses.push(...await run.losses());
+  };
+  await play(data.slice(0, WARM_UP));
+  for (let at = WARM_UP; at < data.length; at += perRun) {
     const begin = performance.now();
-    losses.push(await run.step(inputs, targets));
-    seconds.push((performance.now() - begin) / 1000);
+    await play(data.slice(at, at + perRun));
+    seconds.push((performance.now() - begin) / 1000 / perRun);
   }
-  return { losses, seconds: median(seconds.slice(WARM_UP)) };
+  return { losses, seconds: median(seconds) };
 }
 
 /** Where the time of a step goes, kernel by kernel, and how much of it is outside of kernels. */

@@ -2,6 +2,7 @@
 //   STEP forward:  scores -> weights of the values; lse (B, NH, T), bound from the dispatch's first row on.
 //   STEP backward: scores -> weights of the values; dscores: gradient of the weights -> gradient of q k^T.
 //     What the normalisation takes back is the sum of out * dout over the head's HS values, ascending.
+//     VEC 1: HS is a multiple of 4, and they are read four at a time.
 // Both leave 0 where a key is not seen, in all columns that the products read. Order of a row's sum: four chains,
 // column j of the scratch in chain j % 4.
 //
@@ -28,8 +29,9 @@
 //# uniforms out_width
 //# tensor dscores : read_write vec4
 //# tensor lse : read
-//# tensor out : read
-//# tensor dout : read
+//# let FORM = VEC ? vec4 : f32
+//# tensor out : read ${FORM}
+//# tensor dout : read ${FORM}
 //# end
 
 // Scores of four keys, `ahead` of which the query is at the first, from its products with them.
@@ -89,7 +91,17 @@ fn kernel(group: u32, lane: u32) {
   let log_sum = load_lse(row_at);
   let out_at = queries_at(pair, u.out_width, 0u) + row * u.out_width;
   var delta = 0.0;
+//#   if VEC
+  for (var d = 0u; d < u.HS; d += 4u) {
+    let o = load4_out((out_at + d) / 4u);
+    let g = load4_dout((out_at + d) / 4u);
+//#     for i in 0..4
+    delta = fma(o[${i}], g[${i}], delta);
+//#     end
+  }
+//#   else
   for (var d = 0u; d < u.HS; d++) { delta = fma(load_out(out_at + d), load_dout(out_at + d), delta); }
+//#   end
 //# end
   // The products read whole tiles of 64 keys.
   let begin = seen_from(sample, 0u) & ~63u;

@@ -24,18 +24,19 @@ export interface AdamW {
 /** A model in training on the device. */
 export interface StepRun {
   /**
-   * One step: forward, backward, clip, AdamW. Settled when the device has done all of it.
+   * One step: forward, backward, clip, AdamW. Settled when it is queued; nothing waits for the device.
    *
    * @param inputs (B, T) token ids.
    * @param targets (B, T) ids to predict; a negative one has no loss.
    * @param learningRate of this step, else the optimizer's.
-   * @returns the mean cross-entropy before the step, natural log.
    */
   step(
     inputs: Int32Array<ArrayBuffer>,
     targets: Int32Array<ArrayBuffer>,
     learningRate?: number,
-  ): Promise<number>;
+  ): Promise<void>;
+  /** Mean cross-entropy (natural log) before each step since the last call, once the device has done them all. */
+  losses(): Promise<number[]>;
   dispose(): void;
 }
 

@@ -107,7 +107,9 @@ export const jaxStep: StepPeer = {
       state.v[name] = np.zeros(shape);
     }
     let count = 0;
+    const pending: Tensor[] = [];
     return {
+      // deno-lint-ignore require-await
       async step(inputs, targets, learningRate = optimizer.learningRate) {
         count++;
         const schedule = {
@@ -123,7 +125,12 @@ export const jaxStep: StepPeer = {
           np.array(targets, { shape }),
         );
         state = next;
-        return (await loss.data())[0]; // submits the whole jitted program, then waits until the device is idle
+        pending.push(loss);
+      },
+      async losses() {
+        const values = [];
+        for (const loss of pending.splice(0)) values.push((await loss.data())[0]);
+        return values;
       },
       dispose() {
         tree.dispose(state);

@@ -98,7 +98,9 @@ export const tfjsStep: StepPeer = {
     }
     const names = Object.keys(state.params);
     let count = 0;
+    const pending: tf.Scalar[] = [];
     return {
+      // deno-lint-ignore require-await
       async step(inputs, targets, learningRate = optimizer.learningRate) {
         count++;
         const [loss, next] = tf.tidy((): [tf.Scalar, State] => {
@@ -116,9 +118,15 @@ export const tfjsStep: StepPeer = {
         });
         tf.dispose(state);
         state = next;
-        const [value] = await loss.data(); // submits all that is queued, then waits until the device is idle
-        loss.dispose();
-        return value;
+        pending.push(loss);
+      },
+      async losses() {
+        const values = [];
+        for (const loss of pending.splice(0)) {
+          values.push((await loss.data())[0]);
+          loss.dispose();
+        }
+        return values;
       },
       dispose() {
         tf.dispose(state);

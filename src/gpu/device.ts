@@ -116,11 +116,12 @@ function watch(
     );
   });
   const onError = (event: Event) => {
-    if (!(event instanceof GPUUncapturedErrorEvent)) return;
     event.preventDefault();
-    failure ??= event.error instanceof GPUOutOfMemoryError
+    // By name: another implementation's device has classes of its own.
+    const { error } = event as GPUUncapturedErrorEvent;
+    failure ??= error.constructor.name === "GPUOutOfMemoryError"
       ? outOfMemory("the step", "lower train.microBatchSize or set engine.recompute=true")
-      : new Error(`The GPU refused a command: ${event.error.message}`);
+      : new Error(`The GPU refused a command: ${error.message}`);
   };
   device.addEventListener("uncapturederror", onError);
 

@@ -174,7 +174,8 @@ export function turned(context: AttentionContext, { tensor, width, offset }: Ope
   const { batch, numKvHeads: NK, headDim: HS, keys: { of, rows: S } } = shape;
   const pitch = Math.ceil(plan.keyWindows[0].keys / 4) * 4;
   const LANES = rowLanes(context);
-  const kernel = turnSource.kernel({ KEYS: of, ROWS: plan.inRows, LANES });
+  const VEC = [HS, width, offset].every((size) => size % 4 === 0);
+  const kernel = turnSource.kernel({ KEYS: of, ROWS: plan.inRows, LANES, VEC });
   const tensors = plan.keyWindows.map((window) => {
     const out = graph.tensor(`${tensor.name} turned`, [batch * NK, HS * pitch]);
     for (const piece of plan.pieces) {
@@ -185,7 +186,7 @@ export function turned(context: AttentionContext, { tensor, width, offset }: Ope
         uniforms: { first_kv, kvs, ...window, pitch, S, NK, HS, width, offset },
         groups: (live: Live) => {
           const keys = Math.min(window.keys, Math.max(keyRowsInUse(shape, live) - window.key0, 0));
-          return kvsInUse(shape, piece, live) * Math.ceil(keys / LANES);
+          return kvsInUse(shape, piece, live) * Math.ceil(keys / (VEC ? 4 * LANES : LANES));
         },
       });
     }

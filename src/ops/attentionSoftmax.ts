@@ -67,6 +67,7 @@ export function softmax(
     DROP: rate > 0,
     BIAS: bias?.kind ?? "none",
     LANES,
+    ...(backward ? { VEC: shape.headDim % 4 === 0 } : {}),
   });
   const { scale: drop_scale, ...drop } = key ? dropoutUniforms(rate, key) : { scale: 1 };
   graph.dispatch(kernel, {

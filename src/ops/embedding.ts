@@ -67,16 +67,17 @@ export function embedding(graph: Graph, tokens: TokenInputs, table: Tensor): Ten
   const y = graph.tensor(table.name, [M, C]); // (M, C)
   const tableWindows = rowWindows(V, graph.limits, [C]);
   const options = { widths: [C], live: true };
+  const VEC = C % 4 === 0;
   forRows(graph, M, options, ({ from, to, uniforms, groups }) => {
     tableWindows.forEach((part, i) => {
-      graph.dispatch(forwardSource.kernel({ PART: i > 0, LIVE: true }), {
+      graph.dispatch(forwardSource.kernel({ PART: i > 0, LIVE: true, VEC }), {
         tensors: {
           ids: tokens.ids.rows(from, to),
           table: table.rows(part.from, part.to),
           y: y.rows(from, to),
         },
         uniforms: { ...uniforms, width: C, vocab0: part.from, vocab: part.to - part.from },
-        groups: groups(C, 64),
+        groups: groups(VEC ? C / 4 : C, 64),
       });
     });
   });

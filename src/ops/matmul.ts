@@ -293,10 +293,11 @@ export function transposed(recorder: Recorder, source: Matrix): Matrix {
   for (const [row, rows] of windows(source.rows, sourceWindow)) {
     for (const [column, columns] of windows(out.rows, outWindow)) {
       const part = columnsOf(rowsOf(source, row, row + rows), column, column + columns);
-      recorder.dispatch(transposing.kernel({ PART: row > 0 }), {
+      const VEC = [rows, columns, part.stride, part.at, row, column].every((size) => size % 4 === 0);
+      recorder.dispatch(transposing.kernel({ PART: row > 0, VEC }), {
         tensors: { source: span(part), out: span(rowsOf(out, column, column + columns)) },
         uniforms: { m: rows, n: columns, ldi: source.stride, ldo: stride, col0: row },
-        groups: Math.ceil(rows / 8) * Math.ceil(columns / 8),
+        groups: VEC ? Math.ceil(rows / 32) * (columns / 4) : Math.ceil(rows / 8) * Math.ceil(columns / 8),
       });
     }
   }
