@@ -1,4 +1,4 @@
-import type { JoinOptions } from "../src/api/join.ts";
+import type { JoinOptions } from "../src/api/member.ts";
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
 import { openWithCa } from "../src/net/caFile.ts";
 import type { Flags, Options } from "./_flags.ts";
