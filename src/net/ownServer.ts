@@ -10,11 +10,12 @@ import { UserError } from "../errors.ts";
  *
  * @example
  * ```ts
- * const own = new OwnServer("ws://127.0.0.1:8000/group");
- * const page = () => new Response("hello");
- * const server = Deno.serve({ port: 8000, hostname: "127.0.0.1" }, (request, { remoteAddr }) =>
- *   new URL(request.url).pathname === "/group/data" ? own.answer(request, remoteAddr) : page());
- * // joinGroup({ ..., listen: own });
+ * const server = Deno.serve({ hostname: "127.0.0.1", port: 0 }, (request, { remoteAddr }) => {
+ *   const isGroup = new URL(request.url).pathname === "/group/data";
+ *   return isGroup ? own.answer(request, remoteAddr) : new Response("hello");
+ * });
+ * const own: OwnServer = new OwnServer(`ws://127.0.0.1:${server.addr.port}/group`);
+ * // await joinGroup({ ..., listen: own });
  * await server.shutdown();
  * ```
  */
