@@ -44,7 +44,7 @@ export { coordinate, type CoordinateOptions } from "./src/api/coordinate.ts";
 export { type Group, type GroupOptions, joinGroup } from "./src/api/group.ts";
 export type { JoinOptions } from "./src/api/member.ts";
 export { evaluate, generate, type ModelOrSource } from "./src/api/model.ts";
-export { type Plan, plan } from "./src/api/plan.ts";
+export { type GroupBytes, type HostBytes, type Plan, plan, type PlanOptions } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";
 export { type Ready, train, type TrainOptions, type TrainResult } from "./src/api/train.ts";
 export { verify, type VerifyOptions } from "./src/api/verify.ts";

@@ -76,15 +76,8 @@ export class Gate {
    */
   async check({ address, path, origin, ticket }: Knock): Promise<number | null> {
     const { doors, origins = [], maxPerAddress = 256, maxPending = 64 } = this.#options;
-    const refuse = (status: number, refusal: string) => {
-      this.#turnAway({ address, path, claim: null, refusal });
-      return status;
-    };
-    const failures = this.#failuresOf(address);
-    if (failures.bucket.left < 1) {
-      failures.unheard++;
-      return 429;
-    }
+    const refuse = (status: number, refusal: string) =>
+      this.#turnAway({ address, path, claim: null, refusal }) ? status : 429;
     if (!Object.hasOwn(doors, path)) return refuse(404, "unknown path");
     if (origin !== null && !origins.includes(origin)) return refuse(403, `origin ${origin}`);
     if (ticket === null || !await isTicket(doors[path].token, ticket)) return refuse(401, "wrong token");
@@ -167,18 +160,21 @@ export class Gate {
 
   /**
    * Counts a failure and logs it; beyond what the address may have of them says so and is quiet, and how many there
-   * were when it speaks again.
+   * were when it speaks again. Whoever shows a good ticket is heard all the same: members may share an address with others.
+   *
+   * @returns whether it was logged
    */
-  #turnAway(event: GateEvent & { readonly refusal: string }): void {
+  #turnAway(event: GateEvent & { readonly refusal: string }): boolean {
     const failures = this.#failuresOf(event.address);
     if (!failures.bucket.take()) {
       failures.unheard++;
-      return;
+      return false;
     }
     const before = failures.unheard > 0 ? `; ${failures.unheard} more were turned away unheard before` : "";
     const last = failures.bucket.left < 1 ? "; too many failures, further ones are turned away unheard" : "";
     failures.unheard = 0;
     this.#options.log?.({ ...event, refusal: asciiLine(event.refusal) + before + last });
+    return true;
   }
 }
 

@@ -12,7 +12,7 @@ import { OwnServer } from "./ownServer.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
-import { type Identity, MAX_MEMBERS } from "./messages.ts";
+import { type Identity, MAX_MEMBERS, toReason } from "./messages.ts";
 import type { Replica } from "./replica.ts";
 import { bucketElementsOf } from "./stepSum.ts";
 
@@ -205,8 +205,16 @@ class Member implements Node {
 
   #fail(error: unknown): void {
     this.#failure ??= { error };
-    if (!this.#isOver) this.#line.send({ type: "leaving", finished: false }); // nobody need wonder where it trains
+    if (!this.#isOver) this.#sayFarewell(error);
     this.#end(null);
+  }
+
+  /** Says why this member does no further step, and that it trains nowhere else. */
+  #sayFarewell(error: unknown): void {
+    const { seen: { epoch }, applied } = this.#state;
+    const reason = toReason(error instanceof Error ? error.message : String(error));
+    this.#line.send({ type: "failed", epoch, step: applied.step + 1, peer: null, reason });
+    this.#line.send({ type: "leaving", finished: false });
   }
 
   /** What was committed is still applied; everything else ends. */

@@ -179,6 +179,7 @@ Deno.test("a gate turns away an address with too many failures, and says so once
   assert(statuses.includes(429), statuses.join());
   const { log } = opened;
   assert(log.length < 20);
+  assertEquals(await knock(opened.url, await newTicket(token)), 101); // a member at the same address
   assert(log.filter(({ refusal }) => refusal?.includes("turned away unheard")).length >= 1);
   const numUnheard = statuses.filter((status) => status === 429).length;
   while (!/\d+ more were turned away unheard before/.test(log.at(-1)?.refusal ?? "")) {
