@@ -123,7 +123,12 @@ class Member implements Node {
       tell: (event) => this.#tell(event),
       onError: (error) => this.#fail(error),
     });
-    this.#listener = openDoor(this.#work, options);
+    try {
+      this.#listener = openDoor(this.#work, options);
+    } catch (error) {
+      this.#work.close(); // its thread
+      throw error;
+    }
     this.url = options.listen?.url ?? this.#listener.url;
     const settings = { identity, memberId, url: this.url, totalSteps: replica.totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now());

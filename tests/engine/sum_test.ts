@@ -38,6 +38,8 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
 
   for (const [[pieces, combine], hostSums] of cuts.flatMap((cut) => [[cut, false], [cut, true]] as const)) {
     const node = await openTiny({ ...spec, training: { ...spec.training!, hostSums } });
+    // three levels wait beside the running sum
+    assertEquals((hostSums ? 4 : 1) * node.report.bytes.gradients, alone.report.bytes.gradients);
     const sums: Sum[] = [];
     for (const [from, to] of pieces) {
       await addWorkers(node, 6, from, to);
