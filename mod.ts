@@ -38,9 +38,13 @@ export {
   importModel,
   type ImportOptions,
 } from "./src/api/convert.ts";
+export type { ArrayLengths, Arrays } from "./src/api/arrayLayout.ts";
+export type { ArraySums, FillArrays, ServiceState, WorkerPart } from "./src/api/arrayReplica.ts";
+export { coordinate, type CoordinateOptions } from "./src/api/coordinate.ts";
+export { type Group, type GroupOptions, joinGroup } from "./src/api/group.ts";
+export type { JoinOptions } from "./src/api/member.ts";
 export { evaluate, generate, type ModelOrSource } from "./src/api/model.ts";
-export type { JoinOptions } from "./src/api/join.ts";
-export { type Plan, plan } from "./src/api/plan.ts";
+export { type GroupBytes, type HostBytes, type Plan, plan, type PlanOptions } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";
 export { type Ready, train, type TrainOptions, type TrainResult } from "./src/api/train.ts";
 export { verify, type VerifyOptions } from "./src/api/verify.ts";
@@ -51,6 +55,12 @@ export type { EngineReport } from "./src/engine/engine.ts";
 export { RetryError, UserError } from "./src/errors.ts";
 export { importToken } from "./src/net/auth.ts";
 export { openWithCa } from "./src/net/caFile.ts";
+export type { Coordinator } from "./src/net/coordinatorServer.ts";
+export type { ListenOptions } from "./src/net/listenServer.ts";
+export type { GroupStatus } from "./src/net/messages.ts";
+export { OwnServer } from "./src/net/ownServer.ts";
+export type { Applied } from "./src/net/replica.ts";
+export { groupStatus, type StatusOptions } from "./src/net/status.ts";
 export type { Evaluation } from "./src/eval/evaluate.ts";
 export type { GenerateOptions, TokenOptions } from "./src/eval/generate.ts";
 export { type EvaluateOptions, loadModel, type LoadOptions, type Model } from "./src/eval/model.ts";

@@ -1,5 +1,6 @@
-import type { JoinOptions } from "../src/api/join.ts";
+import type { JoinOptions } from "../src/api/member.ts";
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
+import { UserError } from "../src/errors.ts";
 import { openWithCa } from "../src/net/caFile.ts";
 import type { Flags, Options } from "./_flags.ts";
 import { formatInteger } from "./_format.ts";
@@ -13,6 +14,11 @@ export const JOIN_OPTIONS = {
     value: "URL",
     help:
       "train with the group of this coordinator, ws://host:7777 (default: as the launcher's variables say)",
+  },
+  nodes: {
+    type: "number",
+    help:
+      "how many nodes the group has, which --dry-run counts for (default: as the launcher's variables say)",
   },
   tokenFile: TOKEN_OPTION,
   listen: {
@@ -46,9 +52,10 @@ export async function readJoin(
   virtualWorkers: number,
   say: (line: string) => void,
 ): Promise<NodePlace | null> {
-  const { coordinator, rank, nodes } = readLauncherEnvironment(Deno.env.toObject());
+  const { coordinator, rank } = readLauncherEnvironment(Deno.env.toObject());
   const url = flags.join ?? coordinator;
   if (url === null) return null;
+  const nodes = readNodes(flags);
   if (nodes !== null && nodes > virtualWorkers) say(describeSpares(nodes, virtualWorkers));
   const tls = await readTls(flags.tlsCert, flags.tlsKey, say);
   const advertised = flags.advertise === undefined ? undefined : parseAddress("--advertise", flags.advertise);
@@ -63,6 +70,13 @@ export async function readJoin(
       openSocket: flags.ca === undefined ? undefined : await openWithCa(flags.ca),
     },
   };
+}
+
+/** How many nodes the group has, by the flag or else by the launcher's environment; null: nobody says. */
+export function readNodes({ nodes }: Pick<Flags<typeof JOIN_OPTIONS>, "nodes">): number | null {
+  if (nodes === undefined) return readLauncherEnvironment(Deno.env.toObject()).nodes;
+  if (Number.isInteger(nodes) && nodes >= 1) return nodes;
+  throw new UserError(`--nodes is ${nodes}, expected a whole number from 1`);
 }
 
 function urlOf({ hostname, port }: { hostname: string; port: number }, isSecure: boolean): string {

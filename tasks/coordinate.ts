@@ -1,5 +1,5 @@
+import { coordinate } from "../src/api/coordinate.ts";
 import { UserError } from "../src/errors.ts";
-import { runCoordinator } from "../src/net/coordinatorServer.ts";
 import { MAX_MEMBERS } from "../src/net/messages.ts";
 import { runVerb } from "./_cli.ts";
 import { parseDuration } from "./_duration.ts";
@@ -63,9 +63,9 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
     emit({ time, level, text });
   };
 
-  const settings = { minMembers, waitMs, heartbeatMs, force };
   const listen = { ...address, tls };
-  const coordinator = await runCoordinator({ folder, token, listen, settings, signal, log });
+  const settings = { minMembers, waitMs, heartbeatMs, force };
+  const coordinator = await coordinate({ ...settings, folder, token, listen, signal, log });
   const secret = flags.tokenFile === undefined ? "" : ` --token-file ${quoteForShell(flags.tokenFile)}`;
   say(`Listens on ${coordinator.url}; members come with: train CONFIG --join ${coordinator.url}${secret}`);
   emit({ url: coordinator.url, folder });

@@ -3,6 +3,7 @@ import { countBaselines, countParameters } from "../src/api/summary.ts";
 import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
 import { PRESETS, presetSummary } from "../src/config/presets.ts";
 import type { RunConfig } from "../src/config/schema.ts";
+import { UserError } from "../src/errors.ts";
 import { type Call, runVerb } from "./_cli.ts";
 import {
   formatBytes,
@@ -12,7 +13,7 @@ import {
   formatFlop,
   formatInteger,
 } from "./_format.ts";
-import { JOIN_OPTIONS, readJoin } from "./_join.ts";
+import { JOIN_OPTIONS, readJoin, readNodes } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
 import { readRunConfig } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
@@ -53,8 +54,8 @@ await runVerb(verb, async (call) => {
 
 type TrainCall = Call<typeof options>;
 
-async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const plan = await planRun(config);
+async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Promise<void> {
+  const plan = await planRun(config, { nodes: readNodes(flags) ?? 1 });
   const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
   say(`Adapter       ${plan.adapter}`);
   say(`Corpus        ${corpus ? describeCorpus(corpus) : "not read, as model.vocabSize is given"}`);
@@ -64,14 +65,35 @@ async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<v
   say(`Moments       ${formatBytes(moments)}`);
   say(`Activations   ${formatBytes(activations)} (micro-batch of ${plan.microBatchSize})`);
   say(`Peak          ${formatBytes(total)}`);
+  describeHost(plan.hostBytes, config.scale.virtualWorkers).forEach(say);
   say(`Operations    ${formatFlop(plan.flopsPerStep)} a step`);
   say(`Steps         ${formatInteger(plan.totalSteps)}`);
   if (obstacle !== null) say(`Does not fit  ${obstacle}`);
   emit({ ...plan });
 }
 
+/** The host's memory, where a run takes some that counts. */
+function describeHost({ waiting, group }: Plan["hostBytes"], virtualWorkers: number): string[] {
+  const lines = waiting === 0 ? [] : [`Host          ${formatBytes(waiting)} for partial sums`];
+  if (group === null) return lines;
+  const { nodes, sums, links, newcomer } = group;
+  return [
+    ...lines,
+    `Group         ${formatBytes(sums + links)} of each host's memory (${formatInteger(nodes)} nodes share ` +
+    `${formatInteger(virtualWorkers)} virtual workers): ${formatBytes(sums)} for sums, at most ${
+      formatBytes(links)
+    } on the way`,
+    `Newcomers     ${formatBytes(newcomer)} more at most, on a node from which one copies`,
+  ];
+}
+
 async function train({ flags, signal, screen, say, emit }: TrainCall, config: RunConfig): Promise<void> {
   const group = await readJoin(flags, config.scale.virtualWorkers, say);
+  if (group === null && flags.nodes !== undefined) {
+    throw new UserError(
+      "--nodes is given, but no group to train with; expected --join URL or --dry-run, too",
+    );
+  }
   // of those that a launcher has started the first keeps the run: they may all see the same disk
   const isKept = flags.runs !== undefined || (group?.rank ?? 0) === 0;
   const folder = isKept ? `${flags.runs ?? "runs"}/${config.name}` : null;

@@ -10,6 +10,8 @@ export interface LaunchedNode {
   readonly nodes: number | null;
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** Where launchers say which of how many nodes this is; the first whose rank is set counts. */
 const PLACES: readonly { readonly rank: string; readonly nodes: string | null }[] = [
   { rank: "RANK", nodes: "WORLD_SIZE" },
@@ -17,6 +19,7 @@ const PLACES: readonly { readonly rank: string; readonly nodes: string | null }[
   { rank: "SLURM_PROCID", nodes: "SLURM_NTASKS" },
   { rank: "OMPI_COMM_WORLD_RANK", nodes: "OMPI_COMM_WORLD_SIZE" },
   { rank: "JOB_COMPLETION_INDEX", nodes: null }, // Kubernetes' Indexed Jobs
+  { rank: "SKYPILOT_NODE_RANK", nodes: "SKYPILOT_NUM_NODES" },
 ];
 
 /** Where launchers say on which host and port a group meets. */
@@ -24,14 +27,20 @@ const MEETING_PLACES: readonly { readonly host: string; readonly port: string }[
   { host: "MASTER_ADDR", port: "MASTER_PORT" },
   { host: "PET_MASTER_ADDR", port: "PET_MASTER_PORT" },
 ];
+
+/** Lists of a job's hosts, of which the first is the meeting place; for more nodes than one. */
+const HOST_LISTS: readonly { readonly list: string; readonly nodes: string }[] = [
+  { list: "SLURM_JOB_NODELIST", nodes: "SLURM_NTASKS" },
+  { list: "SKYPILOT_NODE_IPS", nodes: "SKYPILOT_NUM_NODES" },
+];
 const DEFAULT_PORT = "7777";
 
 /**
  * What the usual launchers tell the processes that they start: `BLOOMERY_COORDINATOR` (a URL), then the variables of
- * torchrun, Slurm, MPI and Kubernetes.
+ * torchrun, Slurm, MPI, Kubernetes and SkyPilot. Their coordinator is at `MASTER_ADDR`, or on the job's first host.
  *
  * @param env a process's environment
- * @throws UserError for a rank or a number that is none
+ * @throws UserError for a rank or a number that is none, or a list of hosts that can't be read
  *
  * @example
  * ```ts
@@ -39,24 +48,40 @@ const DEFAULT_PORT = "7777";
  * // { coordinator: "ws://10.0.0.5:7777", rank: 3, nodes: 8 }
  * ```
  */
-export function readLauncherEnvironment(env: Readonly<Record<string, string | undefined>>): LaunchedNode {
+export function readLauncherEnvironment(env: Environment): LaunchedNode {
   const place = PLACES.find(({ rank }) => env[rank]);
   return {
-    coordinator: env.BLOOMERY_COORDINATOR || meetingPlace(env),
+    coordinator: env.BLOOMERY_COORDINATOR || meetingPlace(env) || firstHost(env),
     rank: place === undefined ? null : wholeNumber(env, place.rank),
     nodes: !place?.nodes || !env[place.nodes] ? null : wholeNumber(env, place.nodes),
   };
 }
 
-function meetingPlace(env: Readonly<Record<string, string | undefined>>): string | null {
+function meetingPlace(env: Environment): string | null {
   const found = MEETING_PLACES.find(({ host }) => env[host]);
+  return found === undefined ? null : urlOf(env[found.host]!, env[found.port] || DEFAULT_PORT);
+}
+
+/** A job of one node has a list, too, and nobody to meet. */
+function firstHost(env: Environment): string | null {
+  const found = HOST_LISTS.find(({ list, nodes }) => env[list] && env[nodes] && wholeNumber(env, nodes) > 1);
   if (found === undefined) return null;
-  const host = env[found.host]!;
-  return `ws://${host.includes(":") ? `[${host}]` : host}:${env[found.port] || DEFAULT_PORT}`;
+  // "10.0.0.5 10.0.0.6", one a line or with commas; Slurm: "n[01-04,7],other"
+  const [, name, index = "", rest = ""] =
+    /^([\w.:-]+)(?:\[(\d+)[^\]]*\])?([\w.-]*)(?:[\s,]|$)/.exec(env[found.list]!.trim()) ?? [];
+  if (name !== undefined) return urlOf(name + index + rest, DEFAULT_PORT);
+  throw new UserError(
+    `The variable ${found.list} is ${JSON.stringify(env[found.list])}, expected a list of hosts; ` +
+      "set BLOOMERY_COORDINATOR=ws://host:7777",
+  );
+}
+
+function urlOf(host: string, port: string): string {
+  return `ws://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** `8`, or the last of `1:8`, as elastic launchers write it. */
-function wholeNumber(env: Readonly<Record<string, string | undefined>>, name: string): number {
+function wholeNumber(env: Environment, name: string): number {
   const [, digits] = /^(?:\d+:)?(\d{1,9})$/.exec(env[name] ?? "") ?? [];
   if (digits !== undefined) return Number(digits);
   throw new UserError(

@@ -56,6 +56,7 @@ export function engineSpec(
       clip: config.optimizer.clip,
       seed: config.seed,
       virtualWorkers: config.scale.virtualWorkers,
+      hostSums: config.engine.hostSums,
       recompute: config.engine.recompute,
     },
   };

@@ -2,8 +2,10 @@ import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
+import { treeLevels } from "../engine/layout.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
+import { memberMemory } from "../net/memberMemory.ts";
 import { requireModelOf } from "../train/fromModel.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
@@ -18,6 +20,34 @@ export interface Plan
   /** Floating point operations of a step with a whole batch, forward and backward. */
   readonly flopsPerStep: number;
   readonly totalSteps: number;
+  /** The host's memory beside the engine's. Where the adapter is a software driver both are the machine's. */
+  readonly hostBytes: HostBytes;
+}
+
+/** Bytes of the host's memory. */
+export interface HostBytes {
+  /** Partial sums that wait for their twins, at most, where `engine.hostSums` keeps them here. */
+  readonly waiting: number;
+  /** In a group of so many nodes; null: one node trains alone. */
+  readonly group: GroupBytes | null;
+}
+
+/** What a node of a group takes beside what it would take alone, and the most that a node takes. */
+export interface GroupBytes {
+  readonly nodes: number;
+  /** The partial sums of a node's share, what it gets of others' and the sum, and one sum on its way from the GPU. */
+  readonly sums: number;
+  /** Data on its way between nodes. */
+  readonly links: number;
+  /** While a newcomer copies from this node: a copy of the state, and sums to catch up with. */
+  readonly newcomer: number;
+}
+
+export interface PlanOptions {
+  /** A GPU of the caller's. */
+  readonly device?: GPUDevice;
+  /** Nodes of the group that trains. Default: 1. */
+  readonly nodes?: number;
 }
 
 /**
@@ -32,7 +62,7 @@ export interface Plan
  */
 export async function plan(
   settings: RunSettings = {},
-  options: { readonly device?: GPUDevice } = {},
+  options: PlanOptions = {},
 ): Promise<Plan> {
   const { config, text } = await resolveSettings(settings);
   return await planRun(config, { ...options, text });
@@ -41,7 +71,7 @@ export async function plan(
 /** As `plan`, from a whole config. @param options.text the text itself, in place of `config.data` */
 export async function planRun(
   config: RunConfig,
-  options: { readonly device?: GPUDevice; readonly text?: string } = {},
+  options: PlanOptions & { readonly text?: string } = {},
 ): Promise<Plan> {
   engineSpec(config, UNREAD); // mistakes in the model show before the text is read
   const dataset = config.model.vocabSize === null
@@ -52,14 +82,26 @@ export async function planRun(
   if (config.from !== null) await requireModelOf(config.from, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });
-  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle } = planned;
+  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle, sumLength } = planned;
+  const { virtualWorkers } = config.scale;
+  const { nodes = 1 } = options;
   return {
     ...{ adapter, isSoftware, microBatchSize, bytes, obstacle },
     corpus: dataset && describe(dataset),
     parameters: countParameters(spec.model),
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
+    hostBytes: {
+      waiting: config.engine.hostSums ? 4 * sumLength * treeLevels(virtualWorkers) : 0,
+      group: nodes === 1 ? null : groupBytes(planned, virtualWorkers, nodes),
+    },
   };
+}
+
+function groupBytes({ sumLength, bytes }: EnginePlan, virtualWorkers: number, nodes: number): GroupBytes {
+  const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes);
+  const state = bytes.weights + bytes.moments;
+  return { nodes, sums: sums + 4 * sumLength, links, newcomer: newcomer + state };
 }
 
 function describe({ source, trainTokens, validationTokens }: Dataset): Plan["corpus"] {

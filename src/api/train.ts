@@ -15,7 +15,8 @@ import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFi
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining } from "../train/trainer.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
-import { type JoinOptions, trainInGroup } from "./join.ts";
+import { trainInGroup } from "./join.ts";
+import type { JoinOptions } from "./member.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 

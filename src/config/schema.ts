@@ -175,6 +175,8 @@ export const runSchema = z.strictObject({
   engine: z.strictObject({
     /** Keep only each block's input and run its forward again before its backward. */
     recompute: z.boolean(),
+    /** Keep the partial sums of scale.virtualWorkers in the host's memory: more copies, the same bits. */
+    hostSums: z.boolean(),
     /** Times kernel variants once per adapter and shape class; never changes bits. */
     tune: z.boolean(),
     /** Largest storage binding in bytes. null: the adapter's limit. */

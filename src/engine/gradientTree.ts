@@ -1,5 +1,6 @@
-import type { Program, Runtime } from "../gpu/program.ts";
+import type { Runtime } from "../gpu/program.ts";
 import type { Partial } from "./layout.ts";
+import type { WaitingSums } from "./waitingSums.ts";
 
 /**
  * Adds the gradients of virtual workers along a fixed binary tree, so that the sum does not depend on who computes
@@ -8,29 +9,24 @@ import type { Partial } from "./layout.ts";
  */
 export class GradientTree {
   readonly #runtime: Runtime;
-  /** The running sum, then those of the levels. */
-  readonly #partials: readonly Partial[];
-  /** For each level: adds its sum to the running one. */
-  readonly #additions: readonly Program[];
+  readonly #running: Partial;
+  readonly #waiting: WaitingSums;
   #workers = 0;
   /** What each level holds: a sum, an empty one, or nothing yet. */
   #levels: ("sum" | "empty" | null)[] = [];
   #nextWorker = 0;
   #runningIsEmpty = true;
 
-  constructor(
-    runtime: Runtime,
-    partials: readonly Partial[],
-    additions: readonly Program[],
-  ) {
+  /** @param running where virtual workers' gradients are added up */
+  constructor(runtime: Runtime, running: Partial, waiting: WaitingSums) {
     this.#runtime = runtime;
-    this.#partials = partials;
-    this.#additions = additions;
+    this.#running = running;
+    this.#waiting = waiting;
   }
 
   /** Begins a sum over `workers` workers, numbered from 0: the running sum is 0, the levels hold nothing. */
   begin(workers: number): void {
-    this.#levels = this.#additions.map(() => null);
+    this.#levels = Array.from({ length: this.#waiting.levels }, () => null);
     this.#workers = workers;
     this.#nextWorker = 0;
     this.#clearRunning();
@@ -48,46 +44,46 @@ export class GradientTree {
   }
 
   /** Moves the running sum of virtual worker `index` up the tree. @throws Error if it is not the next one's turn */
-  endWorker(index: number): void {
+  async endWorker(index: number): Promise<void> {
     if (index !== this.#nextWorker) {
       throw new Error(`Virtual worker ${index} ends, expected ${this.#nextWorker}: they end in order`);
     }
     const isLast = index === this.#workers - 1;
-    if (!isLast && this.#levels.length > 0) this.#carry();
+    if (!isLast && this.#levels.length > 0) await this.#carry();
     this.#nextWorker++;
   }
 
-  #carry(): void {
+  async #carry(): Promise<void> {
     let level = 0;
     let isEmpty = this.#runningIsEmpty;
-    for (; this.#levels[level] !== null; level++) isEmpty = this.#addLevel(level, isEmpty);
+    for (; this.#levels[level] !== null; level++) isEmpty = await this.#addLevel(level, isEmpty);
     this.#levels[level] = isEmpty ? "empty" : "sum";
     if (isEmpty) return;
-    const [running, ...levels] = this.#partials;
-    this.#runtime.copy(running.gradients, levels[level].gradients);
-    this.#runtime.copy(running.sums, levels[level].sums);
+    await this.#waiting.put(level);
     this.#clearRunning();
   }
 
   /** Adds what the levels still hold to the running sum: it then is the sum over all workers. */
-  fold(): void {
+  async fold(): Promise<void> {
     for (let level = 0; level < this.#levels.length; level++) {
-      if (this.#levels[level] !== null) this.#runningIsEmpty = this.#addLevel(level, this.#runningIsEmpty);
+      if (this.#levels[level] === null) continue;
+      this.#runningIsEmpty = await this.#addLevel(level, this.#runningIsEmpty);
     }
+    await this.#waiting.settle();
   }
 
   /** Adds a level's sum to the running one; returns whether the result is still empty. */
-  #addLevel(level: number, runningIsEmpty: boolean): boolean {
+  async #addLevel(level: number, runningIsEmpty: boolean): Promise<boolean> {
     const held = this.#levels[level];
     this.#levels[level] = null;
     if (held !== "sum") return runningIsEmpty;
     // An empty running sum is all zeros: adding to it copies.
-    this.#runtime.run(this.#additions[level]);
+    await this.#waiting.add(level);
     return false;
   }
 
   #clearRunning(): void {
-    const [{ gradients, sums }] = this.#partials;
+    const { gradients, sums } = this.#running;
     this.#runtime.clear(gradients);
     this.#runtime.clear(sums);
     this.#runningIsEmpty = true;

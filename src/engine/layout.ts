@@ -65,7 +65,7 @@ export function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
   const targets = inputs.add("targets", [B * T], "i32");
   const results = arena("losses");
   const losses = results.add("losses", [B * T, 2]);
-  const levels = training === null ? 0 : treeLevels(training.virtualWorkers);
+  const levels = training === null || training.hostSums ? 0 : treeLevels(training.virtualWorkers);
   const partials = Array.from({ length: levels + 1 }, (_, level): Partial => {
     const sums = arena(`sums ${level}`);
     sums.add("sums", [4]);

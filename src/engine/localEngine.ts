@@ -9,6 +9,7 @@ import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } fr
 import { preferVulkan } from "./environment.ts";
 import { GradientTree } from "./gradientTree.ts";
 import { LogitsReader, NextReader } from "./inference.ts";
+import { treeLevels } from "./layout.ts";
 import { checkMemory } from "./memory.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
 import type { EngineSpec } from "./spec.ts";
@@ -18,6 +19,7 @@ import { reportOf } from "./report.ts";
 import { ResultRing } from "./resultRing.ts";
 import { StateAccess } from "./stateAccess.ts";
 import { readSum, writeSum } from "./sumTransfer.ts";
+import { waitOnDevice, waitOnHost } from "./waitingSums.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
   /** Bytes of the machine's memory that a software adapter may take; without it that is not checked. */
@@ -114,7 +116,10 @@ export class LocalEngine implements Engine {
     [this.#training, this.#updating] = programs.slice(levels);
     this.#optimizer = spec.training && createOptimizer(spec.training.optimizer);
     const { partials, ring } = recorded.tensors;
-    this.#tree = new GradientTree(runtime, partials, programs.slice(0, levels));
+    const waiting = spec.training?.hostSums
+      ? waitOnHost(runtime, partials[0], treeLevels(spec.training.virtualWorkers))
+      : waitOnDevice(runtime, partials, programs.slice(0, levels));
+    this.#tree = new GradientTree(runtime, partials[0], waiting);
     this.#ring = new ResultRing(runtime, ring);
     this.#queue = new QueueLimit(() => runtime.idle(), QUEUE_SECONDS);
     this.report = report;
@@ -140,7 +145,7 @@ export class LocalEngine implements Engine {
 
   readSum(): Promise<Float32Array<ArrayBuffer>> {
     return this.#calls.run(async () => {
-      this.#tree.fold();
+      await this.#tree.fold();
       const values = await readSum(this.#runtime, this.#recorded.tensors.partials[0]);
       this.#queue.emptied();
       return values;
@@ -176,7 +181,7 @@ export class LocalEngine implements Engine {
       if (this.#optimizer === null || this.#updating === undefined) {
         throw new Error("This engine does not train");
       }
-      this.#tree.fold();
+      await this.#tree.fold();
       if (this.#ring.isFull) await this.#collect();
       this.#runtime.run(this.#updating, {
         step,

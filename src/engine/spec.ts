@@ -20,5 +20,7 @@ export interface TrainingSpec {
   /** Largest global gradient norm; 0: no clipping. */
   readonly clip: number;
   readonly virtualWorkers: number;
+  /** Partial sums over virtual workers wait in the host's memory, not the GPU's. */
+  readonly hostSums?: boolean;
   readonly recompute: boolean;
 }

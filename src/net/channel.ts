@@ -90,6 +90,7 @@ export class Channel {
     this.closed.then((reason) => {
       clearInterval(this.#timer);
       this.#unread = [];
+      this.#consumer = null; // the WebSocket can live on for a while, and what takes its messages holds buffers
       this.#opened.reject(new ClosedError(reason));
       this.#receiver?.reject(new ClosedError(reason));
     });

@@ -9,6 +9,12 @@ const MAX_STEPS = 64;
  */
 const LINGER_STEPS = 8;
 
+/** How many sums are kept at most. */
+export function keptSums(sumLength: number): number {
+  const fitting = Math.floor(MAX_BYTES / (4 * sumLength));
+  return Math.min(Math.max(fitting, MIN_STEPS), MAX_STEPS);
+}
+
 export class CommittedSums {
   readonly #maxSteps: number;
   /** The last step whose sum was applied here. */
@@ -21,8 +27,7 @@ export class CommittedSums {
   readonly #waiting = new Map<number, PromiseWithResolvers<Float32Array | null>>();
 
   constructor(sumLength: number, step: number) {
-    const fitting = Math.floor(MAX_BYTES / (4 * sumLength));
-    this.#maxSteps = Math.min(Math.max(fitting, MIN_STEPS), MAX_STEPS);
+    this.#maxSteps = keptSums(sumLength);
     this.#newest = step;
   }
 
@@ -54,7 +59,8 @@ export class CommittedSums {
   /** The sum of a committed step, which may have yet to be applied here; null: it is not kept. */
   get(step: number): Promise<Float32Array | null> {
     const sum = this.#sums.get(step);
-    if (sum !== undefined || step <= this.#newest) return Promise.resolve(sum ?? null);
+    const isFar = step > this.#newest + this.#maxSteps; // nobody who follows is so far ahead
+    if (sum !== undefined || step <= this.#newest || isFar) return Promise.resolve(sum ?? null);
     const waiting = this.#waiting.get(step) ?? Promise.withResolvers<Float32Array | null>();
     this.#waiting.set(step, waiting);
     return waiting.promise;

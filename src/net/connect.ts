@@ -55,7 +55,7 @@ export async function connect(dial: Dial): Promise<Channel> {
         `${url} has a certificate that is not trusted (${detail}); name the CA that signed it`,
       );
     }
-    throw new RetryError(`${url} cannot be reached: ${detail === "" ? error.message : detail}`);
+    throw new RetryError(`${url} cannot be reached: ${whyUnreachable(detail) ?? error.message}`);
   } finally {
     clearTimeout(timer);
   }
@@ -86,6 +86,12 @@ function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket 
     throw new UserError(`${url} is no address of a server, expected ws://host:port or wss://host:port`);
   }
   return open(url, protocol);
+}
+
+/** null: nobody has said. */
+function whyUnreachable(detail: string): string | null {
+  if (/\bdns error\b/.test(detail)) return "the name does not resolve to an address; check it";
+  return detail === "" ? null : detail;
 }
 
 function refused(url: string, { run, role, id }: Claim): UserError {

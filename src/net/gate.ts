@@ -47,12 +47,22 @@ export interface Knock {
 const FAILURE_BURST = 10;
 const FAILURES_PER_SECOND = 1;
 const MAX_REMEMBERED_ADDRESSES = 1024;
+/** Tickets that were shown last: a recorded one is of no use soon after. Later the handshake refuses who shows it. */
+const MAX_REMEMBERED_TICKETS = 4096;
+
+/** What an address has done wrong. */
+interface Failures {
+  readonly bucket: TokenBucket;
+  /** Since the log was told last. */
+  unheard: number;
+}
 
 export class Gate {
   readonly #options: GateOptions;
   readonly #channels = new Set<Channel>();
   readonly #numOpen = new Map<string, number>();
-  readonly #failures = new Map<string, TokenBucket>();
+  readonly #failures = new Map<string, Failures>();
+  readonly #tickets = new Set<string>();
   #numPending = 0;
   #isClosed = false;
 
@@ -66,17 +76,17 @@ export class Gate {
    */
   async check({ address, path, origin, ticket }: Knock): Promise<number | null> {
     const { doors, origins = [], maxPerAddress = 256, maxPending = 64 } = this.#options;
-    const refuse = (status: number, refusal: string) => {
-      this.#turnAway({ address, path, claim: null, refusal });
-      return status;
-    };
-    if (this.#failuresOf(address).left < 1) return 429;
+    const refuse = (status: number, refusal: string) =>
+      this.#turnAway({ address, path, claim: null, refusal }) ? status : 429;
     if (!Object.hasOwn(doors, path)) return refuse(404, "unknown path");
     if (origin !== null && !origins.includes(origin)) return refuse(403, `origin ${origin}`);
     if (ticket === null || !await isTicket(doors[path].token, ticket)) return refuse(401, "wrong token");
+    if (this.#tickets.has(ticket)) return refuse(401, "replayed ticket");
     const numOpen = this.#numOpen.get(address) ?? 0;
     const isFull = this.#isClosed || this.#numPending >= maxPending || numOpen >= maxPerAddress;
-    return isFull ? refuse(503, "too many connections") : null;
+    if (isFull) return refuse(503, "too many connections");
+    remember(this.#tickets, ticket, MAX_REMEMBERED_TICKETS);
+    return null;
   }
 
   /**
@@ -110,6 +120,15 @@ export class Gate {
     }
   }
 
+  /** {@linkcode check} and {@linkcode take} for a WebSocket that was upgraded already: its end tells who is turned away. */
+  async accept(socket: WebSocket, knock: Knock): Promise<void> {
+    const status = await this.check(knock);
+    if (status === null) return await this.take(socket, knock.path, knock.address);
+    const channel = new Channel(socket, "server", MAX_HANDSHAKE_CHARS);
+    await channel.opened.catch(() => {}); // it has closed by itself
+    channel.close("refused");
+  }
+
   /** Ends every channel that came in here, and lets nobody in any more. */
   close(): void {
     this.#isClosed = true;
@@ -127,25 +146,45 @@ export class Gate {
     });
   }
 
-  #failuresOf(address: string): TokenBucket {
+  #failuresOf(address: string): Failures {
     const known = this.#failures.get(address);
     if (known !== undefined) return known;
     if (this.#failures.size >= MAX_REMEMBERED_ADDRESSES) {
       const [oldest] = this.#failures.keys();
       this.#failures.delete(oldest);
     }
-    const bucket = new TokenBucket(FAILURE_BURST, FAILURES_PER_SECOND);
-    this.#failures.set(address, bucket);
-    return bucket;
+    const failures = { bucket: new TokenBucket(FAILURE_BURST, FAILURES_PER_SECOND), unheard: 0 };
+    this.#failures.set(address, failures);
+    return failures;
   }
 
-  /** Counts a failure and logs it, and beyond what the address may have of them says so once and is quiet. */
-  #turnAway(event: GateEvent & { readonly refusal: string }): void {
+  /**
+   * Counts a failure and logs it; beyond what the address may have of them says so and is quiet, and how many there
+   * were when it speaks again. Whoever shows a good ticket is heard all the same: members may share an address with others.
+   *
+   * @returns whether it was logged
+   */
+  #turnAway(event: GateEvent & { readonly refusal: string }): boolean {
     const failures = this.#failuresOf(event.address);
-    if (!failures.take()) return;
-    const last = failures.left < 1 ? "; too many failures, further ones are turned away unheard" : "";
-    this.#options.log?.({ ...event, refusal: asciiLine(event.refusal) + last });
+    if (!failures.bucket.take()) {
+      failures.unheard++;
+      return false;
+    }
+    const before = failures.unheard > 0 ? `; ${failures.unheard} more were turned away unheard before` : "";
+    const last = failures.bucket.left < 1 ? "; too many failures, further ones are turned away unheard" : "";
+    failures.unheard = 0;
+    this.#options.log?.({ ...event, refusal: asciiLine(event.refusal) + before + last });
+    return true;
   }
+}
+
+/** Adds to a set of so many, of which the oldest makes room. */
+function remember(set: Set<string>, value: string, most: number): void {
+  if (set.size >= most) {
+    const [oldest] = set;
+    set.delete(oldest);
+  }
+  set.add(value);
 }
 
 /** What a log says of somebody who was turned away; null: they were let in. */

@@ -17,12 +17,15 @@ import {
   type OutgoingFrame,
 } from "./frame.ts";
 
+import { TokenBucket } from "./tokenBucket.ts";
+
 export const DEFAULT_WINDOW_BYTES = 4 << 20;
 
 /** The receiver gives credit back in quarters, so that a sender always has three quarters to go on with. */
 const CREDITS_PER_WINDOW = 4;
 /** What may wait to be sent beside data: credits, pings and pongs. */
 const MAX_UNSENT_WORDS = 1 << 16;
+const MAX_WORDS_PER_SECOND = 20_000;
 
 export interface LinkOptions {
   /** How long the array is that a frame names: see {@linkcode FrameBounds}. */
@@ -36,6 +39,8 @@ export interface LinkOptions {
   /** Bytes in flight each way: ours to hold unconsumed, and the most we send ahead. At least twice a frame. */
   readonly windowBytes?: number;
   readonly maxPayload?: number;
+  /** Credits, pings and pongs that may arrive in a second, and at once; data is bounded by credit. */
+  readonly maxWordsPerSecond?: number;
 }
 
 interface Sender extends PromiseWithResolvers<void> {
@@ -47,6 +52,7 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #windowBytes: number;
   readonly #maxPayload: number;
+  readonly #words: TokenBucket;
   /** Every frame that we send is written here first. */
   readonly #message: Uint8Array<ArrayBuffer>;
   /** Bytes of data frames since the link began: sent, and of these consumed over there. */
@@ -66,6 +72,7 @@ export class Link {
   /** Takes over a channel on which both sides have proved who they are. */
   constructor(channel: Channel, options: LinkOptions) {
     const { windowBytes = DEFAULT_WINDOW_BYTES, maxPayload = MAX_PAYLOAD_BYTES } = options;
+    const { maxWordsPerSecond = MAX_WORDS_PER_SECOND } = options;
     const frameBytes = HEADER_BYTES + maxPayload;
     if (windowBytes < 2 * frameBytes) {
       throw new Error(`A window of ${windowBytes} bytes is less than two frames`);
@@ -74,6 +81,7 @@ export class Link {
     this.#options = options;
     this.#windowBytes = windowBytes;
     this.#maxPayload = maxPayload;
+    this.#words = new TokenBucket(maxWordsPerSecond, maxWordsPerSecond);
     this.#message = new Uint8Array(frameBytes);
     this.closed.then((reason) => this.#fail(new ClosedError(reason)));
     channel.consume({
@@ -141,6 +149,7 @@ export class Link {
     });
     if (typeof frame === "string") this.channel.close("fault", frame);
     else if (isData(frame.type)) this.#takeData(frame, message.byteLength);
+    else if (!this.#words.take()) this.channel.close("fault", "too many words a second");
     else if (frame.type === "credit") this.#takeCredit(frame);
     else if (frame.type === "ping") this.#say("pong", frame.offset);
     else this.#takePong(frame.offset);

@@ -45,6 +45,8 @@ export function listen(gate: Gate, { hostname = "127.0.0.1", port = 0, tls }: Li
 /**
  * Answers a request to one of the gate's paths, from within any `Deno.serve`.
  *
+ * @param path of the gate's door; by default the request's
+ *
  * @example
  * ```ts
  * Deno.serve((request, info) =>
@@ -52,8 +54,12 @@ export function listen(gate: Gate, { hostname = "127.0.0.1", port = 0, tls }: Li
  * );
  * ```
  */
-export async function upgrade(gate: Gate, request: Request, remote: Deno.Addr): Promise<Response> {
-  const path = URL.parse(request.url)?.pathname; // none where the Host header makes no sense
+export async function upgrade(
+  gate: Gate,
+  request: Request,
+  remote: Deno.Addr,
+  path = URL.parse(request.url)?.pathname, // none where the Host header makes no sense
+): Promise<Response> {
   const { headers } = request;
   const answer = (status: number) => new Response(null, { status });
   if (path === undefined) return answer(400);

@@ -8,10 +8,11 @@ import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
 import { describeRefusal, Gate } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
+import { OwnServer } from "./ownServer.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
-import { type Identity, MAX_MEMBERS } from "./messages.ts";
+import { type Identity, MAX_MEMBERS, toReason } from "./messages.ts";
 import type { Replica } from "./replica.ts";
 import { bucketElementsOf } from "./stepSum.ts";
 
@@ -25,10 +26,12 @@ export interface JoinOptions {
   readonly memberId: string;
   readonly replica: Replica;
   /** Where the other members reach this one; by default any free port of 127.0.0.1. */
-  readonly listen?: ListenOptions & {
-    /** What the others are told; by default where it listens. */
-    readonly url?: string;
-  };
+  readonly listen?:
+    | ListenOptions & {
+      /** What the others are told; by default where it listens. */
+      readonly url?: string;
+    }
+    | OwnServer;
   /** Where more is needed than a URL: a private CA. */
   readonly openSocket?: OpenSocket;
   /**
@@ -92,7 +95,7 @@ class Member implements Node {
   readonly done: Promise<{ readonly refusal: Refusal | null }>;
   readonly #options: JoinOptions;
   readonly #work: MemberWork;
-  readonly #listener: Listener;
+  readonly #listener: Door;
   readonly #line: ControlLine;
   readonly #ending = Promise.withResolvers<{ readonly refusal: Refusal | null }>();
   readonly #onAbort = () => this.#fail(this.#options.signal?.reason);
@@ -120,7 +123,12 @@ class Member implements Node {
       tell: (event) => this.#tell(event),
       onError: (error) => this.#fail(error),
     });
-    this.#listener = openListener(this.#work, options);
+    try {
+      this.#listener = openDoor(this.#work, options);
+    } catch (error) {
+      this.#work.close(); // its thread
+      throw error;
+    }
     this.url = options.listen?.url ?? this.#listener.url;
     const settings = { identity, memberId, url: this.url, totalSteps: replica.totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now());
@@ -202,7 +210,16 @@ class Member implements Node {
 
   #fail(error: unknown): void {
     this.#failure ??= { error };
+    if (!this.#isOver) this.#sayFarewell(error);
     this.#end(null);
+  }
+
+  /** Says why this member does no further step, and that it trains nowhere else. */
+  #sayFarewell(error: unknown): void {
+    const { seen: { epoch }, applied } = this.#state;
+    const reason = toReason(error instanceof Error ? error.message : String(error));
+    this.#line.send({ type: "failed", epoch, step: applied.step + 1, peer: null, reason });
+    this.#line.send({ type: "leaving", finished: false });
   }
 
   /** What was committed is still applied; everything else ends. */
@@ -220,16 +237,14 @@ class Member implements Node {
   }
 }
 
-function openListener(
+/** Where the others come in. */
+type Door = Pick<Listener, "url" | "close">;
+
+function openDoor(
   work: MemberWork,
   { listen: where = {}, identity, memberId, token, log }: JoinOptions,
-): Listener {
-  const { hostname = "127.0.0.1", url } = where;
-  if (url === undefined && /^(0\.0\.0\.0|::)$/.test(hostname)) {
-    throw new UserError(
-      `${hostname} says not how to reach this member; give the address to tell the others, such as ws://10.0.0.7:7778`,
-    );
-  }
+): Door {
+  if (!(where instanceof OwnServer)) requireReachable(where);
   const door = {
     token,
     run: identity.run,
@@ -246,5 +261,12 @@ function openListener(
       if (refusal !== null) log("warn", refusal);
     },
   });
-  return listen(gate, where);
+  return where instanceof OwnServer ? where.open(gate, DATA_PATH) : listen(gate, where);
+}
+
+function requireReachable({ hostname = "127.0.0.1", url }: ListenOptions & { readonly url?: string }): void {
+  if (url !== undefined || !/^(0\.0\.0\.0|::)$/.test(hostname)) return;
+  throw new UserError(
+    `${hostname} says not how to reach this member; give the address to tell the others, such as ws://10.0.0.7:7778`,
+  );
 }

@@ -37,6 +37,11 @@ const HERE_BYTES = 256 << 10;
 const PAGE = 65536;
 const MOST_PAGES = 65535; // one less than 4 GiB, so that no address wraps around
 
+/** Bytes of the shared memory whose arena holds `bytes`, in whole pages. */
+export function sharedBytes(virtualWorkers: number, bytes: number): number {
+  return PAGE * Math.ceil((2 * scratchBytes(virtualWorkers) + bytes) / PAGE);
+}
+
 /** @param virtualWorkers of the run: bounds the depth of its trees */
 export function startReducer(virtualWorkers: number): Reducer {
   const scratch = scratchBytes(virtualWorkers);
@@ -76,7 +81,7 @@ export function startReducer(virtualWorkers: number): Reducer {
 
   // Not grown in place: V8 lets other threads see the new length of a shared memory only after a while.
   const allocate = (bytes: number) => {
-    const pages = Math.ceil((arena + bytes) / PAGE);
+    const pages = sharedBytes(virtualWorkers, bytes) / PAGE;
     if (pages > MOST_PAGES) throw new Error(`${bytes} bytes don't fit the 4 GiB of a shared memory`);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     post({ memory, scratch });

@@ -20,7 +20,13 @@ export interface StatusOptions {
  *
  * @example
  * ```ts
- * const { step, members } = await groupStatus("ws://127.0.0.1:7777", await importToken(secret));
+ * const token = await importToken("a secret of 16 characters or more");
+ * const stop = new AbortController();
+ * const coordinator = await coordinate({ folder: "runs/.asked", token, signal: stop.signal });
+ * const { step, members } = await groupStatus(coordinator.url, token);
+ * console.log(step, members.length); // 0 0
+ * stop.abort();
+ * await coordinator.ended;
  * ```
  */
 export async function groupStatus(

@@ -81,6 +81,7 @@ export function planSum(virtualWorkers: number, shares: readonly Share[]): SumPl
   return { pieces, additions, registers, root };
 }
 
-function splitOf(from: number, to: number): number {
+/** Where the right side of the node over [from, to) begins. */
+export function splitOf(from: number, to: number): number {
   return from + 2 ** Math.floor(Math.log2(to - from - 1));
 }

@@ -23,6 +23,23 @@ Deno.test("readLauncherEnvironment() knows the usual launchers", () => {
     [{ OMPI_COMM_WORLD_RANK: "2", OMPI_COMM_WORLD_SIZE: "3" }, { rank: 2, nodes: 3 }],
     [{ JOB_COMPLETION_INDEX: "5" }, { rank: 5 }],
     [{ MASTER_ADDR: "fd00::1" }, { coordinator: "ws://[fd00::1]:7777" }],
+    [{ SKYPILOT_NODE_RANK: "1", SKYPILOT_NUM_NODES: "2", SKYPILOT_NODE_IPS: "10.0.0.5\n10.0.0.6" }, {
+      rank: 1,
+      nodes: 2,
+      coordinator: "ws://10.0.0.5:7777",
+    }],
+    ...[
+      ["n[01-04,7],other", "n01"],
+      ["gpu-a[3,5].cluster,x", "gpu-a3.cluster"],
+      ["head.local,n1", "head.local"],
+      ["single", "single"],
+    ].map(([list, host]): [Record<string, string>, object] => [
+      { SLURM_PROCID: "0", SLURM_NTASKS: "8", SLURM_JOB_NODELIST: list },
+      { rank: 0, nodes: 8, coordinator: `ws://${host}:7777` },
+    ]),
+    // one process alone meets nobody
+    [{ SLURM_PROCID: "0", SLURM_NTASKS: "1", SLURM_JOB_NODELIST: "n0" }, { rank: 0, nodes: 1 }],
+    [{ SLURM_JOB_NODELIST: "n0" }, {}],
   ];
   for (const [env, expected] of cases) {
     assertEquals(readLauncherEnvironment(env), { ...nothing, ...expected }, JSON.stringify(env));
@@ -43,6 +60,10 @@ Deno.test("readLauncherEnvironment() takes the first that is set", () => {
     OMPI_COMM_WORLD_RANK: "4",
     OMPI_COMM_WORLD_SIZE: "5",
     JOB_COMPLETION_INDEX: "5",
+    SLURM_JOB_NODELIST: "n[0-3]",
+    SKYPILOT_NODE_RANK: "6",
+    SKYPILOT_NUM_NODES: "7",
+    SKYPILOT_NODE_IPS: "10.0.0.5",
   };
   const { BLOOMERY_COORDINATOR: _, ...unowned } = env;
   assertEquals(readLauncherEnvironment(env), { coordinator: "wss://host:1", rank: 1, nodes: 2 });
@@ -51,6 +72,14 @@ Deno.test("readLauncherEnvironment() takes the first that is set", () => {
   assertEquals(readLauncherEnvironment(elastic), { coordinator: "ws://another:7777", rank: 2, nodes: 3 });
   const { PET_NODE_RANK: ____, ...slurm } = elastic;
   assertEquals(readLauncherEnvironment(slurm), { coordinator: "ws://another:7777", rank: 3, nodes: 4 });
+  const { PET_MASTER_ADDR: _5, ...listed } = slurm;
+  assertEquals(readLauncherEnvironment(listed), { coordinator: "ws://n0:7777", rank: 3, nodes: 4 });
+  const { SLURM_PROCID: _6, SLURM_NTASKS: _7, ...mpi } = listed;
+  assertEquals(readLauncherEnvironment(mpi), { coordinator: "ws://10.0.0.5:7777", rank: 4, nodes: 5 });
+  const { OMPI_COMM_WORLD_RANK: _8, ...kubernetes } = mpi;
+  assertEquals(readLauncherEnvironment(kubernetes).rank, 5);
+  const { JOB_COMPLETION_INDEX: _9, ...sky } = kubernetes;
+  assertEquals(readLauncherEnvironment(sky), { coordinator: "ws://10.0.0.5:7777", rank: 6, nodes: 7 });
 });
 
 Deno.test("readLauncherEnvironment() refuses what is no number, by name", () => {
@@ -58,4 +87,10 @@ Deno.test("readLauncherEnvironment() refuses what is no number, by name", () => 
     const env = { RANK: "0", [name]: value };
     assertThrows(() => readLauncherEnvironment(env), UserError, `${name} is "${value}"`);
   }
+  const list = { SLURM_NTASKS: "2", SLURM_JOB_NODELIST: "[?]" };
+  assertThrows(
+    () => readLauncherEnvironment(list),
+    UserError,
+    'SLURM_JOB_NODELIST is "[?]", expected a list',
+  );
 });

@@ -36,8 +36,10 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
   await alone.update({ step: 1, learningRate: RATE });
   const wanted = [await stateDigest(alone), await alone.metrics()];
 
-  for (const [pieces, combine] of cuts) {
-    const node = await openTiny(spec);
+  for (const [[pieces, combine], hostSums] of cuts.flatMap((cut) => [[cut, false], [cut, true]] as const)) {
+    const node = await openTiny({ ...spec, training: { ...spec.training!, hostSums } });
+    // three levels wait beside the running sum
+    assertEquals((hostSums ? 4 : 1) * node.report.bytes.gradients, alone.report.bytes.gradients);
     const sums: Sum[] = [];
     for (const [from, to] of pieces) {
       await addWorkers(node, 6, from, to);
@@ -47,7 +49,11 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
     await addWorkers(node, 6, 0, 1); // something else is in its place
     await node.writeSum(combine(sums));
     await node.update({ step: 1, learningRate: RATE });
-    assertEquals([await stateDigest(node), await node.metrics()], wanted, JSON.stringify(pieces));
+    assertEquals(
+      [await stateDigest(node), await node.metrics()],
+      wanted,
+      `${JSON.stringify(pieces)} ${hostSums}`,
+    );
     await node.close();
   }
   await assertRejects(() => alone.writeSum(new Float32Array(3)), Error, "A sum of 3 values, expected");

@@ -66,7 +66,16 @@ const RUN_ELSEWHERE = ["mod", "verify"];
 
 Deno.test("the examples in the docstrings of mod.ts are type-checked and run", async () => {
   const examples = await readExamples();
-  const functions = ["evaluate", "generate", "loadModel", "plan", "train", "verify"];
+  const functions = [
+    "coordinate",
+    "evaluate",
+    "generate",
+    "joinGroup",
+    "loadModel",
+    "plan",
+    "train",
+    "verify",
+  ];
   assertEquals(["mod", ...functions].filter((name) => !examples.some((each) => each.name === name)), []);
 
   await withFolder(async (folder) => {

@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import type { ListenOptions } from "../../src/net/listenServer.ts";
 import { joinGroup, type JoinOptions, type Node } from "../../src/net/node.ts";
 import type { FakeReplica } from "./fakeReplica.ts";
 import { groupIdentity } from "./groupIdentity.ts";
@@ -21,7 +22,12 @@ export class Group implements AsyncDisposable {
   readonly #killing = new AbortController();
   readonly #nodes: Node[] = [];
 
-  private constructor(settings: CoordinatorSettings, folder: string, [coordinator, stopping]: Started) {
+  private constructor(
+    settings: CoordinatorSettings,
+    folder: string,
+    [coordinator, stopping]: Started,
+    readonly coordinatorLog: string[],
+  ) {
     this.#settings = settings;
     this.#folder = folder;
     this.#coordinator = coordinator;
@@ -29,10 +35,11 @@ export class Group implements AsyncDisposable {
   }
 
   /** @param minMembers that the group waits for */
-  static async start(minMembers: number, heartbeatMs = 500): Promise<Group> {
+  static async start(minMembers: number, heartbeatMs = 500, tls?: ListenOptions["tls"]): Promise<Group> {
     const settings = { minMembers, heartbeatMs, waitMs: 0, force: false };
     const folder = await Deno.makeTempDir();
-    return new Group(settings, folder, await startCoordinator(settings, folder, 0));
+    const log: string[] = [];
+    return new Group(settings, folder, await startCoordinator(settings, folder, { port: 0, tls }, log), log);
   }
 
   /** With its port. */
@@ -49,7 +56,13 @@ export class Group implements AsyncDisposable {
     const port = Number(new URL(this.url).port);
     this.#stopping.abort();
     await this.#coordinator.ended;
-    [this.#coordinator, this.#stopping] = await startCoordinator(this.#settings, this.#folder, port);
+    const { coordinatorLog } = this;
+    [this.#coordinator, this.#stopping] = await startCoordinator(
+      this.#settings,
+      this.#folder,
+      { port },
+      coordinatorLog,
+    );
   }
 
   join(memberId: string, options: Options): Node {
@@ -82,7 +95,8 @@ type Started = [Coordinator, AbortController];
 async function startCoordinator(
   settings: CoordinatorSettings,
   folder: string,
-  port: number,
+  listen: ListenOptions,
+  log: string[],
 ): Promise<Started> {
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -90,9 +104,9 @@ async function startCoordinator(
     folder,
     token,
     settings,
-    listen: { port },
+    listen,
     signal,
-    log: () => {},
+    log: (_, text) => log.push(text),
   });
   coordinator.ended.catch(() => {}); // whoever waits for it hears of it
   return [coordinator, stopping];

@@ -127,6 +127,13 @@ Deno.test("Link closes on whatever is no frame of its own", async () => {
   }
 });
 
+Deno.test("Link closes on more words than may come", async () => {
+  await using pair = await openPair();
+  makeLink(pair.server, { maxWordsPerSecond: 10 });
+  for (let i = 0; i < 50; i++) pair.client.send(message({ type: "ping", offset: i }));
+  assertEquals(await pair.server.closed, { kind: "fault", by: "us", detail: "too many words a second" });
+});
+
 Deno.test("Link closes as a fault when a frame is refused", async () => {
   const refusals: LinkOptions["onFrame"][] = [
     () => {

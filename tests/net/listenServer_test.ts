@@ -47,14 +47,16 @@ const closeOf = (socket: WebSocket) => new Promise<CloseEvent>((resolve) => sock
 Deno.test("listen() upgrades requests with a ticket, for known paths and origins alone", async () => {
   await using opened = openGate({ origins: ["https://example.org"], handshakeMs: 1 });
   const { url, log } = opened;
-  const ticket = await newTicket(token);
-  assertEquals(await knock(url, ticket), 101);
-  assertEquals(await knock(url, ticket, ["Origin: https://example.org"]), 101);
-  assertEquals(await knock(url, ticket, ["Origin: https://example.com"]), 403);
-  assertEquals(await knock(new URL("/other", url).href, ticket), 404);
-  assertEquals(await knock(new URL("/constructor", url).href, ticket), 404);
+  const ticket = () => newTicket(token);
+  const used = await ticket();
+  assertEquals(await knock(url, used), 101);
+  assertEquals(await knock(url, await ticket(), ["Origin: https://example.org"]), 101);
+  assertEquals(await knock(url, await ticket(), ["Origin: https://example.com"]), 403);
+  assertEquals(await knock(new URL("/other", url).href, await ticket()), 404);
+  assertEquals(await knock(new URL("/constructor", url).href, await ticket()), 404);
   assertEquals(await knock(url, await newTicket(otherToken)), 401);
   assertEquals(await knock(url, "x"), 401);
+  assertEquals(await knock(url, used), 401);
   const told = log.map(({ refusal }) => refusal ?? "").filter((refusal) => !/^(peer|we) /.test(refusal));
   assertEquals(told, [
     "origin https://example.com",
@@ -62,6 +64,7 @@ Deno.test("listen() upgrades requests with a ticket, for known paths and origins
     "unknown path",
     "wrong token",
     "wrong token",
+    "replayed ticket",
   ]);
 });
 
@@ -161,7 +164,9 @@ Deno.test("a gate bounds the connections of an address, and those that wait", as
       socket.close();
       await closeOf(socket);
     }
-    while (await knock(opened.url, ticket) === 503) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (await knock(opened.url, await newTicket(token)) === 503) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
     assertEquals(opened.log[0].refusal, "too many connections");
   }
 });
@@ -174,7 +179,15 @@ Deno.test("a gate turns away an address with too many failures, and says so once
   assert(statuses.includes(429), statuses.join());
   const { log } = opened;
   assert(log.length < 20);
+  assertEquals(await knock(opened.url, await newTicket(token)), 101); // a member at the same address
   assert(log.filter(({ refusal }) => refusal?.includes("turned away unheard")).length >= 1);
+  const numUnheard = statuses.filter((status) => status === 429).length;
+  while (!/\d+ more were turned away unheard before/.test(log.at(-1)?.refusal ?? "")) {
+    if (await knock(opened.url, "x") === 401) break;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  const told = log.flatMap(({ refusal }) => /(\d+) more were/.exec(refusal ?? "")?.[1] ?? []);
+  assert(told.reduce((sum, count) => sum + Number(count), 0) >= numUnheard, log.at(-1)?.refusal ?? "");
 });
 
 Deno.test("a gate serves the requests of a server that is not its own", async () => {

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import { importToken } from "../../src/net/auth.ts";
+import { openWithCa } from "../../src/net/caFile.ts";
+import type { Identity } from "../../src/net/messages.ts";
 import { joinGroup, type Node } from "../../src/net/node.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";
 import { assertTrained, BUCKET_ELEMENTS, finish, Group } from "./group.ts";
@@ -123,7 +125,7 @@ Deno.test("members hold while the coordinator is away, and go on with the next o
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
 });
 
-Deno.test("a member with another config or token is sent away by one line, and the group goes on", async () => {
+Deno.test("a member of another run, version, config, tokenizer, adapter or token is sent away by one line, and the group goes on", async () => {
   await using group = await Group.start(2);
   const refused = Promise.withResolvers<void>();
   const replicas = newReplicas(2);
@@ -131,11 +133,21 @@ Deno.test("a member with another config or token is sent away by one line, and t
   const { nodes } = joinAll(group, replicas);
   await new Promise<void>((resolve) => atStep(replicas[1], 2, resolve));
 
-  const other = { ...groupIdentity, configDigest: "0ddba11c" };
-  const stranger = group.join("stranger", { replica: new FakeReplica(), identity: other });
-  const { refusal } = await stranger.done;
-  assertMatch(refusal?.reason ?? "", /config/);
-  assertEquals(refusal?.retry, false);
+  const others: [Partial<Identity>, RegExp][] = [
+    [{ run: "other" }, /of run "other"/],
+    [{ version: "0.0.1" }, /version 0\.0\.1, this group/],
+    [{ virtualWorkers: 4 }, /4 virtual workers, this group 8/],
+    [{ configDigest: "0ddba11c" }, /config/],
+    [{ tokenizerHash: "0ddba11c" }, /tokenizer/],
+    [{ probe: "0ddba11c" }, /adapter computes other bits/],
+  ];
+  for (const [difference, expected] of others) {
+    const identity = { ...groupIdentity, ...difference };
+    const { refusal } = await group.join("stranger", { replica: new FakeReplica(), identity }).done;
+    assertMatch(refusal?.reason ?? "", expected);
+    assertEquals(refusal?.retry, false);
+    assertEquals(group.coordinatorLog.at(-1), `stranger is refused: ${refusal?.reason}`);
+  }
   const spy = group.join("spy", {
     replica: new FakeReplica(),
     token: await importToken("not the group's token"),
@@ -143,6 +155,55 @@ Deno.test("a member with another config or token is sent away by one line, and t
   await assertRejects(() => spy.done, UserError, "refused spy as member");
 
   refused.resolve();
+  await finish(...nodes);
+  assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+});
+
+Deno.test("a member that nobody can reach, or whose disk is full, is named, and the others go on", async () => {
+  await using group = await Group.start(4);
+  const [first, second, full, far] = newReplicas(4);
+  full.apply = () => Promise.reject(new UserError("Cannot write model.safetensors: no space left"));
+  const { nodes } = joinAll(group, [first, second]);
+  const fullNode = group.join("full", { replica: full });
+  const farNode = group.join("far", { replica: far, listen: { url: "ws://no-such-host.invalid:1" } });
+  const { refusal } = await farNode.done;
+  assertMatch(refusal?.reason ?? "", /^far was blamed 3 times for the loss of step 1$/);
+  await assertRejects(() => fullNode.done, UserError, "no space left");
+  await finish(...nodes);
+  assertTrained(await trainAlone(6, virtualWorkers), first, second);
+  const lines = group.coordinatorLog;
+  const unreachable =
+    /because of far: ws:\/\/no-such-host.invalid:1\/data cannot be reached: the name does not resolve/;
+  assert(lines.some((line) => unreachable.test(line)), lines.join("\n"));
+  assert(
+    lines.includes("full has given up step 2: Cannot write model.safetensors: no space left"),
+    lines.join("\n"),
+  );
+});
+
+Deno.test("members above the number of virtual workers stand by, and see the run to its end", async () => {
+  await using group = await Group.start(4);
+  const identity = { ...groupIdentity, virtualWorkers: 2 };
+  const replicas = newReplicas(4);
+  const nodes = replicas.map((replica, i) => group.join(`m${i}`, { replica, identity }));
+  await finish(...nodes);
+  const worked = replicas.filter(({ calls }) => calls.some((call) => call.startsWith("sums")));
+  assertEquals(worked.length, 2);
+  assertTrained(await trainAlone(6, 2), ...worked);
+});
+
+Deno.test("a group trains over wss with certificates of a private CA, and nobody comes in without it", async () => {
+  const [cert, key] = await Promise.all(
+    ["server.pem", "serverKey.pem"].map((name) => Deno.readTextFile(new URL(`tls/${name}`, import.meta.url))),
+  );
+  const tls = { cert, key };
+  const openSocket = await openWithCa(new URL("tls/ca.pem", import.meta.url).pathname);
+  await using group = await Group.start(2, 500, tls);
+  const replicas = newReplicas(2);
+  const nodes = replicas.map((replica, i) => group.join(`m${i}`, { replica, openSocket, listen: { tls } }));
+  assert([group.url, ...nodes.map(({ url }) => url)].every((url) => url.startsWith("wss://127.0.0.1:")));
+  const stranger = group.join("stranger", { replica: new FakeReplica(), listen: { tls } });
+  await assertRejects(() => stranger.done, UserError, "has a certificate that is not trusted");
   await finish(...nodes);
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
 });

@@ -93,6 +93,18 @@ Deno.test("train --dry-run prints numbers that people can read", async () => {
     assertMatch(stdout, /^Peak {10}[\d.]+ KiB$/m);
     assertMatch(stdout, /^Operations {4}[\d.]+ kFLOP a step$/m);
     assertMatch(stdout, /^Steps {9}1,234$/m);
+    assert(!/^(Host|Group|Newcomers) /m.test(stdout), stdout);
+    const host = ["scale.virtualWorkers=5", "engine.hostSums=true"];
+    const group = await runTask("train", ...await tiny(folder, TEXT), ...host, "--dry-run", "--nodes", "3");
+    assertEquals([group.code, group.stderr], [0, ""]);
+    assertMatch(group.stdout, /^Host {10}[\d.]+ KiB for partial sums$/m);
+    const sizes =
+      /^Group {9}[\d.]+ MiB of each host's memory \(3 nodes share 5 virtual workers\): [\d.]+ KiB for sums/m;
+    assertMatch(group.stdout, sizes);
+    assertMatch(group.stdout, /^Newcomers {5}[\d.]+ [KM]iB more at most, on a node from which one copies$/m);
+    const alone = await runTask("train", ...await tiny(folder, TEXT), "--nodes", "3");
+    assertEquals([alone.code, alone.stdout], [1, ""]);
+    assertMatch(alone.stderr, /^error: --nodes is given, but no group to train with; [^\n]+\n$/);
   });
 });
 

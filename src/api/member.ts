@@ -1,0 +1,81 @@
+/** A process's part in a group, whatever it computes there. */
+import library from "../../deno.json" with { type: "json" };
+import { RetryError, UserError } from "../errors.ts";
+import type { OpenSocket } from "../net/connect.ts";
+import type { ListenOptions } from "../net/listenServer.ts";
+import type { Identity } from "../net/messages.ts";
+import { joinGroup } from "../net/node.ts";
+import type { OwnServer } from "../net/ownServer.ts";
+import type { Replica } from "../net/replica.ts";
+
+/** A group of nodes that compute together, and how this one takes part. */
+export interface JoinOptions {
+  /** Of its coordinator, such as `ws://host:7777`. */
+  readonly url: string;
+  /** The group's secret, from `importToken`. */
+  readonly token: CryptoKey;
+  /** What the group calls this node: letters, digits, dots and dashes. By default a random name. */
+  readonly memberId?: string;
+  /** Where other nodes reach this one; by default any free port of 127.0.0.1. */
+  readonly listen?:
+    | ListenOptions & {
+      /** What the others are told, if it is not where this node listens. */
+      readonly url?: string;
+    }
+    | OwnServer;
+  /** Opens WebSockets where more is needed than a URL: a private CA, see `openWithCa`. */
+  readonly openSocket?: OpenSocket;
+}
+
+/** What a member does in its group. */
+export interface Part {
+  readonly replica: Replica;
+  readonly identity: Omit<Identity, "version">;
+  /** Tokens of a step, for what `status` shows. */
+  readonly tokensOf: (step: number) => number;
+  /** Leaves the group at the end of the step, or after 5 s in the middle of it. */
+  readonly signal?: AbortSignal;
+  /** One-line news for the user. */
+  readonly onMessage?: (text: string) => void;
+}
+
+/** A node that is asked to leave gives up a step that takes longer. */
+const LEAVE_MS = 5000;
+
+/**
+ * Does steps with a group until there are none left, or the signal. Resolves when everything is closed.
+ *
+ * @throws UserError if the group refuses this node: why; RetryError if a process started anew may join; what the
+ * replica throws
+ */
+export async function takePart(
+  { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
+  { replica, identity, tokensOf, signal, onMessage = () => {} }: Part,
+): Promise<void> {
+  const giveUp = new AbortController();
+  const node = joinGroup({
+    coordinator: url,
+    identity: { ...identity, version: library.version },
+    signal: giveUp.signal,
+    log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
+    ...{ token, memberId, listen, openSocket, replica, tokensOf },
+  });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const leave = () => {
+    node.leave(false);
+    timer = setTimeout(() => giveUp.abort(), LEAVE_MS);
+  };
+  signal?.addEventListener("abort", leave);
+  if (signal?.aborted) leave();
+  try {
+    const { refusal } = await node.done;
+    if (refusal === null) return;
+    const { reason, retry } = refusal;
+    throw new (retry ? RetryError : UserError)(`The group at ${url} does not take this node: ${reason}`);
+  } catch (error) {
+    if (error !== giveUp.signal.reason) throw error;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", leave);
+  }
+}
