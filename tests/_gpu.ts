@@ -4,10 +4,18 @@ import type { EngineLimits } from "../src/gpu/tensor.ts";
 
 let opened: Promise<Gpu> | null = null;
 
-/** Bytes at which this run of the tests caps storage bindings; null: the adapter's own limit. */
+/**
+ * Bytes at which the tests cap storage bindings, so that windows are met everywhere; null: the adapter's own limit
+ * (BLOOMERY_TEST_MAX_BINDING=0).
+ */
 export function bindingCap(): number | null {
-  const given = Deno.env.get("BLOOMERY_TEST_MAX_BINDING");
-  return given === undefined ? null : Number(given);
+  const given = Number(Deno.env.get("BLOOMERY_TEST_MAX_BINDING") ?? 64 * 1024);
+  return given === 0 ? null : given;
+}
+
+/** The limit that the adapter has itself. */
+export async function fullBinding(): Promise<Pick<EngineLimits, "maxBinding">> {
+  return { maxBinding: (await testGpu()).device.limits.maxStorageBufferBindingSize };
 }
 
 /**

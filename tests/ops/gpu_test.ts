@@ -3,7 +3,7 @@ import type { EngineLimits } from "../../src/gpu/tensor.ts";
 import { type OpCase, opCases } from "../../src/ops/cases.ts";
 import { floatTensor, idTensor, makeCase } from "../../src/ops/cases/types.ts";
 import { checkCase, runOp } from "../../src/ops/check.ts";
-import { testGpu } from "../_gpu.ts";
+import { fullBinding, testGpu } from "../_gpu.ts";
 
 const KIB = 1024;
 const tiny = opCases.filter(({ sizes }) => sizes === "tiny");
@@ -27,7 +27,7 @@ async function check(cases: readonly OpCase[], limits: Partial<EngineLimits> = {
 
 for (const op of new Set(opCases.map(({ op }) => op))) {
   Deno.test(`checkCase() finds ${op} equal to its reference, forward and backward`, async () => {
-    await check(opCases.filter((opCase) => opCase.op === op));
+    await check(opCases.filter((opCase) => opCase.op === op), await fullBinding());
   });
 }
 
@@ -53,7 +53,7 @@ Deno.test("kernels for software adapters agree with the references without subgr
 
 Deno.test("attention comes to the same bits with other kernels and in windows of any size", async () => {
   const cases = tiny.filter(({ op }) => op === "attention");
-  const uncapped = { maxBinding: (await testGpu()).device.limits.maxStorageBufferBindingSize };
+  const uncapped = await fullBinding();
   const variants: Partial<EngineLimits>[] = [
     { isSoftware: false, subgroupSize: 0 },
     { isSoftware: true, subgroupSize: 0, maxBinding: 16 * KIB },
