@@ -40,7 +40,7 @@ export {
 } from "./src/api/convert.ts";
 export { evaluate, generate, type ModelOrSource } from "./src/api/model.ts";
 export type { JoinOptions } from "./src/api/join.ts";
-export { type Plan, plan } from "./src/api/plan.ts";
+export { type Plan, plan, type PlanOptions } from "./src/api/plan.ts";
 export type { RunSettings } from "./src/api/settings.ts";
 export { type Ready, train, type TrainOptions, type TrainResult } from "./src/api/train.ts";
 export { verify, type VerifyOptions } from "./src/api/verify.ts";

@@ -14,7 +14,7 @@ import {
 } from "./_format.ts";
 import { JOIN_OPTIONS, readJoin } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
-import { readRunConfig } from "./_runConfig.ts";
+import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
 
 const options = {
@@ -47,14 +47,14 @@ const verb = {
 } as const;
 
 await runVerb(verb, async (call) => {
-  const config = await readRunConfig(call.args);
+  const config = await readRunConfig(call.args, call.flags.runs);
   await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
 });
 
 type TrainCall = Call<typeof options>;
 
-async function printPlan({ say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const plan = await planRun(config);
+async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Promise<void> {
+  const plan = await planRun(config, { folder: runFolder(flags.runs, config.name) });
   const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
   say(`Adapter       ${plan.adapter}`);
   say(`Corpus        ${corpus ? describeCorpus(corpus) : "not read, as model.vocabSize is given"}`);
@@ -74,7 +74,7 @@ async function train({ flags, signal, screen, say, emit }: TrainCall, config: Ru
   const group = await readJoin(flags, config.scale.virtualWorkers, say);
   // of those that a launcher has started the first keeps the run: they may all see the same disk
   const isKept = flags.runs !== undefined || (group?.rank ?? 0) === 0;
-  const folder = isKept ? `${flags.runs ?? "runs"}/${config.name}` : null;
+  const folder = isKept ? runFolder(flags.runs, config.name) : null;
   const count = (what: string) => (done: number, total: number) => {
     screen.show(done === total ? "" : `${what} ${done}/${total}`);
   };

@@ -6,15 +6,19 @@ import type { Dataset, DatasetOptions } from "../data/dataset.ts";
 import { checkObjective } from "../data/objectives/check.ts";
 import type { Vocabulary } from "../data/objectives/vocabulary.ts";
 import type { EngineSpec } from "../engine/spec.ts";
-import { readSourceModel, tokenizerFor } from "../train/fromModel.ts";
+import { type SourceModel, tokenizerFor } from "../train/fromModel.ts";
 
-/** @param folder the run's; null: nothing is kept @param text in place of `config.data` */
-export async function datasetOptions(
+/**
+ * @param source what the run goes on from, if not from nothing
+ * @param folder the run's; null: nothing is kept
+ * @param text in place of `config.data`
+ */
+export function datasetOptions(
   config: RunConfig,
+  source: SourceModel | null,
   folder: string | null,
   text?: string,
-): Promise<DatasetOptions> {
-  const source = config.from === null ? null : await readSourceModel(config.from);
+): DatasetOptions {
   return {
     data: text === undefined ? config.data : { text },
     tokenizer: source === null ? config.tokenizer : tokenizerFor(source, config.tokenizer),

@@ -4,7 +4,7 @@ import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
-import { requireModelOf } from "../train/fromModel.ts";
+import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
@@ -20,6 +20,12 @@ export interface Plan
   readonly totalSteps: number;
 }
 
+export interface PlanOptions {
+  /** As for `train`; nothing is written there. */
+  readonly folder?: string | null;
+  readonly device?: GPUDevice;
+}
+
 /**
  * What a run would take, without allocating anything on the GPU or writing anything; also where it would not fit.
  *
@@ -30,26 +36,24 @@ export interface Plan
  * const { parameters, bytes } = await plan({ preset: "default", model: { numLayers: 12 } });
  * ```
  */
-export async function plan(
-  settings: RunSettings = {},
-  options: { readonly device?: GPUDevice } = {},
-): Promise<Plan> {
-  const { config, text } = await resolveSettings(settings);
+export async function plan(settings: RunSettings = {}, options: PlanOptions = {}): Promise<Plan> {
+  const { config, text } = await resolveSettings(settings, options.folder);
   return await planRun(config, { ...options, text });
 }
 
 /** As `plan`, from a whole config. @param options.text the text itself, in place of `config.data` */
 export async function planRun(
   config: RunConfig,
-  options: { readonly device?: GPUDevice; readonly text?: string } = {},
+  options: PlanOptions & { readonly text?: string } = {},
 ): Promise<Plan> {
   engineSpec(config, UNREAD); // mistakes in the model show before the text is read
+  const source = config.from === null ? null : await readSourceModel(config.from, options.folder ?? null);
   const dataset = config.model.vocabSize === null
-    ? await openDataset(await datasetOptions(config, null, options.text))
+    ? await openDataset(datasetOptions(config, source, null, options.text))
     : null;
   if (dataset === null && options.text === undefined && config.data !== null) await statCorpus(config.data);
   const spec = engineSpec(config, dataset ?? UNREAD);
-  if (config.from !== null) await requireModelOf(config.from, spec.model);
+  if (source !== null) requireModelOf(source, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });
   const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle } = planned;

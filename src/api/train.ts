@@ -10,7 +10,7 @@ import type { EngineSpec } from "../engine/spec.ts";
 import { generateText } from "../eval/generate.ts";
 import { createPromptFormat } from "../eval/promptFormat.ts";
 import { checkpointPath } from "../train/checkpoint.ts";
-import { requireModelOf } from "../train/fromModel.ts";
+import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining } from "../train/trainer.ts";
@@ -79,7 +79,7 @@ export interface TrainResult extends TrainingResult {
  * ```
  */
 export async function train(settings: RunSettings = {}, options: TrainOptions = {}): Promise<TrainResult> {
-  const { config, text } = await resolveSettings(settings);
+  const { config, text } = await resolveSettings(settings, options.folder);
   return await trainRun(config, options, text);
 }
 
@@ -91,12 +91,12 @@ export async function trainRun(
 ): Promise<TrainResult> {
   engineSpec(config, UNREAD); // mistakes in the model show before the text is read
   using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
-  const dataset = await openDataset({
-    ...await datasetOptions(config, folder?.path ?? null, text),
-    onMessage: options.onMessage,
-  });
+  const path = folder?.path ?? null;
+  const source = config.from === null ? null : await readSourceModel(config.from, path);
+  const { onMessage } = options;
+  const dataset = await openDataset({ ...datasetOptions(config, source, path, text), onMessage });
   const spec = engineSpec(config, dataset);
-  if (config.from !== null) await requireModelOf(config.from, spec.model);
+  if (source !== null) requireModelOf(source, spec.model);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });

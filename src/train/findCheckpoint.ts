@@ -6,6 +6,9 @@ import { type Checkpoint, checkpointPath, listCheckpoints, readCheckpoint } from
 import { TEMPORARY } from "./durable.ts";
 import { verifyManifest } from "./manifest.ts";
 
+/** Files that only a checkpoint has: a folder with one of them is to be whole. */
+const OF_CHECKPOINT: readonly string[] = ["manifest.json", "state.json", "optimizer.safetensors"];
+
 /** Where a run keeps its checkpoints. */
 export function checkpointsOf(runFolder: string): string {
   return join(runFolder, "checkpoints");
@@ -55,7 +58,7 @@ export async function resolveModelFolder(path: string, onMessage: (text: string)
         : `${quote(path)} has no checkpoint yet; wait for its first, or start the run again`,
     );
   }
-  if (!await exists(join(path, "manifest.json"))) return path;
+  if (!(await Promise.all(OF_CHECKPOINT.map((name) => exists(join(path, name))))).includes(true)) return path;
   try {
     await verifyManifest(path);
   } catch (error) {
