@@ -21,7 +21,7 @@ export interface TrainingOptions {
   readonly dataset: Dataset;
   /** Where the run is kept, and goes on from if it was stopped. null: nothing is kept. */
   readonly folder: RunFolder | null;
-  /** Drops the unfinished step, saves the last applied one, and ends; before the first step, throws its reason. */
+  /** Drops the unfinished step, saves the last applied one, and ends; before the first step is applied, throws its reason. */
   readonly signal?: AbortSignal;
   /** Writes a text sample with the engine's weights, every `log.sampleEvery`. */
   readonly sampleText?: () => Promise<string>;
