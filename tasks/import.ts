@@ -41,7 +41,12 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
     .finally(() => screen.show(""));
   say(`${folder}: a ${modelType} model with ${formatInteger(parameters)} parameters`);
   const quoted = quoteForShell(folder);
-  say(noText === "" ? `try it: deno task generate ${quoted}` : noText);
-  say(`train on it: deno task train from=${quoted}`);
+  if (noText === "") {
+    say(`try it: deno task generate ${quoted}`);
+    say(`train on it: deno task train from=${quoted}`);
+  } else {
+    say(noText);
+    say(`from=${quoted} can't train on texts before it has a tokenizer.json that is understood`);
+  }
   emit({ folder, modelType, parameters });
 });

@@ -1,6 +1,7 @@
 import { type Plan, planRun } from "../src/api/plan.ts";
 import { countBaselines, countParameters } from "../src/api/summary.ts";
 import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
+import { describeDeviations } from "../src/config/derive.ts";
 import { PRESETS, presetSummary } from "../src/config/presets.ts";
 import type { RunConfig } from "../src/config/schema.ts";
 import { type Call, runVerb } from "./_cli.ts";
@@ -55,6 +56,7 @@ type TrainCall = Call<typeof options>;
 
 async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Promise<void> {
   const plan = await planRun(config, { folder: runFolder(flags.runs, config.name) });
+  describeDeviations(config).forEach(say);
   const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
   say(`Adapter       ${plan.adapter}`);
   say(`Corpus        ${corpus ? describeCorpus(corpus) : "not read, as model.vocabSize is given"}`);

@@ -5,7 +5,7 @@ import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
-import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
+import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** What a run would take. */
@@ -46,13 +46,14 @@ export async function planRun(
   config: RunConfig,
   options: PlanOptions & { readonly text?: string } = {},
 ): Promise<Plan> {
-  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
   const source = config.from === null ? null : await readSourceModel(config.from, options.folder ?? null);
+  const expected = expectedVocabulary(config, source);
+  engineSpec(config, expected); // mistakes in the model show before the text is read
   const dataset = config.model.vocabSize === null
     ? await openDataset(datasetOptions(config, source, null, options.text))
     : null;
   if (dataset === null && options.text === undefined && config.data !== null) await statCorpus(config.data);
-  const spec = engineSpec(config, dataset ?? UNREAD);
+  const spec = engineSpec(config, dataset ?? expected);
   if (source !== null) requireModelOf(source, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });

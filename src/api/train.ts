@@ -1,4 +1,4 @@
-import { deriveRun } from "../config/derive.ts";
+import { deriveRun, describeDeviations } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { textEnds } from "../data/objectives/vocabulary.ts";
@@ -16,7 +16,7 @@ import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { runTraining } from "../train/trainer.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
 import { type JoinOptions, trainInGroup } from "./join.ts";
-import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
+import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** How a run is trained, beside what it is. */
@@ -89,11 +89,11 @@ export async function trainRun(
   options: TrainOptions,
   text?: string,
 ): Promise<TrainResult> {
-  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
-  using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
-  const path = folder?.path ?? null;
+  const { folder: path = null, onMessage } = options;
   const source = config.from === null ? null : await readSourceModel(config.from, path);
-  const { onMessage } = options;
+  engineSpec(config, expectedVocabulary(config, source)); // mistakes in the model show before the text is read
+  for (const note of describeDeviations(config)) onMessage?.(note);
+  using folder = path === null ? null : await openRunFolder(path, config);
   const dataset = await openDataset({ ...datasetOptions(config, source, path, text), onMessage });
   const spec = engineSpec(config, dataset);
   if (source !== null) requireModelOf(source, spec.model);

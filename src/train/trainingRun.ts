@@ -97,7 +97,7 @@ export class TrainingRun implements Disposable {
   async start(): Promise<TrainState> {
     const { config: { train }, folder, onMessage, signal } = this.#options;
     const resumed = await this.#store.resume();
-    if (resumed !== null) onMessage?.(`Going on from step ${resumed.step} of ${this.#run.totalSteps}`);
+    if (resumed !== null) onMessage?.(describeResumed(resumed.step, this.#run.totalSteps));
     const state = resumed ?? await this.#store.initialize(signal);
     signal?.throwIfAborted(); // nothing has come to pass that would have to be saved
     if (state.step < this.#run.totalSteps) this.#store.checkSpace();
@@ -241,4 +241,9 @@ export class TrainingRun implements Disposable {
     const elapsed = performance.now() - this.#doneAt[duty];
     return isDue(every, this.#run.progressAt(last), this.#run.progressAt(step), elapsed);
   }
+}
+
+function describeResumed(step: number, totalSteps: number): string {
+  if (step <= totalSteps) return `Going on from step ${step} of ${totalSteps}`;
+  return `The run has done ${step} steps, more than the ${totalSteps} of train.duration: there is nothing to do`;
 }
