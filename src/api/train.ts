@@ -13,6 +13,7 @@ import { checkpointPath } from "../train/checkpoint.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
+import { requireResumable } from "../train/store.ts";
 import { runTraining } from "../train/trainer.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
 import { type JoinOptions, trainInGroup } from "./join.ts";
@@ -97,6 +98,7 @@ export async function trainRun(
   const dataset = await openDataset({ ...datasetOptions(config, source, path, text), onMessage });
   const spec = engineSpec(config, dataset);
   if (source !== null) requireModelOf(source, spec.model);
+  if (folder !== null) await requireResumable(folder, config, dataset);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
