@@ -61,14 +61,14 @@ export interface TrainResult extends TrainingResult {
  * Trains a model, or goes on with the run that the folder holds.
  *
  * The signal drops the unfinished step, saves the last applied one if there is a folder, and ends; the result then has
- * `interrupted: true`. Before the first step there is nothing to save: the signal's reason is thrown at once. Several
+ * `interrupted: true`. Before the first step is applied there is nothing to save: the signal's reason is thrown at once. Several
  * trainings in one process don't disturb one another.
  *
  * With `join`, each step is done together with the nodes of a group; all of them have the same settings.
  *
  * @throws UserError for a mistake in settings, data or folder, or too little memory or disk: nothing was done, and a
  * folder that was made is gone; RetryError if the GPU was lost: the same call goes on from the last checkpoint; the
- * signal's reason if it comes before the first step
+ * signal's reason if it comes before the first step is applied
  *
  * @example
  * ```ts
