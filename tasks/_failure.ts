@@ -11,7 +11,7 @@ export function describeFailure(error: unknown, signal: AbortSignal): { text: st
   if (signal.aborted && isAbort) return { text: "", code: Exit.interrupted };
   if (error instanceof UserError) return { text: `error: ${messageOf(error)}`, code: Exit.user };
   if (error instanceof RetryError) return { text: `try again: ${messageOf(error)}`, code: Exit.retry };
-  if (error instanceof Deno.errors.NotCapable) return { text: `error: ${error.message}`, code: Exit.user };
+  if (error instanceof Deno.errors.NotCapable) return { text: `error: ${messageOf(error)}`, code: Exit.user };
   const refused = refusedPath(error);
   if (refused !== null) {
     const { path, reason } = refused;

@@ -4,6 +4,7 @@ import { runSchema } from "../src/config/schema.ts";
 import { UserError } from "../src/errors.ts";
 import { runVerb } from "./_cli.ts";
 import { formatInteger } from "./_format.ts";
+import { runFolder } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
 
 const options = {
@@ -34,13 +35,18 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
       `The model's name would be ${name}, expected letters, digits, dots, dashes: give a --name`,
     );
   }
-  const folder = `${flags.runs ?? "runs"}/${name}`;
+  const folder = runFolder(flags.runs, name);
   const onProgress = (done: number, total: number) => screen.show(`tensor ${done}/${total}`);
   const { modelType, parameters, noText } = await importModel(args[0], folder, { signal, onProgress })
     .finally(() => screen.show(""));
   say(`${folder}: a ${modelType} model with ${formatInteger(parameters)} parameters`);
   const quoted = quoteForShell(folder);
-  say(noText === "" ? `try it: deno task generate ${quoted}` : noText);
-  say(`train on it: deno task train from=${quoted}`);
+  if (noText === "") {
+    say(`try it: deno task generate ${quoted}`);
+    say(`train on it: deno task train from=${quoted}`);
+  } else {
+    say(noText);
+    say(`from=${quoted} can't train on texts before it has a tokenizer.json that is understood`);
+  }
   emit({ folder, modelType, parameters });
 });

@@ -33,7 +33,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       `Found ${what ?? "nothing"} to launch, expected: launch --nodes N train [CONFIG.jsonc]`,
     );
   }
-  const { scale: { virtualWorkers } } = await readRunConfig(settings);
+  const { scale: { virtualWorkers } } = await readRunConfig(settings, runs);
   if (!Number.isInteger(nodes) || nodes < 1) {
     throw new UserError(`--nodes is ${flags.nodes ?? "not given"}, expected a whole number from 1`);
   }

@@ -1,6 +1,7 @@
 import { type Plan, planRun } from "../src/api/plan.ts";
 import { countBaselines, countParameters } from "../src/api/summary.ts";
 import { type Ready, type TrainResult, trainRun } from "../src/api/train.ts";
+import { describeDeviations } from "../src/config/derive.ts";
 import { PRESETS, presetSummary } from "../src/config/presets.ts";
 import type { RunConfig } from "../src/config/schema.ts";
 import { UserError } from "../src/errors.ts";
@@ -15,7 +16,7 @@ import {
 } from "./_format.ts";
 import { JOIN_OPTIONS, readJoin, readNodes } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
-import { readRunConfig } from "./_runConfig.ts";
+import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
 
 const options = {
@@ -48,14 +49,16 @@ const verb = {
 } as const;
 
 await runVerb(verb, async (call) => {
-  const config = await readRunConfig(call.args);
+  const config = await readRunConfig(call.args, call.flags.runs);
   await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
 });
 
 type TrainCall = Call<typeof options>;
 
 async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const plan = await planRun(config, { nodes: readNodes(flags) ?? 1 });
+  const folder = runFolder(flags.runs, config.name);
+  const plan = await planRun(config, { folder, nodes: readNodes(flags) ?? 1 });
+  describeDeviations(config).forEach(say);
   const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
   say(`Adapter       ${plan.adapter}`);
   say(`Corpus        ${corpus ? describeCorpus(corpus) : "not read, as model.vocabSize is given"}`);
@@ -96,7 +99,7 @@ async function train({ flags, signal, screen, say, emit }: TrainCall, config: Ru
   }
   // of those that a launcher has started the first keeps the run: they may all see the same disk
   const isKept = flags.runs !== undefined || (group?.rank ?? 0) === 0;
-  const folder = isKept ? `${flags.runs ?? "runs"}/${config.name}` : null;
+  const folder = isKept ? runFolder(flags.runs, config.name) : null;
   const count = (what: string) => (done: number, total: number) => {
     screen.show(done === total ? "" : `${what} ${done}/${total}`);
   };

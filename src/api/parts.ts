@@ -4,17 +4,22 @@ import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset, DatasetOptions } from "../data/dataset.ts";
 import { checkObjective } from "../data/objectives/check.ts";
-import type { Vocabulary } from "../data/objectives/vocabulary.ts";
+import { objectiveVocabSize, type Vocabulary, vocabularyOf } from "../data/objectives/vocabulary.ts";
+import { bytesTokenizer } from "../data/tokenizers/bytes.ts";
 import type { EngineSpec } from "../engine/spec.ts";
-import { readSourceModel, tokenizerFor } from "../train/fromModel.ts";
+import { type SourceModel, tokenizerFor } from "../train/fromModel.ts";
 
-/** @param folder the run's; null: nothing is kept @param text in place of `config.data` */
-export async function datasetOptions(
+/**
+ * @param source what the run goes on from, if not from nothing
+ * @param folder the run's; null: nothing is kept
+ * @param text in place of `config.data`
+ */
+export function datasetOptions(
   config: RunConfig,
+  source: SourceModel | null,
   folder: string | null,
   text?: string,
-): Promise<DatasetOptions> {
-  const source = config.from === null ? null : await readSourceModel(config.from);
+): DatasetOptions {
   return {
     data: text === undefined ? config.data : { text },
     tokenizer: source === null ? config.tokenizer : tokenizerFor(source, config.tokenizer),
@@ -38,6 +43,23 @@ interface DataVocabulary extends Pick<Dataset, "vocabSize"> {
 
 /** Of a text that was not read: nothing is held against it. */
 export const UNREAD: DataVocabulary = { vocabulary: null, vocabSize: 0 };
+
+/**
+ * What the ids of a text that was not read will need: by the size that a BPE is asked for, which a short text may stay
+ * below.
+ */
+export function expectedVocabulary(config: RunConfig, source: SourceModel | null): DataVocabulary {
+  const { tokenizer: kind, bpeVocabSize, model: { architecture, seqLen }, objective } = config;
+  if (source === null && kind === "chars") return UNREAD;
+  const bytes = bytesTokenizer();
+  const tokenizer = source !== null
+    ? tokenizerFor(source, kind)
+    : kind === "bpe"
+    ? { ...bytes, vocabSize: bpeVocabSize }
+    : bytes;
+  const vocabulary = vocabularyOf(tokenizer, source?.specialTokens ?? null);
+  return { vocabulary, vocabSize: objectiveVocabSize(vocabulary, { architecture, seqLen, objective }) };
+}
 
 /** @throws UserError for sizes and options that don't fit together, or too small a vocabulary for the dataset */
 export function engineSpec(

@@ -6,8 +6,8 @@ import { treeLevels } from "../engine/layout.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
 import { memberMemory } from "../net/memberMemory.ts";
-import { requireModelOf } from "../train/fromModel.ts";
-import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
+import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
+import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** What a run would take. */
@@ -44,6 +44,8 @@ export interface GroupBytes {
 }
 
 export interface PlanOptions {
+  /** As for `train`; nothing is written there. */
+  readonly folder?: string | null;
   /** A GPU of the caller's. */
   readonly device?: GPUDevice;
   /** Nodes of the group that trains. Default: 1. */
@@ -60,11 +62,8 @@ export interface PlanOptions {
  * const { parameters, bytes } = await plan({ preset: "default", model: { numLayers: 12 } });
  * ```
  */
-export async function plan(
-  settings: RunSettings = {},
-  options: PlanOptions = {},
-): Promise<Plan> {
-  const { config, text } = await resolveSettings(settings);
+export async function plan(settings: RunSettings = {}, options: PlanOptions = {}): Promise<Plan> {
+  const { config, text } = await resolveSettings(settings, options.folder);
   return await planRun(config, { ...options, text });
 }
 
@@ -73,13 +72,15 @@ export async function planRun(
   config: RunConfig,
   options: PlanOptions & { readonly text?: string } = {},
 ): Promise<Plan> {
-  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
+  const source = config.from === null ? null : await readSourceModel(config.from, options.folder ?? null);
+  const expected = expectedVocabulary(config, source);
+  engineSpec(config, expected); // mistakes in the model show before the text is read
   const dataset = config.model.vocabSize === null
-    ? await openDataset(await datasetOptions(config, null, options.text))
+    ? await openDataset(datasetOptions(config, source, null, options.text))
     : null;
   if (dataset === null && options.text === undefined && config.data !== null) await statCorpus(config.data);
-  const spec = engineSpec(config, dataset ?? UNREAD);
-  if (config.from !== null) await requireModelOf(config.from, spec.model);
+  const spec = engineSpec(config, dataset ?? expected);
+  if (source !== null) requireModelOf(source, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });
   const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle, sumLength } = planned;

@@ -33,21 +33,32 @@ export interface RunSettings extends ConfigPart {
 /**
  * The config of a run. Weights that it starts from bring their model along, beneath what the source itself says.
  *
+ * @param folderOf where the run of a name is kept; null: nowhere
  * @throws UserError as `resolveConfig`, and for weights that can't be read, or don't go on as the source asks
  */
-export async function resolveRun(source: ConfigSource): Promise<RunConfig> {
+export async function resolveRun(
+  source: ConfigSource,
+  folderOf: (name: string) => string | null,
+): Promise<RunConfig> {
   const config = resolveConfig(source);
   if (config.from === null) return config;
-  const model = await readSourceModel(config.from);
+  const model = await readSourceModel(config.from, folderOf(config.name));
   return settleModel(resolveConfig({ ...source, weights: modelSettings(model) }), model);
 }
 
-/** A config, and the text in place of its `data` where the settings hold one. @throws UserError as `resolveRun` */
+/**
+ * A config, and the text in place of its `data` where the settings hold one.
+ *
+ * @param folder where the run is kept; null, which is the default: nowhere
+ * @throws UserError as `resolveRun`
+ */
 export async function resolveSettings(
   settings: RunSettings,
+  folder: string | null = null,
 ): Promise<{ config: RunConfig; text: string | undefined }> {
   const { overrides, data, ...rest } = settings;
   const inMemory = typeof data === "object" && data !== null;
   const given: Settings = { ...rest, data: inMemory ? undefined : data };
-  return { config: await resolveRun({ settings: given, overrides }), text: inMemory ? data.text : undefined };
+  const config = await resolveRun({ settings: given, overrides }, () => folder);
+  return { config, text: inMemory ? data.text : undefined };
 }

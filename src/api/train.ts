@@ -1,4 +1,4 @@
-import { deriveRun } from "../config/derive.ts";
+import { deriveRun, describeDeviations } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { textEnds } from "../data/objectives/vocabulary.ts";
@@ -10,14 +10,15 @@ import type { EngineSpec } from "../engine/spec.ts";
 import { generateText } from "../eval/generate.ts";
 import { createPromptFormat } from "../eval/promptFormat.ts";
 import { checkpointPath } from "../train/checkpoint.ts";
-import { requireModelOf } from "../train/fromModel.ts";
+import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import { type ModelFiles, modelInMemory, readModelFiles } from "../train/modelFiles.ts";
 import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
+import { requireResumable } from "../train/store.ts";
 import { runTraining } from "../train/trainer.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
 import { trainInGroup } from "./join.ts";
 import type { JoinOptions } from "./member.ts";
-import { datasetOptions, engineSpec, UNREAD } from "./parts.ts";
+import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** How a run is trained, beside what it is. */
@@ -61,14 +62,14 @@ export interface TrainResult extends TrainingResult {
  * Trains a model, or goes on with the run that the folder holds.
  *
  * The signal drops the unfinished step, saves the last applied one if there is a folder, and ends; the result then has
- * `interrupted: true`. Before the first step there is nothing to save: the signal's reason is thrown at once. Several
+ * `interrupted: true`. Before the first step is applied there is nothing to save: the signal's reason is thrown at once. Several
  * trainings in one process don't disturb one another.
  *
  * With `join`, each step is done together with the nodes of a group; all of them have the same settings.
  *
  * @throws UserError for a mistake in settings, data or folder, or too little memory or disk: nothing was done, and a
  * folder that was made is gone; RetryError if the GPU was lost: the same call goes on from the last checkpoint; the
- * signal's reason if it comes before the first step
+ * signal's reason if it comes before the first step is applied
  *
  * @example
  * ```ts
@@ -80,7 +81,7 @@ export interface TrainResult extends TrainingResult {
  * ```
  */
 export async function train(settings: RunSettings = {}, options: TrainOptions = {}): Promise<TrainResult> {
-  const { config, text } = await resolveSettings(settings);
+  const { config, text } = await resolveSettings(settings, options.folder);
   return await trainRun(config, options, text);
 }
 
@@ -90,14 +91,15 @@ export async function trainRun(
   options: TrainOptions,
   text?: string,
 ): Promise<TrainResult> {
-  engineSpec(config, UNREAD); // mistakes in the model show before the text is read
-  using folder = typeof options.folder === "string" ? await openRunFolder(options.folder, config) : null;
-  const dataset = await openDataset({
-    ...await datasetOptions(config, folder?.path ?? null, text),
-    onMessage: options.onMessage,
-  });
+  const { folder: path = null, onMessage } = options;
+  const source = config.from === null ? null : await readSourceModel(config.from, path);
+  engineSpec(config, expectedVocabulary(config, source)); // mistakes in the model show before the text is read
+  for (const note of describeDeviations(config)) onMessage?.(note);
+  using folder = path === null ? null : await openRunFolder(path, config);
+  const dataset = await openDataset({ ...datasetOptions(config, source, path, text), onMessage });
   const spec = engineSpec(config, dataset);
-  if (config.from !== null) await requireModelOf(config.from, spec.model);
+  if (source !== null) requireModelOf(source, spec.model);
+  if (folder !== null) await requireResumable(folder, config, dataset);
   const engine = await openEngine(spec, engineOptions(config, options));
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });

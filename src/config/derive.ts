@@ -78,6 +78,30 @@ export function deriveRun(config: RunConfig): RunSpec {
   };
 }
 
+/** In a line each: what a run will not do as its settings say. @throws UserError as `deriveRun` */
+export function describeDeviations(config: RunConfig): string[] {
+  const { train: { batchSize, microBatchSize, duration }, scale: { virtualWorkers }, optimizer: { warmup } } =
+    config;
+  const run = deriveRun(config);
+  const lines: string[] = [];
+  if (microBatchSize !== null && microBatchSize > run.microBatchSize) {
+    const of = virtualWorkers > 1 ? ` for ${virtualWorkers} virtual workers` : "";
+    lines.push(
+      `train.microBatchSize is ${microBatchSize}, but a batch has ${batchSize} sequences${of}: ` +
+        `${run.microBatchSize} at once`,
+    );
+  }
+  if (run.stepsFor(warmup) > run.totalSteps) {
+    lines.push(
+      `optimizer.warmup (${formatAmount(warmup)}) is longer than train.duration (${
+        formatAmount(duration)
+      }): ` +
+        "the learning rate only rises, and never gets to optimizer.learningRate",
+    );
+  }
+  return lines;
+}
+
 /**
  * The samples of a global batch that belong to a virtual worker: `from` (inclusive) to `to` (exclusive).
  * Shares differ by one sample at most and are empty where there are more workers than samples.

@@ -44,6 +44,9 @@ export function resolveConfig(source: ConfigSource, presets: Presets = PRESETS):
  * @throws UserError if there is no such file, or its name is not that of a config
  */
 export async function readConfigFile(path: string): Promise<{ path: string; text: string }> {
+  if (path === "") {
+    throw new UserError("Found an empty argument, expected a config (.jsonc) or key=value such as seed=7");
+  }
   if (!/^\.jsonc?$/.test(extname(path))) {
     throw new UserError(`Found ${path}, expected a config (.jsonc) or key=value: data=${path} trains on it`);
   }

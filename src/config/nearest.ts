@@ -1,6 +1,6 @@
 /**
  * The candidate that `word` is most likely a misspelling of; the first of several. null: none is near. Near are two
- * edits (one in a word of up to three letters), in long words as many as a third of the letters.
+ * edits (one in a word of up to four letters), in long words as many as a third of the letters.
  *
  * @param spelling the part of a candidate that is compared
  */
@@ -9,7 +9,7 @@ export function nearest(
   candidates: readonly string[],
   spelling: (candidate: string) => string = (candidate) => candidate,
 ): string | null {
-  let fewest = Math.max(word.length > 3 ? 2 : 1, Math.floor(word.length / 3)) + 1;
+  let fewest = Math.max(word.length > 4 ? 2 : 1, Math.floor(word.length / 3)) + 1;
   let best: string | null = null;
   for (const candidate of candidates) {
     const edits = editDistance(word, spelling(candidate));

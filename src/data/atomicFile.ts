@@ -12,7 +12,7 @@ export async function writeSynced(path: string, content: Uint8Array | string): P
  * @throws UserError if it can't be written
  */
 export async function writeAtomically(path: string, content: Uint8Array | string): Promise<void> {
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryOf(path);
   try {
     await writeAndSync(temporary, content);
     await Deno.rename(temporary, path);
@@ -28,6 +28,11 @@ export async function syncFolder(path: string): Promise<void> {
   if (Deno.build.os === "windows") return;
   using folder = await Deno.open(path);
   await folder.sync();
+}
+
+/** Where a file lies until it is whole. */
+export function temporaryOf(path: string): string {
+  return `${path}.tmp`;
 }
 
 async function writeAndSync(path: string, content: Uint8Array | string): Promise<void> {

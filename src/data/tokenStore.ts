@@ -103,8 +103,14 @@ export async function writeTokenStore(folder: string, store: TokenStore): Promis
   await writeAtomically(path.data, JSON.stringify(data, null, 2) + "\n");
 }
 
-/** Reads what `writeTokenStore` wrote; null if there is none. Throws UserError that names a file that is missing or damaged. */
-export async function readTokenStore(folder: string): Promise<TokenStore | null> {
+/**
+ * Of what `writeTokenStore` wrote all but the tokens themselves; null if there is none.
+ *
+ * @throws UserError that names a file that is missing or damaged
+ */
+export async function readKeptTokenizer(
+  folder: string,
+): Promise<{ tokenizer: Tokenizer; data: z.infer<typeof dataSchema> } | null> {
   const path = paths(folder);
   const dataFile = await readFile(path.data);
   if (dataFile === null) return null;
@@ -113,7 +119,15 @@ export async function readTokenStore(folder: string): Promise<TokenStore | null>
   const tokenizerBytes = await readFile(path.tokenizer) ?? missing(path.tokenizer);
   const sha256 = createHash("sha256").update(tokenizerBytes).digest("hex");
   if (sha256 !== data.tokenizerSha256) damaged(path.tokenizer, path.data);
-  const tokenizer = loadTokenizer(parseJson(tokenizerBytes, path.tokenizer), path.tokenizer);
+  return { tokenizer: loadTokenizer(parseJson(tokenizerBytes, path.tokenizer), path.tokenizer), data };
+}
+
+/** Reads what `writeTokenStore` wrote; null if there is none. Throws UserError that names a file that is missing or damaged. */
+export async function readTokenStore(folder: string): Promise<TokenStore | null> {
+  const path = paths(folder);
+  const kept = await readKeptTokenizer(folder);
+  if (kept === null) return null;
+  const { tokenizer, data } = kept;
 
   const { buffer, byteLength } = await readFile(path.tokens) ?? missing(path.tokens);
   const length = data.trainTokens + data.validationTokens;

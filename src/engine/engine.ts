@@ -24,8 +24,12 @@ export interface Engine {
    * @param workers virtual workers that it is over, those of a whole subtree of the run's tree; default: all
    */
   beginStep(workers?: number): Promise<void>;
-  /** Forward and backward of a micro-batch (at most report.microBatchSize rows); gradients of the SUM of losses are added up. */
-  accumulate(micro: Batch, step: number): Promise<void>;
+  /**
+   * Forward and backward of a micro-batch (at most report.microBatchSize rows); gradients of the SUM of losses are added up.
+   *
+   * @throws the signal's reason if it comes in the middle: the sum is then of no use, begin another
+   */
+  accumulate(micro: Batch, step: number, signal?: AbortSignal): Promise<void>;
   /** Adds what virtual worker `index` has accumulated to the fixed tree, and clears it. */
   endWorker(index: number): Promise<void>;
   /** The tree's sum (report.sumLength), to be added to other nodes' sums. Waits for everything queued. */
@@ -39,8 +43,12 @@ export interface Engine {
   /** Takes the halt flag down again, after the host has decided what to do. */
   clearHalt(): Promise<void>;
 
-  /** Sums over the targets of a batch, without dropout: forward only. Waits for the result. */
-  evaluate(batch: Batch): Promise<LossSums>;
+  /**
+   * Sums over the targets of a batch, without dropout: forward only. Waits for the result.
+   *
+   * @throws the signal's reason if it comes first
+   */
+  evaluate(batch: Batch, signal?: AbortSignal): Promise<LossSums>;
   /** Logits (rows * columns, V) of a batch of at most microBatchSize rows, without dropout. */
   logits(batch: Batch): Promise<Float32Array>;
   /** What the encoder reads, at most report.columns tokens, for the calls of `next` that follow. Only where there is one. */

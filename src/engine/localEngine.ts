@@ -1,6 +1,6 @@
 import { type Batch, countTargets, IGNORE, sliceBatch } from "../data/batch.ts";
 import { type Gpu, type GpuOptions, openGpu } from "../gpu/device.ts";
-import { type DispatchTime, type Program, Runtime } from "../gpu/program.ts";
+import { type DispatchTime, type Pace, type Program, Runtime } from "../gpu/program.ts";
 import { breathe } from "../gpu/signal.ts";
 import { createOptimizer, type Optimizer } from "../ops/optimizer.ts";
 import { writeBatch } from "./batchInputs.ts";
@@ -159,13 +159,26 @@ export class LocalEngine implements Engine {
     });
   }
 
-  accumulate(micro: Batch, step: number): Promise<void> {
+  accumulate(micro: Batch, step: number, signal?: AbortSignal): Promise<void> {
     return this.#calls.run(async () => {
       if (this.#training === undefined) throw new Error("This engine does not train");
-      this.#runtime.run(this.#training, ...this.#writeBatch(micro, true).map((live) => ({ ...live, step })));
+      signal?.throwIfAborted();
+      const lives = this.#writeBatch(micro, true).map((live) => ({ ...live, step }));
+      await this.#runtime.runPaced(this.#training, lives, this.#paceOf(micro, signal));
       this.#tree.added();
-      await this.#queue.add(this.report.flopsPerToken * micro.rows * micro.columns);
     });
+  }
+
+  /** Keeps the queue short while a batch is worked on, so that a signal need not wait for all of it. */
+  #paceOf({ rows, columns }: Batch, signal: AbortSignal | undefined): Pace {
+    const inUse = rows * columns / (this.#spec.microBatchSize * this.#spec.columns); // of what is recorded
+    const queue = this.#queue;
+    return {
+      get portion() {
+        return queue.portion / inUse;
+      },
+      queued: (flops) => queue.add(flops * inUse, signal),
+    };
   }
 
   #writeBatch(batch: Batch, withOrder: boolean) {
@@ -211,15 +224,21 @@ export class LocalEngine implements Engine {
     });
   }
 
-  evaluate(batch: Batch): Promise<LossSums> {
+  evaluate(batch: Batch, signal?: AbortSignal): Promise<LossSums> {
     return this.#calls.run(async () => {
       const { microBatchSize, columns } = this.#spec;
       const rowLoss = new Float32Array(batch.rows); // (B)
       for (let from = 0; from < batch.rows; from += microBatchSize) {
         const part = sliceBatch(batch, from, Math.min(from + microBatchSize, batch.rows));
-        this.#runtime.run(this.#evaluation, ...this.#writeBatch(part, false));
+        signal?.throwIfAborted();
+        await this.#runtime.runPaced(
+          this.#evaluation,
+          this.#writeBatch(part, false),
+          this.#paceOf(part, signal),
+        );
         const { losses } = this.#recorded.tensors;
         const values = await this.#runtime.read(losses.rows(0, part.rows * columns)); // (B*T, 2)
+        this.#queue.emptied();
         for (let row = 0; row < part.rows; row++) rowLoss[from + row] = sumLosses(values, part, row);
       }
       return { rowLoss, targetCount: countTargets(batch) };

@@ -9,17 +9,21 @@ import type { Failure, Request, Response } from "./workerEngine.ts";
 declare const self: DedicatedWorkerGlobalScope;
 
 let engine: Promise<Engine> | null = null;
-const opening = new AbortController();
+/** Of what is under way, by id. */
+const aborts = new Map<number, AbortController>();
 
 function reply(response: Response, transfer: Transferable[] = []): void {
   self.postMessage(response, transfer);
 }
 
-async function answer(request: Exclude<Request, { abort: true }>): Promise<unknown> {
+async function answer(
+  request: Exclude<Request, { abort: number }>,
+  signal: AbortSignal,
+): Promise<unknown> {
   if ("open" in request) {
     engine = openLocalEngine(request.open, {
       ...request.options,
-      signal: opening.signal,
+      signal,
       onTune: (done, total) => reply({ progress: "onTune", done, total }),
       onCompile: (done, total) => reply({ progress: "onCompile", done, total }),
       onWeights: (done, total) => reply({ progress: "onWeights", done, total }),
@@ -29,7 +33,7 @@ async function answer(request: Exclude<Request, { abort: true }>): Promise<unkno
   if (engine === null) throw new Error("The engine is not open");
   const opened = await engine;
   const method = opened[request.method] as (...args: unknown[]) => Promise<unknown>;
-  return await method.apply(opened, [...request.args]);
+  return await method.apply(opened, request.hasSignal ? [...request.args, signal] : [...request.args]);
 }
 
 function failureOf(error: unknown): Failure {
@@ -40,15 +44,19 @@ function failureOf(error: unknown): Failure {
 }
 
 self.onmessage = async ({ data: request }: MessageEvent<Request>) => {
-  if ("abort" in request) return opening.abort();
+  if ("abort" in request) return aborts.get(request.abort)?.abort();
   const { id } = request;
+  const controller = new AbortController();
+  aborts.set(id, controller);
   try {
-    const result = await answer(request);
+    const result = await answer(request, controller.signal);
     const transfer = result instanceof Float32Array && result.buffer instanceof ArrayBuffer
       ? [result.buffer]
       : [];
     reply({ id, result }, transfer);
   } catch (error) {
     reply({ id, failure: failureOf(error) });
+  } finally {
+    aborts.delete(id);
   }
 };

@@ -16,14 +16,16 @@ interface Opening {
   readonly options: Pick<WorkerEngineOptions, "maxBinding" | "freeMemory" | "tune">;
 }
 
-/** Ends the opening. */
+/** Ends the opening, or a call: the one with this id. */
 interface Abort {
-  readonly abort: true;
+  readonly abort: number;
 }
 
 interface Call {
   readonly method: EngineMethod;
   readonly args: readonly unknown[];
+  /** A signal, which can't cross the thread, follows the arguments. */
+  readonly hasSignal: boolean;
 }
 
 /** An error as it crosses the thread: its kind, so that it can be thrown again as what it was. */
@@ -63,13 +65,24 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
   let nextId = 0;
   let broken: Error | null = null;
 
-  const send = (request: Opening | Call) =>
-    new Promise<unknown>((resolve, reject) => {
-      if (broken !== null) return reject(broken);
-      const id = nextId++;
-      waiting.set(id, { resolve, reject });
-      worker.postMessage({ id, ...request });
-    });
+  const send = async (request: Opening | Call, signal?: AbortSignal) => {
+    signal?.throwIfAborted();
+    if (broken !== null) throw broken;
+    const id = nextId++;
+    const abort = () => worker.postMessage({ abort: id } satisfies Request);
+    signal?.addEventListener("abort", abort);
+    try {
+      return await new Promise<unknown>((resolve, reject) => {
+        waiting.set(id, { resolve, reject });
+        worker.postMessage({ id, ...request });
+      });
+    } catch (error) {
+      signal?.throwIfAborted(); // with the caller's reason, which may not cross the thread
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  };
 
   worker.onmessage = ({ data }: MessageEvent<Response>) => {
     if ("progress" in data) {
@@ -87,25 +100,27 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     waiting.clear();
   };
 
-  const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args });
-  const abort = () => worker.postMessage({ abort: true } satisfies Request);
-  signal?.addEventListener("abort", abort);
+  const call = (method: EngineMethod) => (...args: unknown[]) => send({ method, args, hasSignal: false });
+  const stoppable = (method: EngineMethod, takes: number) => (...args: unknown[]) => {
+    const signal = args[takes] as AbortSignal | undefined;
+    return send({ method, args: args.slice(0, takes), hasSignal: signal !== undefined }, signal);
+  };
   try {
-    const report = await send({ open: spec, options: { maxBinding, freeMemory, tune } });
+    const report = await send({ open: spec, options: { maxBinding, freeMemory, tune } }, signal);
     const close = call("close");
     return {
       report,
       write: call("write"),
       read: call("read"),
       beginStep: call("beginStep"),
-      accumulate: call("accumulate"),
+      accumulate: stoppable("accumulate", 2),
       endWorker: call("endWorker"),
       readSum: call("readSum"),
       writeSum: call("writeSum"),
       update: call("update"),
       metrics: call("metrics"),
       clearHalt: call("clearHalt"),
-      evaluate: call("evaluate"),
+      evaluate: stoppable("evaluate", 1),
       logits: call("logits"),
       encode: call("encode"),
       next: call("next"),
@@ -120,9 +135,6 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     } as Engine;
   } catch (error) {
     worker.terminate();
-    signal?.throwIfAborted(); // with the caller's reason, which may not cross the thread
     throw error;
-  } finally {
-    signal?.removeEventListener("abort", abort);
   }
 }

@@ -1,7 +1,6 @@
 /** Where a model comes from, and what follows from it for the texts that it is given. */
-import { dirname, join, resolve } from "@std/path";
+import { dirname, resolve } from "@std/path";
 import type { ModelSpec } from "../config/deriveModel.ts";
-import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Dataset, openKeptDataset } from "../data/dataset.ts";
 import { checkObjective } from "../data/objectives/check.ts";
@@ -21,6 +20,7 @@ import { readSpecialTokens } from "../formats/hf/specialTokens.ts";
 import { readIfThere } from "../train/durable.ts";
 import { checkpointsOf } from "../train/findCheckpoint.ts";
 import { modelPath, type ModelSource, readConfigJson, sourceName } from "../train/modelFiles.ts";
+import { readKeptConfig } from "../train/runFolder.ts";
 import { createPromptFormat, type PromptFormat } from "./promptFormat.ts";
 
 /** What is known of a model beside its weights. */
@@ -147,9 +147,8 @@ export async function tokenizerOf(
 async function runOf(checkpoint: string): Promise<Origin["run"]> {
   const folder = dirname(dirname(resolve(checkpoint)));
   if (checkpointsOf(folder) !== dirname(resolve(checkpoint))) return null;
-  const path = join(folder, "config.jsonc");
-  const text = await readIfThere(path);
-  return text === null ? null : { folder, config: resolveConfig({ file: { path, text } }) };
+  const kept = await readKeptConfig(folder);
+  return kept && { folder, config: kept.config };
 }
 
 /** What config.json and the tokenizer say of special tokens. */

@@ -52,22 +52,32 @@ export function memorySource(bytes: Uint8Array, name: string): ByteSource {
 
 /** Throws what a failed write comes to for the user. */
 export function cannotWrite(path: string, error: unknown): never {
-  throw new UserError(
-    `Cannot write ${quote(path)}: ${messageOf(error)}; check the folder and its free space`,
-  );
+  const advice = error instanceof Deno.errors.NotCapable
+    ? "choose another folder"
+    : "check the folder and its free space";
+  throw new UserError(`Cannot write ${quote(path)}: ${messageOf(error)}; ${advice}`);
 }
 
 /** Text or a value from a file, fit for a one-line message: quoted, control characters escaped, at most 100 characters. */
 export function quote(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   const short = text.length > 100 ? `${text.slice(0, 97)}...` : text;
-  return short.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
+  return onOneLine(short);
+}
+
+/** Control characters escaped: of what others wrote nothing breaks the line, or moves the terminal's cursor. */
+function onOneLine(text: string): string {
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`);
 }
 
 /** Deno adds the error's number and the system call, which tell a user nothing: ` (os error 2): readfile 'a.txt'`. */
 const SYSTEM_CALL = / \(os error \d+\)(: \w+ '.*?'( -> '.*?')?(?=[;:,)]|$))?/g;
 
-/** What an error says, without the numbers and names of system calls. */
+/** Deno's answer to a path such as /proc/x, where more than permissions to read and write is asked for. */
+const SYSTEM_PATH = /^Requires all access to (".*"), run again with the --allow-all flag$/;
+
+/** What an error says, on one line, without the numbers and names of system calls. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message.replaceAll(SYSTEM_CALL, "") : String(error);
+  const text = error instanceof Error ? error.message : String(error);
+  return onOneLine(text.replaceAll(SYSTEM_CALL, "").replace(SYSTEM_PATH, "Deno keeps programs out of $1"));
 }

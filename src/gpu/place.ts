@@ -107,17 +107,32 @@ function findLives(
 
 /** Greedy by size: the largest first, each into the first buffer that is free during its whole life. */
 function assign(lives: readonly Life[]) {
-  const buffers: { bytes: number; lives: Life[] }[] = [];
+  const buffers: { bytes: number; lives: Life[] }[] = []; // lives that don't overlap, by their start
   const assigned = new Map<Life, number>();
   const order = [...lives].sort((a, b) => b.tensor.bytes - a.tensor.bytes || a.start - b.start);
   for (const life of order) {
-    const overlaps = (other: Life) => life.start <= other.end && other.start <= life.end;
-    let index = buffers.findIndex((buffer) => !buffer.lives.some(overlaps));
-    if (index < 0) index = buffers.push({ bytes: alignUp(life.tensor.bytes), lives: [] }) - 1;
-    buffers[index].lives.push(life);
+    let at = 0; // among the buffer's lives
+    let index = buffers.findIndex(({ lives }) => {
+      at = firstAfter(lives, life.start);
+      return (at === 0 || lives[at - 1].end < life.start) &&
+        (at === lives.length || life.end < lives[at].start);
+    });
+    if (index < 0) [index, at] = [buffers.push({ bytes: alignUp(life.tensor.bytes), lives: [] }) - 1, 0];
+    buffers[index].lives.splice(at, 0, life);
     assigned.set(life, index);
   }
   return { bufferBytes: buffers.map(({ bytes }) => bytes), assigned };
+}
+
+/** The index of the first life that starts after a dispatch, in lives that are sorted by their start. */
+function firstAfter(lives: readonly Life[], start: number): number {
+  let [from, to] = [0, lives.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (lives[middle].start > start) to = middle;
+    else from = middle + 1;
+  }
+  return from;
 }
 
 /**

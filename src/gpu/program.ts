@@ -18,6 +18,12 @@ export type { DispatchTime, Program };
 /** What can be copied to the GPU. */
 export type HostArray = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
 
+/** How fast a program may be queued, in floating-point operations at the recorded size. */
+export interface Pace {
+  readonly portion: number;
+  queued(flops: number): Promise<void>;
+}
+
 /** Buffers, pipelines and programs of one engine. */
 export class Runtime {
   readonly #gpu: Gpu;
@@ -92,9 +98,22 @@ export class Runtime {
 
   /** Queues a program; each stack of rows has its own inputs. */
   run(program: Program, ...lives: readonly Live[]): void {
+    for (const _ of this.#submits(program, lives));
+  }
+
+  /**
+   * As `run`, with a pause after each submit that may let the queue run low. Until it resolves nothing else may be run.
+   *
+   * @param pace says how many operations a submit may have, and is told of each submit's
+   */
+  async runPaced(program: Program, lives: readonly Live[], pace: Pace): Promise<void> {
+    for (const flops of this.#submits(program, lives, () => pace.portion)) await pace.queued(flops);
+  }
+
+  *#submits(program: Program, lives: readonly Live[], portion?: () => number): Generator<number> {
     this.#gpu.check();
     writeLive(this.#gpu, this.#buffers.live, lives);
-    replay(this.#gpu, program, lives);
+    yield* replay(this.#gpu, program, lives, portion);
   }
 
   /** Runs a program with a timestamp around every dispatch. @throws Error where the adapter has no timestamps */

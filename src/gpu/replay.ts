@@ -37,24 +37,41 @@ export function writeLive({ device }: Gpu, buffer: GPUBuffer, lives: readonly Li
   device.queue.writeBuffer(buffer, 0, view.buffer);
 }
 
-/** Queues a program, in submits that are cut between segments. */
-export function replay(gpu: Gpu, { segments }: Program, lives: readonly Live[]): void {
+/**
+ * Queues a program in submits that are cut between dispatches, and yields the operations of each once it is queued.
+ *
+ * @param portion operations after which the next submit is to be cut
+ */
+export function* replay(
+  gpu: Gpu,
+  { segments }: Program,
+  lives: readonly Live[],
+  portion: () => number = () => Infinity,
+): Generator<number> {
   const { device } = gpu;
-  let encoder = device.createCommandEncoder();
-  let pass = encoder.beginComputePass();
+  const begin = () => {
+    const encoder = device.createCommandEncoder();
+    return { encoder, pass: encoder.beginComputePass(), most: Math.min(FLOPS_PER_SUBMIT, portion()) };
+  };
+  const submit = ({ encoder, pass }: ReturnType<typeof begin>) => {
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  };
+  let open = begin();
   let flops = 0;
   for (const { commands } of segments) {
-    if (flops > FLOPS_PER_SUBMIT) {
-      pass.end();
-      device.queue.submit([encoder.finish()]);
-      encoder = device.createCommandEncoder();
-      pass = encoder.beginComputePass();
-      flops = 0;
+    for (const command of commands) {
+      if (flops > open.most) {
+        submit(open);
+        yield flops;
+        open = begin();
+        flops = 0;
+      }
+      flops += encode(gpu, open.pass, command, lives);
     }
-    for (const command of commands) flops += encode(gpu, pass, command, lives);
   }
-  pass.end();
-  device.queue.submit([encoder.finish()]);
+  submit(open);
+  yield flops;
 }
 
 /** Encodes one dispatch, in a grid that respects the limit per dimension; returns its operations. */

@@ -4,6 +4,8 @@ import { ALIGNMENT, type EngineLimits, type Slice, type Tensor } from "../gpu/te
 
 /** Queries whose share of a key's gradient is summed before the next query head's: part of the canonical order. */
 const BLOCK = 64;
+/** Each is several dispatches in every layer: more would be recorded, and bound, for minutes. */
+const MAX_PIECES = 2 ** 14;
 
 export interface AttentionShape {
   readonly batch: number; // B
@@ -101,6 +103,14 @@ export function planAttention(
     if (elements > room) {
       throw new RangeError(`${what} take ${elements * 4} bytes, more than a binding holds (${room * 4})`);
     }
+  }
+  const count = Math.ceil(batch * NK / kvs) * numBlocks * Math.ceil(GROUP / members) *
+    Math.ceil(mostRows / rows);
+  if (count > MAX_PIECES) {
+    throw new RangeError(
+      `Attention of ${batch} rows of ${columns} tokens comes in ${count} pieces of at most ${limits.maxBinding} bytes, ` +
+        `expected at most ${MAX_PIECES}; fewer rows (train.microBatchSize) or tokens (model.seqLen) help`,
+    );
   }
   const pieces: Piece[] = [];
   for (const [first_kv, kvsHere] of windows(batch * NK, kvs)) {

@@ -4,7 +4,10 @@ import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { type Checkpoint, checkpointPath, listCheckpoints, readCheckpoint } from "./checkpoint.ts";
 import { TEMPORARY } from "./durable.ts";
-import { verifyManifest } from "./manifest.ts";
+import { type Manifest, verifyManifest } from "./manifest.ts";
+
+/** Files that only a checkpoint has: a folder with one of them is to be whole. */
+const OF_CHECKPOINT: readonly string[] = ["manifest.json", "state.json", "optimizer.safetensors"];
 
 /** Where a run keeps its checkpoints. */
 export function checkpointsOf(runFolder: string): string {
@@ -16,17 +19,19 @@ export function checkpointsOf(runFolder: string): string {
  *
  * @param onDamaged is told of each newer one that is not intact
  * @param isWanted by step; others are passed over
+ * @param verify what makes a checkpoint an intact one
  */
 export async function newestIntact(
   folder: string,
   onDamaged: (step: number, error: UserError) => void | Promise<void> = () => {},
   isWanted: (step: number) => boolean = () => true,
+  verify: (path: string) => Promise<Manifest> = verifyManifest,
 ): Promise<Checkpoint | null> {
   for (const step of (await listCheckpoints(folder)).filter(isWanted).reverse()) {
     const path = checkpointPath(folder, step);
     let manifest;
     try {
-      manifest = await verifyManifest(path);
+      manifest = await verify(path);
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       await onDamaged(step, error);
@@ -55,7 +60,7 @@ export async function resolveModelFolder(path: string, onMessage: (text: string)
         : `${quote(path)} has no checkpoint yet; wait for its first, or start the run again`,
     );
   }
-  if (!await exists(join(path, "manifest.json"))) return path;
+  if (!(await Promise.all(OF_CHECKPOINT.map((name) => exists(join(path, name))))).includes(true)) return path;
   try {
     await verifyManifest(path);
   } catch (error) {

@@ -7,6 +7,7 @@ import { objectiveVocabSize, vocabularyOf } from "../data/objectives/vocabulary.
 import { bytesTokenizer } from "../data/tokenizers/bytes.ts";
 import { readTokenizer } from "../data/tokenizers/load.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
+import { readKeptTokenizer } from "../data/tokenStore.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import { readSpecialTokens, type SpecialTokens } from "../formats/hf/specialTokens.ts";
@@ -15,10 +16,12 @@ import { readIfThere } from "./durable.ts";
 import { checkpointsOf } from "./findCheckpoint.ts";
 import { readConfigJson, readModelSpec } from "./modelFiles.ts";
 import { settingsOf } from "./modelFormat.ts";
+import { readKeptConfig } from "./runFolder.ts";
 import { requireSameModel } from "./weights.ts";
 
 /** A model that a run starts from, without its weights. */
 export interface SourceModel {
+  /** What messages call it. */
   readonly folder: string;
   readonly spec: ModelSpec;
   /** null: the folder has none. */
@@ -27,14 +30,30 @@ export interface SourceModel {
 }
 
 /**
- * Reads what goes on with a model's weights.
+ * Reads what goes on with a model's weights. Once the run has a checkpoint those weights are its own, and so is all
+ * else: a run outlives its source.
  *
  * @param from a run, a checkpoint or a model of Hugging Face, of which config.json, tokenizer.json and names of tensors
  * are read
+ * @param run the folder of the run that goes on with them; null: it has none
  * @throws UserError if there is no such model, or its tokenizer is not understood
  */
-export async function readSourceModel(from: string): Promise<SourceModel> {
-  const folder = await modelFolder(from);
+export async function readSourceModel(from: string, run: string | null): Promise<SourceModel> {
+  return (run === null ? null : await readOwnModel(run)) ?? await readModelOf(await modelFolder(from));
+}
+
+/** The model of a run with a checkpoint, by what its folder keeps beside them; null: it has none, or keeps too little. */
+async function readOwnModel(run: string): Promise<SourceModel | null> {
+  if ((await listCheckpoints(checkpointsOf(run))).length === 0) return null;
+  const [kept, text] = await Promise.all([readKeptConfig(run), readKeptTokenizer(run)]);
+  if (kept === null || text === null) return null;
+  const { config: { model } } = kept;
+  const { tokenizer, data: { specialTokens } } = text;
+  if (model.vocabSize === null || specialTokens === null) return null; // it began without weights
+  return { folder: run, spec: deriveModel(model, model.vocabSize), tokenizer, specialTokens };
+}
+
+async function readModelOf(folder: string): Promise<SourceModel> {
   const spec = readModelSpec(folder);
   const specialTokens = readSpecialTokens(readConfigJson(folder));
   const path = join(folder, "tokenizer.json");
@@ -123,10 +142,10 @@ export function tokenizerFor(
 /**
  * Holds a model against the weights that it is to start from, before anything is allocated.
  *
- * @throws UserError if there are no such weights, or they are another model's: every setting that differs
+ * @throws UserError if they are another model's: every setting that differs
  */
-export async function requireModelOf(from: string, spec: ModelSpec): Promise<void> {
-  requireSameModel(await modelFolder(from), spec);
+export function requireModelOf(source: SourceModel, spec: ModelSpec): void {
+  requireSameModel(source.folder, source.spec, spec);
 }
 
 /** Of a run the newest checkpoint, intact or not: they all have the same model. */

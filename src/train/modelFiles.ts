@@ -86,11 +86,20 @@ export function optimizerTensors(engine: Engine): TensorToWrite[] {
   return tensors.map(({ name, shape }, i) => ({ name, shape, dtype: "F32" as const, values: readers[i] }));
 }
 
-/** The content of a model folder's config.json. @throws UserError if there is none */
+/** The content of a model folder's config.json. @throws UserError if there is none, or it is no JSON */
 export function readConfigJson(source: ModelSource): unknown {
   const path = modelPath(source, "config.json");
+  const text = typeof source === "string" ? readConfigText(path) : source["config.json"];
   try {
-    return JSON.parse(typeof source === "string" ? Deno.readTextFileSync(path) : source["config.json"]);
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${quote(path)} is not JSON: ${messageOf(error)}; get the file again`);
+  }
+}
+
+function readConfigText(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
   } catch (error) {
     throw new UserError(
       `Cannot read ${quote(path)}: ${messageOf(error)}; name a run, a checkpoint or a folder with a model`,

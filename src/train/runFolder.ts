@@ -6,7 +6,8 @@ import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { cannotWrite, quote } from "../formats/file.ts";
-import { syncFolder, writeAtomically } from "../data/atomicFile.ts";
+import { listCheckpoints } from "./checkpoint.ts";
+import { syncFolder, temporaryOf, writeAtomically } from "../data/atomicFile.ts";
 import { readIfThere, removeTemporary } from "./durable.ts";
 import { checkpointsOf } from "./findCheckpoint.ts";
 import { METRICS } from "./metricsLog.ts";
@@ -28,6 +29,9 @@ export interface RunFolder extends Disposable {
 const FREE_KEYS =
   /^(name|train\.(duration|nonFinite|skippedStepCounts)|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
 
+/** A run's settings, by which its folder is known. */
+const CONFIG = "config.jsonc";
+
 /** Keys in which the nodes of a group may differ: where things lie, what is told and kept, and how fast it goes. */
 const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
 
@@ -35,8 +39,8 @@ const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
  * removed.
  *
- * @throws UserError if it can't be made, if another process has it, or if it belongs to another config: which keys
- * differ
+ * @throws UserError if it can't be made, if another process has it, if it holds something else than a run, or if it
+ * belongs to another config: which keys differ
  *
  * @example
  * ```ts
@@ -46,6 +50,7 @@ const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine
 export async function openRunFolder(path: string, config: RunConfig): Promise<RunFolder> {
   const checkpoints = checkpointsOf(path);
   const isNew = await Deno.lstat(path).then(() => false, () => true);
+  if (!isNew) await refuseOtherFiles(path);
   await Deno.mkdir(checkpoints, { recursive: true }).catch((error) => cannotWrite(path, error));
   const lock = await takeLock(path);
   const close = () => {
@@ -61,6 +66,35 @@ export async function openRunFolder(path: string, config: RunConfig): Promise<Ru
     throw error;
   }
   return { path, checkpoints, [Symbol.dispose]: close };
+}
+
+/** What a start makes before the config by which a run is known. */
+const BEFORE_CONFIG: readonly string[] = ["lock", "checkpoints", temporaryOf(CONFIG)];
+
+/** Files that no run has made are nobody's to write over: an imported model's, say. */
+async function refuseOtherFiles(folder: string): Promise<void> {
+  const names = await namesIn(folder);
+  const other = names.find((name) => !name.startsWith(".") && !BEFORE_CONFIG.includes(name));
+  if (
+    other === undefined || names.includes(CONFIG) || (await listCheckpoints(checkpointsOf(folder))).length > 0
+  ) {
+    return;
+  }
+  const hint = names.includes("config.json") ? `, or train on the model that lies there: from=${folder}` : "";
+  throw new UserError(
+    `${quote(folder)} is no run: it has ${
+      quote(other)
+    } but no ${CONFIG}, expected a run or an empty folder; ` +
+      `choose another name (name=...)${hint}`,
+  );
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(folder), ({ name }) => name)).sort();
+  } catch {
+    return []; // to make it a run's folder tells why it can't be one
+  }
 }
 
 /** Was no step done in a run's folder? The first one is logged. */
@@ -108,11 +142,17 @@ async function takeLock(folder: string): Promise<Deno.FsFile> {
   );
 }
 
-async function matchConfig(folder: string, config: RunConfig): Promise<void> {
-  const path = join(folder, "config.jsonc");
+/** The config that a run's folder keeps, whole; null: it keeps none. */
+export async function readKeptConfig(folder: string): Promise<{ config: RunConfig; text: string } | null> {
+  const path = join(folder, CONFIG);
   const text = await readIfThere(path);
-  if (text !== null) {
-    const before = resolveConfig({ file: { path, text } });
+  return text === null ? null : { config: resolveConfig({ file: { path, text } }), text };
+}
+
+async function matchConfig(folder: string, config: RunConfig): Promise<void> {
+  const kept = await readKeptConfig(folder);
+  if (kept !== null) {
+    const before = kept.config;
     const fixed = differences(before, config).filter((line) =>
       !FREE_KEYS.test(line.slice(0, line.indexOf(": ")))
     );
@@ -127,7 +167,7 @@ async function matchConfig(folder: string, config: RunConfig): Promise<void> {
     }
   }
   const resolved = formatConfig(config);
-  if (text !== resolved) await writeAtomically(path, resolved);
+  if (kept?.text !== resolved) await writeAtomically(join(folder, CONFIG), resolved);
 }
 
 function isEmpty(folder: string): boolean {
@@ -137,7 +177,7 @@ function isEmpty(folder: string): boolean {
 /** Removes what a start without a checkpoint has left: tokens, tokenizer and logs. */
 async function forget(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    if (name !== "lock" && name !== "config.jsonc") {
+    if (name !== "lock" && name !== CONFIG) {
       await Deno.remove(join(folder, name), { recursive: true });
     }
   }

@@ -13,6 +13,7 @@ import { newestIntact, removeCheckpoints, setAside } from "./findCheckpoint.ts";
 import { writeFirstWeights } from "./firstWeights.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
 import { configDigest, type RunFolder } from "./runFolder.ts";
+import { checkSizes } from "./manifest.ts";
 import type { TrainState } from "./state.ts";
 import { loadOptimizer, loadWeights } from "./weights.ts";
 
@@ -60,9 +61,7 @@ export function openStore(options: StoreOptions): Store {
   const { config, run, engine, dataset, folder, onMessage } = options;
   const spec = deriveModel(config.model, dataset.vocabSize);
   const identity = {
-    configDigest: configDigest(config),
-    dataHash: dataset.hash,
-    numericMode: config.engine.numericMode,
+    ...identityOf(config, dataset),
     adapter: engine.report.adapter,
     version: library.version,
   };
@@ -85,11 +84,7 @@ export function openStore(options: StoreOptions): Store {
     const checkpoint = await newestIntact(folder.checkpoints, note, isWanted);
     if (checkpoint === null) {
       if (damaged.length === 0 || isWanted !== undefined) return null;
-      throw new UserError(
-        `${damaged[0].message}, and none before it is intact; restore the file, or remove ${
-          quote(folder.path)
-        } to start anew`,
-      );
+      throw noneIntact(damaged[0].message, folder);
     }
     for (const { step, message } of damaged) {
       const aside = await setAside(folder.checkpoints, step, "damaged");
@@ -181,11 +176,37 @@ export function openStore(options: StoreOptions): Store {
   };
 }
 
-function checkIdentity(
-  path: string,
-  state: TrainState,
-  now: Pick<TrainState, "configDigest" | "dataHash" | "numericMode">,
-): void {
+/**
+ * Finds, before an engine is made, what would keep it from going on with a run: all but damage inside of large files.
+ *
+ * @throws UserError if no checkpoint is whole, or they are of another config or other data
+ */
+export async function requireResumable(
+  folder: RunFolder,
+  config: RunConfig,
+  dataset: Pick<Dataset, "hash">,
+): Promise<void> {
+  const damaged: string[] = [];
+  const note = (_: number, { message }: UserError) => void damaged.push(message);
+  const checkpoint = await newestIntact(folder.checkpoints, note, undefined, checkSizes);
+  if (checkpoint !== null) checkIdentity(checkpoint.path, checkpoint.state, identityOf(config, dataset));
+  else if (damaged.length > 0) throw noneIntact(damaged[0], folder);
+}
+
+function noneIntact(newest: string, { path }: RunFolder): UserError {
+  return new UserError(
+    `${newest}, and none before it is intact; restore the file, or remove ${quote(path)} to start anew`,
+  );
+}
+
+/** What a run's checkpoints have in common. */
+type Identity = Pick<TrainState, "configDigest" | "dataHash" | "numericMode">;
+
+function identityOf(config: RunConfig, { hash }: Pick<Dataset, "hash">): Identity {
+  return { configDigest: configDigest(config), dataHash: hash, numericMode: config.engine.numericMode };
+}
+
+function checkIdentity(path: string, state: TrainState, now: Identity): void {
   const what = {
     configDigest: "another config",
     dataHash: "other data",

@@ -57,7 +57,12 @@ export async function sumGradients(
     for (let row = share.from; row < share.to; row += engine.report.microBatchSize) {
       if (signal?.aborted) return false;
       const rows = Math.min(engine.report.microBatchSize, share.to - row);
-      await engine.accumulate(dataset.batch(step.firstSample + row, rows), step.step);
+      try {
+        await engine.accumulate(dataset.batch(step.firstSample + row, rows), step.step, signal);
+      } catch (error) {
+        if (error === signal?.reason) return false;
+        throw error;
+      }
     }
     await engine.endWorker(worker - workers.from);
   }

@@ -7,7 +7,7 @@ import { trainStep } from "./trainStep.ts";
  * at any step and goes on ends with the same digest as one that never stopped.
  *
  * @throws UserError if a step is not finite (policy `stop`), the disk is full, or the folder's run is another one; the
- * checkpoints that were saved are intact; the signal's reason if it comes before the first step
+ * checkpoints that were saved are intact; the signal's reason if it comes before the first step is applied
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   using run = new TrainingRun(options);
@@ -15,6 +15,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   while (true) {
     // Here nothing is queued: the engine holds exactly `state`.
     state = await run.betweenSteps(state);
+    if (state.step === 0) options.signal?.throwIfAborted();
     if (run.isOver(state) || options.signal?.aborted) return await run.finish(state);
     state = await advance(run, state, options);
   }

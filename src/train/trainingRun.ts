@@ -21,7 +21,7 @@ export interface TrainingOptions {
   readonly dataset: Dataset;
   /** Where the run is kept, and goes on from if it was stopped. null: nothing is kept. */
   readonly folder: RunFolder | null;
-  /** Drops the unfinished step, saves the last applied one, and ends; before the first step, throws its reason. */
+  /** Drops the unfinished step, saves the last applied one, and ends; before the first step is applied, throws its reason. */
   readonly signal?: AbortSignal;
   /** Writes a text sample with the engine's weights, every `log.sampleEvery`. */
   readonly sampleText?: () => Promise<string>;
@@ -97,7 +97,7 @@ export class TrainingRun implements Disposable {
   async start(): Promise<TrainState> {
     const { config: { train }, folder, onMessage, signal } = this.#options;
     const resumed = await this.#store.resume();
-    if (resumed !== null) onMessage?.(`Going on from step ${resumed.step} of ${this.#run.totalSteps}`);
+    if (resumed !== null) onMessage?.(describeResumed(resumed.step, this.#run.totalSteps));
     const state = resumed ?? await this.#store.initialize(signal);
     signal?.throwIfAborted(); // nothing has come to pass that would have to be saved
     if (state.step < this.#run.totalSteps) this.#store.checkSpace();
@@ -241,4 +241,9 @@ export class TrainingRun implements Disposable {
     const elapsed = performance.now() - this.#doneAt[duty];
     return isDue(every, this.#run.progressAt(last), this.#run.progressAt(step), elapsed);
   }
+}
+
+function describeResumed(step: number, totalSteps: number): string {
+  if (step <= totalSteps) return `Going on from step ${step} of ${totalSteps}`;
+  return `The run has done ${step} steps, more than the ${totalSteps} of train.duration: there is nothing to do`;
 }

@@ -36,7 +36,12 @@ export async function validate(
     const parts = rows.slice(from, from + engine.report.microBatchSize).map((row) =>
       dataset.validationBatch(row, 1)
     );
-    losses.push(...(await engine.evaluate(stackBatches(parts))).rowLoss);
+    try {
+      losses.push(...(await engine.evaluate(stackBatches(parts), signal)).rowLoss);
+    } catch (error) {
+      if (error === signal?.reason) return null;
+      throw error;
+    }
     targets.push(...parts.map(countTargets));
   }
   return summarize(losses, targets, dataset.bytesPerToken);

@@ -20,7 +20,7 @@ export async function loadWeights(
   spec: ModelSpec,
   fit: (tensor: NamedValues) => NamedValues = (tensor) => tensor,
 ): Promise<void> {
-  requireSameModel(source, spec);
+  requireSameModel(sourceName(source), readModelSpec(source), spec);
   await writeAll(engine, "weights", readModelWeights(source).map(fit), sourceName(source));
 }
 
@@ -30,10 +30,10 @@ export async function loadWeights(
  * positions are not learned. The table of tokens may become longer, as new rows are new tokens' own, and that of learned
  * positions shorter; a longer one would have positions that were never trained.
  *
+ * @param found the folder's model @param where what messages call the folder
  * @throws UserError that names every setting that differs
  */
-export function requireSameModel(source: ModelSource, spec: ModelSpec): void {
-  const found = readModelSpec(source);
+export function requireSameModel(where: string, found: ModelSpec, spec: ModelSpec): void {
   const isRight = (key: keyof ModelSpec) => {
     if (key === "vocabSize") return spec.vocabSize >= found.vocabSize;
     if (key === "seqLen") return spec.seqLen <= found.seqLen;
@@ -48,7 +48,7 @@ export function requireSameModel(source: ModelSource, spec: ModelSpec): void {
   };
   const list = different.map((key) => `model.${key} is ${quote(spec[key])}, expected ${expected(key)}`);
   throw new UserError(
-    `The weights of ${quote(sourceName(source))} are another model's: ${list.join("; ")}; ` +
+    `The weights of ${quote(where)} are another model's: ${list.join("; ")}; ` +
       "leave such settings out, and they are taken from there",
   );
 }

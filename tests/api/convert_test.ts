@@ -197,7 +197,11 @@ Deno.test("importModel() refuses what is no model in one line, and leaves nothin
       (folder) => Deno.removeSync(join(folder, "model.safetensors")),
       "has neither model.safetensors",
     ],
-    ["no JSON", (folder) => Deno.writeTextFileSync(join(folder, "config.json"), "{"), "config.json"],
+    [
+      "no JSON",
+      (folder) => Deno.writeTextFileSync(join(folder, "config.json"), "{\n"),
+      'config.json" is not JSON',
+    ],
     ["no object", (folder) => Deno.writeTextFileSync(join(folder, "config.json"), "[1]"), "expected object"],
     [
       "no type",

@@ -93,6 +93,32 @@ Deno.test("train() goes on with a causal decoder's weights and another objective
   });
 });
 
+Deno.test("train() goes on where the model is gone that the run began with", async () => {
+  await withFolder(async (folder) => {
+    const [source, run, whole] = ["t5", "run", "whole"].map((name) => join(folder, name));
+    await makeT5(source);
+    const line = ["objective.kind=span", "model.dropout=0.1", "optimizer.schedule=constant"];
+    const { digest } = await tune(whole, source, ...line, "train.duration=3 steps");
+    await tune(run, source, ...line);
+    Deno.renameSync(source, join(folder, "elsewhere"));
+    const more = [...line, "train.duration=3 steps"];
+    const planned = await plan({ ...TUNED, from: source, overrides: more }, { folder: run });
+    assertEquals(planned.totalSteps, 3);
+    // the newest checkpoint is damaged all over: the run's folder tells enough
+    await tune(run, source, ...line, "train.duration=2 steps");
+    const newest = join(run, "checkpoints", "step-2");
+    for (const { name } of Deno.readDirSync(newest)) Deno.writeTextFileSync(join(newest, name), "x");
+    assertEquals((await tune(run, source, ...more)).digest, digest);
+    // another model is another run, there or not
+    await assertRejects(
+      () => tune(run, join(folder, "elsewhere"), ...more),
+      UserError,
+      "belongs to another config (from: ",
+    );
+    await assertRejects(() => tune(join(folder, "new"), source, ...line), UserError, "t5/config.json");
+  });
+});
+
 Deno.test("train() goes on with T5's own tokens: what starts, ends and marks", async () => {
   await withFolder(async (folder) => {
     const [source, run, spans] = ["t5", "run", "spans"].map((name) => join(folder, name));
@@ -134,6 +160,8 @@ Deno.test("train() goes on with T5's own tokens: what starts, ends and marks", a
     Deno.writeTextFileSync(path, JSON.stringify({ ...config, decoder_start_token_id: 5 }));
     const other = await tune(join(folder, "other"), source, "objective.kind=prefix");
     assert(other.dataset.hash !== prefix.dataset.hash);
-    await assertRejects(() => tune(run, source, "objective.kind=prefix"), UserError, "special tokens");
+    // which are nothing to a run that has its own by now
+    const again = await tune(run, source, "objective.kind=prefix");
+    assertEquals([again.steps, again.dataset.hash], [1, prefix.dataset.hash]);
   });
 });

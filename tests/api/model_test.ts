@@ -60,4 +60,10 @@ Deno.test("plan() tells what training then takes", async () => {
   const bytesOfWeights = 4 * planned.parameters;
   assert(planned.bytes.weights >= bytesOfWeights, `${planned.bytes.weights} < ${bytesOfWeights}`);
   await assertRejects(() => plan({ ...TINY, data: { text: "" } }), UserError, "is empty");
+  // what the tokenizer is going to have is known before it is trained, or the text is read
+  const spans = { ...TINY, tokenizer: "bpe", bpeVocabSize: 300, data: "/nowhere" } as const;
+  const overrides = ["objective.kind=span", "model.vocabSize=300"];
+  for (const refused of [plan({ ...spans, overrides }), train({ ...spans, overrides })]) {
+    await assertRejects(() => refused, UserError, "model.vocabSize is 300, expected at least 30");
+  }
 });

@@ -107,6 +107,24 @@ Deno.test("train() leaves no folder of a run that can't start", async () => {
   });
 });
 
+Deno.test("train() finds what keeps a run from going on before it makes an engine", async () => {
+  await withFolder(async (folder) => {
+    const run = join(folder, "run");
+    await train(TINY, { folder: run });
+    let isMade = false;
+    const assertRefused = async (settings: RunSettings, message: string) => {
+      const training = train(settings, { folder: run, onCompile: () => isMade = true });
+      await assertRejects(() => training, UserError, message);
+      assert(!isMade, message);
+    };
+    const data = { text: TEXT.replaceAll("cat", "dog") };
+    for (const name of ["data.json", "tokens.bin", "documents.bin"]) Deno.removeSync(join(run, "data", name));
+    await assertRefused({ ...TINY, data }, "was made with other data");
+    for (const step of [2, 4]) Deno.truncateSync(join(run, "checkpoints", `step-${step}`, "state.json"), 9);
+    await assertRefused(TINY, ", and none before it is intact; restore the file");
+  });
+});
+
 Deno.test("train() says that the text has changed since the run began, and goes on with the tokens it keeps", async () => {
   await withFolder(async (folder) => {
     const stop = new AbortController();

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { deriveRun, workerShare } from "../../src/config/derive.ts";
+import { deriveRun, describeDeviations, workerShare } from "../../src/config/derive.ts";
 import { deriveModel } from "../../src/config/deriveModel.ts";
 import { countParameters } from "../../src/model/parameters.ts";
 import { resolveConfig } from "../../src/config/load.ts";
@@ -189,4 +189,20 @@ Deno.test("workerShare() cuts a batch into neighbouring shares that differ by on
     assertEquals(next, batchSize);
   }
   assertEquals(workerShare(1, 3, 7), { from: 2, to: 4 });
+});
+
+Deno.test("describeDeviations() tells what a run does otherwise than its settings say", () => {
+  const of = (...overrides: string[]) => describeDeviations(resolveConfig({ overrides }));
+  assertEquals(of(), []);
+  assertEquals(of("train.batchSize=16", "train.microBatchSize=16", "optimizer.warmup=500 steps"), []);
+  assertEquals(of("train.batchSize=16", "train.microBatchSize=17"), [
+    "train.microBatchSize is 17, but a batch has 16 sequences: 16 at once",
+  ]);
+  assertEquals(of("train.batchSize=16", "train.microBatchSize=16", "scale.virtualWorkers=3"), [
+    "train.microBatchSize is 16, but a batch has 16 sequences for 3 virtual workers: 6 at once",
+  ]);
+  assertEquals(of("optimizer.warmup=8001 samples", "train.duration=500 steps", "train.batchSize=16"), [
+    "optimizer.warmup (8001 samples) is longer than train.duration (500 steps): " +
+    "the learning rate only rises, and never gets to optimizer.learningRate",
+  ]);
 });

@@ -18,6 +18,8 @@ Deno.test("nearest() finds none where all are far", () => {
   assertEquals(nearest("x", []), null);
   assertEquals(nearest("foo", ["fob", "fab"]), "fob");
   assertEquals(nearest("foo", ["fab"]), null);
+  assertEquals(nearest("runs", ["tune"]), null);
+  assertEquals(nearest("tun", ["tune"]), "tune");
   assertEquals(nearest("modle", ["model"]), "model");
   assertEquals(nearest("mode", ["tokens"]), null);
   assertEquals(nearest("learn____ate", ["learningRate"]), "learningRate"); // 4 of 12

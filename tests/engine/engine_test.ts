@@ -1,4 +1,11 @@
-import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertNotEquals,
+  assertRejects,
+  assertStrictEquals,
+} from "@std/assert";
 import { countTargets, sliceBatch } from "../../src/data/batch.ts";
 import { STAGING_BYTES } from "../../src/gpu/staging.ts";
 import { RetryError, UserError } from "../../src/errors.ts";
@@ -7,6 +14,7 @@ import { openLocalEngine } from "../../src/engine/localEngine.ts";
 import { planEngine } from "../../src/engine/plan.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
 import { bindingCap, testGpu } from "../_gpu.ts";
+import { deviceWith } from "./_device.ts";
 import {
   fill,
   MODEL,
@@ -49,6 +57,45 @@ Deno.test("update() halts on NaN and changes nothing until clearHalt()", async (
   assertEquals((await engine.metrics()).map(({ step, halted }) => [step, halted]), [[4, false]]);
   assertNotEquals(await stateDigest(engine), kept);
   await engine.close();
+});
+
+Deno.test("accumulate() and evaluate() end at a signal, and the step can be done again to the same bits", async () => {
+  const { device } = await testGpu();
+  let onWait = () => {};
+  const queue = new Proxy(device.queue, {
+    get(target, key) {
+      if (key === "onSubmittedWorkDone") onWait();
+      const member = Reflect.get(target, key, target);
+      return typeof member === "function" ? member.bind(target) : member;
+    },
+  });
+  const engine = await openTiny(tinySpec(), { device: await deviceWith({ queue }) });
+  const whole = await openTiny(tinySpec());
+  const stop = new AbortController();
+  const { signal } = stop;
+  const assertStopped = async (call: Promise<unknown>) =>
+    assertStrictEquals(await call.catch((error) => error), signal.reason);
+  await engine.beginStep();
+  onWait = () => stop.abort(); // the work is on its way: an engine that is new waits for the first
+  await assertStopped(engine.accumulate(tinyBatch(0, 3), 1, signal));
+  onWait = () => {};
+  await assertStopped(engine.accumulate(tinyBatch(0, 3), 1, signal));
+  await assertStopped(engine.evaluate(tinyBatch(0, 1), signal));
+  for (const each of [engine, whole]) await oneStep(each, 1);
+  assertEquals(await stateDigest(engine), await stateDigest(whole));
+  await engine.close();
+  await whole.close();
+
+  const worker = await openWorkerEngine(tinySpec());
+  await fill(worker);
+  const other = new AbortController();
+  await worker.beginStep();
+  const call = worker.accumulate(tinyBatch(0, 3), 1, other.signal);
+  other.abort();
+  assertStrictEquals(await call.catch((error) => error), other.signal.reason);
+  await oneStep(worker, 1);
+  assertEquals((await worker.metrics()).length, 1);
+  await worker.close();
 });
 
 Deno.test("update() halts on an infinite gradient, too", async () => {

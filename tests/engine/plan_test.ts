@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertMatch } from "@std/assert";
 import { engineSpec, UNREAD } from "../../src/api/parts.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { planEngine } from "../../src/engine/plan.ts";
@@ -26,6 +26,14 @@ Deno.test("planEngine() counts the operations of Megatron's formula for the 1.3B
   const recomputed = await flopsPerToken("gpt3-1.3b", true);
   assertAlmostEquals(recomputed / (3 * forward + again), 1, 0.02);
   assert(recomputed / megatron(4) > 0.85 && recomputed < megatron(4), `${recomputed / megatron(4)}`);
+});
+
+Deno.test("planEngine() says of rows that are far too long what does not fit, and does not count for minutes", async () => {
+  const config = resolveConfig({
+    overrides: ["model.vocabSize=300", "model.seqLen=200000", "model.numLayers=1"],
+  });
+  const { obstacle } = await planEngine(engineSpec(config, UNREAD), { maxBinding: 2 ** 27 });
+  assertMatch(obstacle!, /^Attention of 16 rows of 200000 tokens comes in 100000 pieces .* help: /);
 });
 
 Deno.test("planEngine() lays out 176 billion parameters and says what does not fit", async () => {

@@ -85,12 +85,12 @@ export async function trainTiny(run: string, ...overrides: string[]): Promise<Tr
   );
   const { seed, tokenizer, bpeVocabSize, validation: { fraction }, objective, packing } = config;
   const { seqLen, architecture } = config.model;
-  const dataset = await openDataset({
+  const options = {
     data: { text: TEXT },
     ...{ tokenizer, bpeVocabSize, seqLen, seed, architecture, objective, packing },
     validationFraction: fraction,
-    folder: run,
-  });
+  };
+  const dataset = await openDataset({ ...options, folder: null });
   const engine = await openLocalEngine({
     model: deriveModel(config.model, dataset.vocabSize),
     microBatchSize: 2,
@@ -104,7 +104,9 @@ export async function trainTiny(run: string, ...overrides: string[]): Promise<Tr
     },
   });
   try {
-    return await tinyRun(run, config, { engine, dataset });
+    const result = await tinyRun(run, config, { engine, dataset });
+    await openDataset({ ...options, folder: run }); // which keeps the tokens
+    return result;
   } finally {
     await engine.close();
   }

@@ -43,6 +43,22 @@ Deno.test("import takes a model in, and export writes it in files of a size and 
   });
 });
 
+Deno.test("import says that from= can't train on a model whose tokenizer is not understood", async () => {
+  await inTempDir(async (folder) => {
+    const source = join(folder, "source");
+    await Deno.mkdir(source);
+    for (const name of ["config.json", "model.safetensors"]) {
+      await Deno.copyFile(join(folderOf("gpt2"), name), join(source, name));
+    }
+    await Deno.writeTextFile(join(source, "tokenizer.json"), "x\n");
+    const { code, stdout } = await runTask("import", source, "--runs", join(folder, "runs"));
+    assertEquals(code, 0);
+    assertStringIncludes(stdout, "tokenizer.json is not JSON: Unexpected token 'x', \"x\\u{a}\"");
+    assertStringIncludes(stdout, "can't train on texts before it has a tokenizer.json that is understood");
+    assertEquals(stdout.includes("train on it"), false);
+  });
+});
+
 Deno.test("import and export refuse what they can't understand, in one line", async () => {
   const cases: [string, string[], string][] = [
     ["import", [], "Found no folder, expected the folder of one model"],

@@ -1,6 +1,6 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { RetryError, UserError } from "../../src/errors.ts";
-import { messageOf } from "../../src/formats/file.ts";
+import { cannotWrite, messageOf } from "../../src/formats/file.ts";
 import { describeFailure } from "../../tasks/_failure.ts";
 
 const going = new AbortController().signal;
@@ -18,13 +18,31 @@ Deno.test("messageOf() leaves out the numbers and names of system calls", () => 
     ["a: Is a directory (os error 21): readfile 'it's a'", "a: Is a directory"],
     ["Cross-device link (os error 18): rename 'a' -> 'b', and more", "Cross-device link, and more"],
     ["model.numLayers is 0, expected more", "model.numLayers is 0, expected more"],
+    ["it ends\nhere\u001b[31m\u2028\u0000 \ud800", "it ends\\u{a}here\\u{1b}[31m\\u{2028}\\u{0} \\u{d800}"],
+    [
+      'Requires all access to "/proc/x y", run again with the --allow-all flag',
+      'Deno keeps programs out of "/proc/x y"',
+    ],
   ];
   for (const [message, text] of cases) assertEquals(messageOf(new Error(message)), text);
+});
+
+Deno.test("cannotWrite() gives advice that helps", () => {
+  const { NotCapable } = Deno.errors;
+  const refused = new NotCapable('Requires all access to "/proc/x", run again with the --allow-all flag');
+  const expected = 'Cannot write "/proc/x": Deno keeps programs out of "/proc/x"; choose another folder';
+  assertEquals(assertThrows(() => cannotWrite("/proc/x", refused), UserError).message, expected);
+  assertThrows(
+    () => cannotWrite("a", new Error("full")),
+    UserError,
+    "full; check the folder and its free space",
+  );
 });
 
 Deno.test("describeFailure() makes one line of the user's mistakes, and an exit code of everything", () => {
   const of = (error: unknown) => describeFailure(error, going);
   assertEquals(of(new UserError("found a, expected b")), { text: "error: found a, expected b", code: 1 });
+  assertEquals(of(new UserError("found\na")).text, "error: found\\u{a}a");
   assertEquals(of(new RetryError("the GPU was lost")), { text: "try again: the GPU was lost", code: 75 });
   const missing = new Deno.errors.NotFound("No such file or directory (os error 2): open 'a b'");
   assertEquals(of(missing), {

@@ -141,6 +141,8 @@ Deno.test("train: mistakes are one line each, with exit code 1", async () => {
     const mistakes: [string[], string][] = [
       [["model.numLayer=2"], "numLayers"],
       [["model.numLayers=two"], "model.numLayers"],
+      [["runs=elsewhere"], "unknown key runs, presets/default.jsonc has every key"],
+      [[""], "Found an empty argument, expected a config"],
       [["model.modelDim=10"], "multiple of model.numHeads"],
       [["model.seqLen=100000"], "tokens"],
       [[`data=${binary}`], "binary.dat"],

@@ -102,6 +102,21 @@ Deno.test("a checkpoint that lacks a file or a part of one is refused", async ()
   });
 });
 
+Deno.test("a checkpoint's folder without its manifest is refused, as long as one file tells that it is one", async () => {
+  await withFolder(async (run) => {
+    await tinyRun(run, tinyConfig());
+    const [before, newest] = ["step-6", "step-7"].map((name) => join(run, "checkpoints", name));
+    Deno.removeSync(join(newest, "manifest.json"));
+    for (const file of ["optimizer.safetensors", "state.json"]) {
+      const error = await assertRejects(() => resolveModelFolder(newest, () => {}), UserError);
+      assert(error.message.startsWith("Checkpoint step-7 is damaged: manifest.json: "), error.message);
+      assert(error.message.endsWith(`"${before}" is intact, use that`), error.message);
+      Deno.removeSync(join(newest, file));
+    }
+    assertEquals(await resolveModelFolder(newest, () => {}), newest); // a model's folder as any other
+  });
+});
+
 Deno.test("a run without an intact checkpoint is refused as a source of weights", async () => {
   await withFolder(async (run) => {
     await tinyRun(run, tinyConfig("checkpoint.keep=1", "checkpoint.every=null"));

@@ -12,8 +12,8 @@ export interface FakeOptions {
   /** Makes the loss of a micro-batch NaN. */
   readonly isPoisoned?: (micro: Batch, step: number) => boolean;
   /** Called as a micro-batch comes, before its work. */
-  readonly onAccumulate?: (micro: Batch, step: number) => void | Promise<void>;
-  readonly onEvaluate?: () => void;
+  readonly onAccumulate?: (micro: Batch, step: number, signal?: AbortSignal) => void | Promise<void>;
+  readonly onEvaluate?: (signal?: AbortSignal) => void | Promise<void>;
   /** Called as a tensor is asked for. */
   readonly onRead?: () => void | Promise<void>;
 }
@@ -143,8 +143,8 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       subtrees = [];
       return Promise.resolve();
     },
-    async accumulate(micro, step) {
-      await options.onAccumulate?.(micro, step);
+    async accumulate(micro, step, signal) {
+      await options.onAccumulate?.(micro, step, signal);
       if (micro.rows > options.microBatchSize) throw new Error(`${micro.rows} rows are too many`);
       const gradients = gradientsIn(worker);
       const sums = worker.subarray(-SUMS);
@@ -203,13 +203,13 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       isHalted = false;
       return Promise.resolve();
     },
-    evaluate(batch) {
-      options.onEvaluate?.();
+    async evaluate(batch, signal) {
+      await options.onEvaluate?.(signal);
       const rows = Array.from({ length: batch.rows }, (_, index) => row(batch, index));
-      return Promise.resolve({
+      return {
         rowLoss: Float32Array.from(rows, ({ lossSum }) => lossSum),
         targetCount: rows.reduce((sum, { targetCount }) => sum + targetCount, 0),
-      });
+      };
     },
     logits: ({ inputs, columns }) =>
       Promise.resolve(

@@ -12,7 +12,7 @@ const T5 = new URL("../fixtures/hf/t5_v1_1", import.meta.url).pathname;
 
 /** The config that a line means. */
 async function settled(from: string, ...overrides: string[]) {
-  const source = await readSourceModel(from);
+  const source = await readSourceModel(from, null);
   const all = [`from=${from}`, "tokenizer=chars", ...overrides];
   return settleModel(resolveConfig({ weights: modelSettings(source), overrides: all }), source);
 }
@@ -49,7 +49,7 @@ Deno.test("settleModel() refuses to make an encoder of decoders, and decoders of
 });
 
 Deno.test("tokenizerFor() takes no new tokenizer for old weights, unless its ids are bytes", async () => {
-  const source = await readSourceModel(LLAMA);
+  const source = await readSourceModel(LLAMA, null);
   for (const kind of ["chars", "bpe"] as const) {
     assertThrows(() => tokenizerFor(source, kind), UserError, "has no tokenizer.json");
   }

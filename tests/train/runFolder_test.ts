@@ -3,7 +3,15 @@ import { join } from "@std/path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { configDigest, groupConfigDigest, openRunFolder } from "../../src/train/runFolder.ts";
-import { checkpointNames, readMetrics, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
+import {
+  checkpointNames,
+  readMetrics,
+  readTree,
+  tinyConfig,
+  tinyDataset,
+  tinyRun,
+  withFolder,
+} from "./tinyRun.ts";
 
 Deno.test("openRunFolder() lets one process in at a time", async () => {
   await withFolder(async (run) => {
@@ -55,6 +63,37 @@ Deno.test("openRunFolder() makes a folder that is removed again where no step is
     const failing = tinyRun(trained, tinyConfig(), { isPoisoned: (_, step) => step === 2 });
     await assertRejects(() => failing, UserError, "expected finite numbers");
     assertEquals(readMetrics(trained).map(({ step }) => step), [1]);
+  });
+});
+
+Deno.test("openRunFolder() leaves a folder alone that holds something else than a run", async () => {
+  await withFolder(async (folder) => {
+    const model = join(folder, "model");
+    await Deno.mkdir(model);
+    for (const name of ["config.json", "tokenizer.json"]) await Deno.writeTextFile(join(model, name), name);
+    const before = readTree(model);
+    const refused = async () => {
+      const { message } = await assertRejects(() => openRunFolder(model, tinyConfig()), UserError);
+      assertEquals(readTree(model), before);
+      assertEquals([...Deno.readDirSync(model)].length, 2, "nothing was made");
+      return message;
+    };
+    assert(
+      (await refused()).endsWith(
+        `choose another name (name=...), or train on the model that lies there: from=${model}`,
+      ),
+    );
+    delete before["config.json"];
+    await Deno.rename(join(model, "config.json"), join(model, "notes.txt"));
+    before["notes.txt"] = new TextEncoder().encode("config.json");
+    assert((await refused()).includes('it has "notes.txt" but no config.jsonc'));
+
+    const empty = join(folder, "empty"); // or what a start leaves that was killed before it had a config
+    for (const name of ["", "checkpoints"]) await Deno.mkdir(join(empty, name));
+    for (const name of ["lock", "config.jsonc.tmp", ".hidden"]) {
+      await Deno.writeTextFile(join(empty, name), "");
+    }
+    using _folder = await openRunFolder(empty, tinyConfig());
   });
 });
 

@@ -1,9 +1,10 @@
-import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertStrictEquals } from "@std/assert";
+import { join } from "@std/path";
 import { deriveModel } from "../../src/config/deriveModel.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { type Step, trainStep } from "../../src/train/trainStep.ts";
 import { fakeEngine } from "./fakeEngine.ts";
-import { tinyConfig, tinyDataset, tinyRun } from "./tinyRun.ts";
+import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
 const STEP: Step = { step: 4, learningRate: 0.5, firstSample: 10, batchSize: 5 };
 
@@ -78,6 +79,41 @@ Deno.test("trainStep() drops the step when the signal comes, even at its last mi
     assertEquals(await trainStep(stopping, dataset, STEP, 1, controller.signal), false);
     assertEquals(calls.filter((call) => call instanceof Object && "learningRate" in call), []);
   }
+});
+
+Deno.test("runTraining() does not wait for a micro-batch, or a validation, that has no end", async () => {
+  await withFolder(async (run) => {
+    const config = tinyConfig("checkpoint.every=null");
+    const [stop, again] = [new AbortController(), new AbortController()];
+    /** Ends with the signal, which comes once it has begun. */
+    const endless = (controller: AbortController, signal?: AbortSignal) =>
+      new Promise<void>((_, reject) => {
+        signal?.addEventListener("abort", () => reject(signal.reason));
+        controller.abort();
+      });
+    const onAccumulate = (_: unknown, step: number, signal?: AbortSignal) =>
+      step === 4 ? endless(stop, signal) : undefined;
+    const { steps, interrupted } = await tinyRun(run, config, { signal: stop.signal, onAccumulate });
+    assertEquals([steps, interrupted, checkpointNames(run)], [3, true, ["step-3"]]);
+
+    const onEvaluate = (signal?: AbortSignal) => endless(again, signal);
+    const second = await tinyRun(run, config, { signal: again.signal, onEvaluate });
+    assertEquals([second.steps, second.interrupted, checkpointNames(run)], [4, true, ["step-3", "step-4"]]);
+    assertEquals((await tinyRun(run, config)).digest, (await tinyRun(null, config)).digest);
+  });
+});
+
+Deno.test("runTraining() has nothing to save while no step was applied: it throws the signal's reason", async () => {
+  await withFolder(async (folder) => {
+    const run = join(folder, "run");
+    const stop = new AbortController();
+    const onAccumulate = () => stop.abort();
+    const error = await tinyRun(run, tinyConfig(), { signal: stop.signal, onAccumulate }).catch((error) =>
+      error
+    );
+    assertStrictEquals(error, stop.signal.reason);
+    assertEquals([...Deno.readDirSync(folder)], []);
+  });
 });
 
 Deno.test("runTraining() follows ramp-up and schedule", async () => {

@@ -100,6 +100,19 @@ Deno.test("runTraining() goes on with a run that is over: a no-op, or more steps
   });
 });
 
+Deno.test("runTraining() says that a run is past a duration that was made shorter", async () => {
+  await withFolder(async (run) => {
+    const { digest } = await tinyRun(run, tinyConfig());
+    const messages: string[] = [];
+    const shorter = tinyConfig("train.duration=5 steps");
+    const result = await tinyRun(run, shorter, { onMessage: (text) => messages.push(text) });
+    assertEquals(messages, [
+      "The run has done 7 steps, more than the 5 of train.duration: there is nothing to do",
+    ]);
+    assertEquals([result.steps, result.digest], [7, digest]);
+  });
+});
+
 Deno.test("metrics and events are cut back to the checkpoint that a run goes on from", async () => {
   await withFolder(async (folder) => {
     const config = tinyConfig("log.every=1", "log.tensorboard=true", "checkpoint.every=3 steps");

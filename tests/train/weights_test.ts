@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
-import { deriveModel } from "../../src/config/deriveModel.ts";
+import { deriveModel, type ModelSpec } from "../../src/config/deriveModel.ts";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
@@ -58,6 +58,9 @@ Deno.test("a checkpoint of another architecture has our names, and resumes as ex
     assertEquals(readModelSpec(last(run)), spec);
   });
 });
+
+const requireSame = (folder: string, spec: ModelSpec) =>
+  requireSameModel(folder, readModelSpec(folder), spec);
 
 Deno.test("from: a run starts with another's newest weights and a fresh optimizer", async () => {
   await withFolder(async (folder) => {
@@ -117,7 +120,7 @@ Deno.test("from: another objective, mask, dropout or loss may go on with the sam
   await withFolder(async (source) => {
     await tinyRun(source, tinyConfig());
     const spec = readModelSpec(last(source));
-    requireSameModel(last(source), spec);
+    requireSame(last(source), spec);
     const changes = {
       attention: "banded",
       window: 2,
@@ -126,8 +129,8 @@ Deno.test("from: another objective, mask, dropout or loss may go on with the sam
       zLoss: 1,
       initStd: 1,
     } as const;
-    requireSameModel(last(source), { ...spec, ...changes });
-    requireSameModel(last(source), {
+    requireSame(last(source), { ...spec, ...changes });
+    requireSame(last(source), {
       ...spec,
       architecture: "nonCausalDecoder",
       rotaryBase: 7,
@@ -136,17 +139,17 @@ Deno.test("from: another objective, mask, dropout or loss may go on with the sam
   });
   const llama = new URL("../fixtures/hf/llama", import.meta.url).pathname;
   const spec = readModelSpec(llama);
-  requireSameModel(llama, { ...spec, seqLen: 999 });
-  const error = assertThrows(() => requireSameModel(llama, { ...spec, rotaryBase: 7 }), UserError);
+  requireSame(llama, { ...spec, seqLen: 999 });
+  const error = assertThrows(() => requireSame(llama, { ...spec, rotaryBase: 7 }), UserError);
   assert(error.message.includes("model.rotaryBase is 7, expected 10000"), error.message);
 });
 
 Deno.test("modelSettings() is the section model of a config that goes on with the weights", async () => {
   await withFolder(async (run) => {
     await tinyRun(run, tinyConfig("train.duration=4 steps"));
-    const source = await readSourceModel(run);
+    const source = await readSourceModel(run, null);
     const taken = modelSettings(source);
-    assertEquals(taken, modelSettings(await readSourceModel(join(run, "checkpoints", "step-4"))));
+    assertEquals(taken, modelSettings(await readSourceModel(join(run, "checkpoints", "step-4"), null)));
     const { vocabSize } = source.spec;
     const { model } = resolveConfig({ settings: taken, overrides: ["model.architecture=nonCausalDecoder"] });
     assertEquals([model.architecture, model.numLayers, model.modelDim, model.seqLen], [
@@ -159,21 +162,21 @@ Deno.test("modelSettings() is the section model of a config that goes on with th
     assertEquals(model.numEncoderLayers, null);
     const heads = resolveConfig({ settings: taken, overrides: ["model.numHeads=1"] });
     const wrong = deriveModel(heads.model, vocabSize);
-    await assertRejects(() => requireModelOf(run, wrong), UserError, "model.numHeads is 1, expected 2");
-    await requireModelOf(run, deriveModel(model, vocabSize));
+    assertThrows(() => requireModelOf(source, wrong), UserError, "model.numHeads is 1, expected 2");
+    requireModelOf(source, deriveModel(model, vocabSize));
     const other = deriveModel({ ...model, numLayers: 2 }, vocabSize);
-    await assertRejects(() => requireModelOf(run, other), UserError, "model.numLayers is 2, expected 1");
+    assertThrows(() => requireModelOf(source, other), UserError, "model.numLayers is 2, expected 1");
   });
   for (const name of HF) {
     const folder = new URL(`../fixtures/hf/${name}`, import.meta.url).pathname;
-    const source = await readSourceModel(folder);
+    const source = await readSourceModel(folder, null);
     const settings = modelSettings(source);
     const { model } = resolveConfig({ settings, overrides: ["model.dropout=0.5"] });
     const spec = deriveModel(model, source.spec.vocabSize);
-    requireSameModel(folder, spec);
+    requireSame(folder, spec);
     assertEquals(spec.dropout, 0.5);
   }
-  await assertRejects(() => readSourceModel("/nowhere"), UserError, "/nowhere/config.json");
+  await assertRejects(() => readSourceModel("/nowhere", null), UserError, "/nowhere/config.json");
 });
 
 Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTensors() writes it again", async () => {

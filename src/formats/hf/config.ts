@@ -45,6 +45,14 @@ export function headSize(width: number, heads: number, widthKey: string, headsKe
   throw new UserError(`config.json: ${widthKey} ${width} is no multiple of ${headsKey} ${heads}`);
 }
 
+/** Nothing, or what is written for it: `{ "rope_type": "default" }`. */
+function isUnscaled(scaling: unknown): boolean {
+  if (scaling === null || scaling === undefined) return true;
+  const keys = Object.entries(scaling);
+  return keys.length > 0 &&
+    keys.every(([key, value]) => ["rope_type", "type"].includes(key) && value === "default");
+}
+
 /**
  * Rotary positions in the spelling of version 5; scaled rotations, in any spelling, are not what our models have.
  *
@@ -57,5 +65,5 @@ export const ropeKeys = (fraction: z.ZodType<number>) => ({
     rope_theta: positive.optional(),
     partial_rotary_factor: fraction.optional(),
   }).nullish(),
-  rope_scaling: z.null().optional(),
+  rope_scaling: z.unknown().refine(isUnscaled, "expected null").optional(),
 });

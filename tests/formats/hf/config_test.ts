@@ -293,6 +293,12 @@ Deno.test("readConfig() rounds the rotated part of a head as the library does", 
   assertEquals([fraction(1), fraction(0.5), fraction(0.3)], [1, 0.5, 0.25]); // of 16: 16, 8, 4.8
 });
 
+Deno.test("readConfig() takes a scaling of rotations that scales nothing for none", () => {
+  for (const rope_scaling of [null, undefined, { rope_type: "default" }, { type: "default" }]) {
+    assertEquals(read("llama", { rope_scaling }), read("llama", {}));
+  }
+});
+
 const REFUSED: [string, Record<string, unknown>, string][] = [
   ["gpt2", { activation_function: "mish" }, 'activation_function is "mish", expected one of "gelu_new"'],
   [
@@ -324,7 +330,14 @@ const REFUSED: [string, Record<string, unknown>, string][] = [
   ["gpt_neox", { rope_parameters: null, rotary_pct: 0.2 }, "rotates 3 of a head's 16 dimensions"],
   ["gpt_neox", { rope_parameters: null, rotary_pct: 0 }, "rotary_pct is 0"],
   ["llama", { attention_bias: true }, "attention_bias is true and mlp_bias is false, expected the same"],
-  ["llama", { rope_scaling: { rope_type: "llama3" } }, "rope_scaling is"],
+  [
+    "llama",
+    { rope_scaling: { rope_type: "llama3" } },
+    'rope_scaling is {"rope_type":"llama3"}, expected null',
+  ],
+  ["llama", { rope_scaling: { rope_type: "default", factor: 2 } }, "rope_scaling is"],
+  ["llama", { rope_scaling: {} }, "rope_scaling is {}"],
+  ["llama", { rope_scaling: "linear" }, "rope_scaling is"],
   ["llama", { rope_parameters: { rope_type: "llama3", factor: 8 } }, 'rope_parameters.rope_type is "llama3"'],
   ["llama", { rope_parameters: { type: "linear" } }, 'rope_parameters.type is "linear"'],
   ["llama", { partial_rotary_factor: 0.5 }, "partial_rotary_factor is 0.5, expected 1"],
