@@ -4,7 +4,7 @@ import { Allreduce } from "../src/net/allreduce.ts";
 import { importToken } from "../src/net/auth.ts";
 import type { Channel } from "../src/net/channel.ts";
 import { connect } from "../src/net/connect.ts";
-import type { OutgoingFrame } from "../src/net/frame.ts";
+import { HEADER_BYTES, type OutgoingFrame } from "../src/net/frame.ts";
 import { Gate } from "../src/net/gate.ts";
 import { Link } from "../src/net/link.ts";
 import { upgrade } from "../src/net/listenServer.ts";
@@ -23,19 +23,21 @@ export interface NodeResult {
   readonly bytes: number;
   readonly ours: number;
   readonly raw: number;
-  /** There and back between two members while the others wait. */
+  /** There and back between all pairs at once. */
   readonly roundTrip: number;
+  /** There and back between two members, while the others wait. */
+  readonly quietRoundTrip: number;
 }
 
 const FRAME_BYTES = 256 << 10;
 /** Rounds that are not timed: memory is touched, code is compiled. */
-const WARM_UP = 5;
+const WARM_UP = 2;
+const [MIN_REPEATS, MAX_REPEATS] = [5, 200];
 const BUCKET_ELEMENTS = 1 << 20;
 const MAX_OPEN = 4;
 /** Raw WebSockets get the credit that ours have: so many frames ahead, acknowledged in quarters. */
 const WINDOW_FRAMES = 16;
 const ACKNOWLEDGED_FRAMES = 4;
-const HEADER_BYTES = 40;
 
 const { self, members, sizes }: NodeArguments = JSON.parse(Deno.args[0]);
 const idOf = (index: number) => `n${index}`;
@@ -45,11 +47,10 @@ const token = await importToken("the token of a benchmark");
 const links = new Map<string, Link>();
 const raws = new Map<number, RawPair>();
 
-/** The frames of an exchange over bare WebSockets: only their number is looked at. */
+/** The frames of an exchange over bare WebSockets: cut out of an array as long as ours, and counted when they come. */
 class RawPair {
   readonly #out: WebSocket;
-  readonly #message = new Uint8Array(HEADER_BYTES + FRAME_BYTES);
-  #toSend: number[] = [];
+  #toSend: Uint8Array<ArrayBuffer>[] = [];
   #inFlight = 0;
   #received = 0;
   #expected = 0;
@@ -68,19 +69,25 @@ class RawPair {
   }
 
   /** Sends frames of these payloads and waits for as many from the other side. */
-  async exchange(sends: readonly number[], receives: number): Promise<void> {
+  async exchange(sends: readonly number[], receives: number, array: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#expected += receives;
     this.#done = Promise.withResolvers();
     if (this.#received === this.#expected) this.#done.resolve();
-    this.#toSend.push(...sends);
+    let at = 0;
+    for (const bytes of sends) {
+      if (HEADER_BYTES + at + bytes > array.length) at = 0;
+      this.#toSend.push(array.subarray(at, HEADER_BYTES + at + bytes));
+      at += bytes;
+    }
     this.#sendWaiting();
     await this.#done.promise;
   }
 
   #sendWaiting(): void {
-    while (this.#toSend.length > 0 && this.#inFlight < WINDOW_FRAMES) {
-      const bytes = this.#toSend.shift() ?? 0;
-      this.#out.send(this.#message.subarray(0, HEADER_BYTES + bytes));
+    while (this.#inFlight < WINDOW_FRAMES) {
+      const message = this.#toSend.shift();
+      if (message === undefined) return;
+      this.#out.send(message);
       this.#inFlight++;
     }
   }
@@ -101,14 +108,22 @@ function framesOf(length: number, from: number, to: number): number[] {
   return frames;
 }
 
-async function medianTime(repeats: number, run: () => Promise<unknown>): Promise<number> {
-  const times: number[] = [];
+/** Medians of several runs in turn: what else goes on meets them all alike. */
+async function medianTimes<Name extends string>(
+  repeats: number,
+  runs: Readonly<Record<Name, () => Promise<unknown>>>,
+): Promise<Record<Name, number>> {
+  const names = Object.keys(runs) as Name[];
+  const times = names.map((): number[] => []);
   for (let repeat = -WARM_UP; repeat < repeats; repeat++) {
-    const start = performance.now();
-    await run();
-    if (repeat >= 0) times.push(performance.now() - start);
+    for (const [i, name] of names.entries()) {
+      await meet();
+      const start = performance.now();
+      await runs[name]();
+      if (repeat >= 0) times[i].push(performance.now() - start);
+    }
   }
-  return median(times);
+  return Object.fromEntries(names.map((name, i) => [name, median(times[i])])) as Record<Name, number>;
 }
 
 const allreduce = new Allreduce({
@@ -120,6 +135,7 @@ const allreduce = new Allreduce({
 function makeLink(channel: Channel, peer: string): Link {
   const link = new Link(channel, {
     arrayBytes: (header) => allreduce.arrayBytes(header),
+    leavesChecksums: true,
     onFrame: (frame) => allreduce.receive(peer, frame),
   });
   link.closed.then(({ detail }) => allreduce.lost(peer, detail));
@@ -204,38 +220,35 @@ async function reduce(length: number): Promise<void> {
 
 for (const bytes of sizes) {
   const length = bytes / 4;
-  const repeats = Math.max(3, Math.min(1000, Math.floor(2 ** 28 / bytes)));
-  await meet();
-  const raw = await medianTime(
-    repeats,
-    () =>
+  const repeats = Math.max(MIN_REPEATS, Math.min(MAX_REPEATS, Math.floor(2 ** 28 / bytes)));
+  const array = new Uint8Array(HEADER_BYTES + bytes).fill(1);
+  const outgoing = new Map(peers.map((peer) => [peer, framesOf(length, self, peer)]));
+  const incoming = new Map(peers.map((peer) => [peer, framesOf(length, peer, self).length]));
+  const frame = [Math.min(bytes, FRAME_BYTES)];
+  /** A frame to each, and an answer to whatever comes. */
+  const thereAndBack = async (pair: RawPair) => {
+    await pair.exchange(frame, 1, array);
+    await pair.exchange(frame, 1, array);
+  };
+  const times = await medianTimes(repeats, {
+    raw: () =>
       Promise.all(
         peers.map((peer) =>
-          raws.get(peer)?.exchange(framesOf(length, self, peer), framesOf(length, peer, self).length)
+          raws.get(peer)?.exchange(outgoing.get(peer) ?? [], incoming.get(peer) ?? 0, array)
         ),
       ),
-  );
-  await meet();
-  const ours = await medianTime(
-    repeats,
-    () => reduce(length),
-  );
-  await meet();
-  let roundTrip = 0;
-  if (self < 2) {
-    const partner = raws.get(1 - self);
-    const frame = [Math.min(bytes, FRAME_BYTES)];
-    // Two trips: one sends, the other one answers.
-    roundTrip = await medianTime(repeats, async () => {
-      if (self === 0) await partner?.exchange(frame, 1);
+    ours: () => reduce(length),
+    roundTrip: () => Promise.all([...raws.values()].map(thereAndBack)),
+    quietRoundTrip: async () => {
+      const partner = self < 2 ? raws.get(1 - self) : undefined;
+      if (self === 0) await partner?.exchange(frame, 1, array);
       else {
-        await partner?.exchange([], 1);
-        await partner?.exchange(frame, 0);
+        await partner?.exchange([], 1, array);
+        await partner?.exchange(frame, 0, array);
       }
-    });
-  }
-  await meet();
-  if (self === 0) console.log(JSON.stringify({ bytes, ours, raw, roundTrip } satisfies NodeResult));
+    },
+  });
+  if (self === 0) console.log(JSON.stringify({ bytes, ...times } satisfies NodeResult));
 }
 await meet();
 console.log("done");

@@ -5,6 +5,7 @@
 import { Exchange, exchangeBytes, type GatherType, type Group, type Reduced } from "./exchange.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
 import { Outbox, type PeerTransport } from "./outbox.ts";
+import { ALIGNMENT } from "./partition.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { planSum } from "./tree.ts";
@@ -20,7 +21,7 @@ export interface AllreduceOptions {
   readonly bucketElements: number;
   /** Buckets that may be open at once, the same on all members. Default: 3 */
   readonly maxOpen?: number;
-  /** Elements that a frame carries, at most 2^18, the same on all members. Default: 65536 (256 KiB) */
+  /** Elements that a frame carries, a multiple of 16 and at most 2^18, the same on all members. Default: 65536 (256 KiB) */
   readonly partElements?: number;
   /** How sums travel, the same on all members. Default: f32 */
   readonly gatherType?: GatherType;
@@ -95,6 +96,9 @@ export class Allreduce {
   constructor(transport: PeerTransport, options: AllreduceOptions) {
     this.#transport = transport;
     this.#options = { maxOpen: 3, partElements: 65536, gatherType: "f32", ...options };
+    if (this.#options.partElements % ALIGNMENT !== 0) {
+      throw new Error(`A part of ${this.#options.partElements} elements is no multiple of ${ALIGNMENT}`);
+    }
     this.#reducer = startReducer(options.virtualWorkers);
   }
 

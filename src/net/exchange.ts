@@ -12,6 +12,7 @@
  * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes.
  */
 import type { Frame, OutgoingFrame } from "./frame.ts";
+import { checksumOf, digestOf, joinLanes, LANES, type Lanes } from "./laneHash.ts";
 import {
   aligned,
   numParts,
@@ -23,7 +24,7 @@ import {
 } from "./partition.ts";
 import type { Reducer } from "./reducer.ts";
 import type { SumPlan } from "./tree.ts";
-import type { NonFinite } from "./treeSum.ts";
+import type { NonFinite, Summed } from "./treeSum.ts";
 
 /** How sums travel and are kept; `bf16` rounds them to nearest, ties to even. Pieces always travel in float32. */
 export type GatherType = "f32" | "bf16";
@@ -43,7 +44,7 @@ export interface Group {
 }
 
 export interface Reduced {
-  /** XXH64 of the sum's bytes: the same on all members, or somebody's sum is wrong. */
+  /** Hash of the sum's bytes, see laneHash.ts: the same on all members, or somebody's sum is wrong. */
   readonly digest: string;
   /** What is wrong with a part that was summed here; only the member that sums it knows. */
   readonly nonFinite: { readonly element: number; readonly member: string | null } | null;
@@ -86,6 +87,8 @@ export class Exchange {
   #error: Error | null = null;
   #isOver = false;
   #jobs: Promise<unknown> = Promise.resolve();
+  /** Hashes of the parts of the sum that are there, by their first element. */
+  readonly #hashes = new Map<number, { readonly lanes: Lanes; readonly bytes: number }>();
   readonly #finished = Promise.withResolvers<Reduced>();
 
   /** @param at address of `exchangeBytes(group, length)` that nobody else uses */
@@ -163,17 +166,17 @@ export class Exchange {
     await this.#jobs;
   }
 
-  #takePartial(member: number, { wireType, piece, offset, payload }: Frame): void {
+  #takePartial(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
     if (wireType !== "f32") throw new Error(`partial in ${wireType}, expected f32`);
     if (this.#group.plan.pieces[piece]?.member !== member) {
       throw new Error(`piece ${piece} is not the sender's`);
     }
     const part = this.#expect(`partial ${piece}`, this.#ownSlice, offset / BYTES, payload.byteLength / BYTES);
-    this.#bytes(this.#pieceAt[piece] + offset, payload.byteLength).set(payload);
+    this.#copyIn(this.#pieceAt[piece] + offset, payload, checksum);
     this.#has(part);
   }
 
-  #takeSum(member: number, { wireType, piece, offset, payload }: Frame): void {
+  #takeSum(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
     const { members, gatherType, reducer } = this.#group;
     if (this.#isSmall) throw new Error("sum of a bucket that everybody sums");
     if (wireType !== gatherType) throw new Error(`sum in ${wireType}, expected ${gatherType}`);
@@ -182,15 +185,33 @@ export class Exchange {
     const slice = sliceOf(this.#length, member, members.length);
     const elements = payload.byteLength / width;
     this.#expect(`sum ${member}`, slice, offset / width, elements);
-    const at = this.#sumAt + BYTES * (offset / width);
+    const from = offset / width;
+    const at = this.#sumAt + BYTES * from;
     if (gatherType === "f32") {
-      this.#bytes(at, payload.byteLength).set(payload);
+      this.#keepHash(from, this.#copyIn(at, payload, checksum), elements);
     } else {
       // Widened in place, from the upper half of where it belongs.
-      this.#bytes(at + payload.byteLength, payload.byteLength).set(payload);
+      this.#copyIn(at + payload.byteLength, payload, checksum);
       reducer.here.unpackBf16(at, at + payload.byteLength, elements);
+      this.#keepHash(from, reducer.here.hash(at, BYTES * elements), elements);
     }
     this.#done();
+  }
+
+  /**
+   * Copies a payload to the place that waits for it, and checks it there: until this returns, nobody reads the place.
+   *
+   * @throws Error if it is not what was sent
+   */
+  #copyIn(at: number, payload: Uint8Array, checksum: number): Lanes {
+    this.#bytes(at, payload.byteLength).set(payload);
+    const lanes = this.#group.reducer.here.hash(at, payload.byteLength);
+    if (checksumOf(lanes, payload.byteLength) !== checksum) throw new Error("wrong checksum");
+    return lanes;
+  }
+
+  #keepHash(from: number, lanes: Lanes, elements: number): void {
+    this.#hashes.set(from, { lanes, bytes: BYTES * elements });
   }
 
   /** Notes that a part has come, and says which. */
@@ -217,15 +238,18 @@ export class Exchange {
       count: to - from,
       ...(this.#packs && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
     };
-    this.#run(this.#group.reducer.sum(job), (found) => this.#summed(from, to, found));
+    const summed = this.#group.reducer.sum(job);
+    if (summed instanceof Promise) this.#wait(summed, (found) => this.#summed(from, to, found));
+    else this.#summed(from, to, summed);
   }
 
-  #summed(from: number, to: number, found: NonFinite | null): void {
+  #summed(from: number, to: number, { nonFinite, lanes, checksum }: Summed): void {
     const { members, self } = this.#group;
-    if (found !== null) this.#noteNonFinite(from, found);
+    if (nonFinite !== null) this.#noteNonFinite(from, nonFinite);
+    this.#keepHash(from, lanes, to - from);
     if (!this.#isSmall) {
       for (let turn = 1; turn < members.length; turn++) {
-        this.#send((self + turn) % members.length, "sum", 0, { from, to });
+        this.#send((self + turn) % members.length, "sum", 0, { from, to }, checksum);
       }
     }
     this.#done();
@@ -243,12 +267,20 @@ export class Exchange {
     return this.#group.gatherType === "bf16" && !this.#isSmall;
   }
 
-  #send(member: number, type: "partial" | "sum", piece: number, { from, to }: Slice): void {
+  #send(
+    member: number,
+    type: "partial" | "sum",
+    piece: number,
+    { from, to }: Slice,
+    checksum?: number,
+  ): void {
     const isPacked = type === "sum" && this.#packs;
     const width = isPacked ? 2 : BYTES;
     const at = isPacked
       ? this.#packedAt + width * (from - this.#ownSlice.from)
       : (type === "sum" ? this.#sumAt : this.#pieceAt[piece]) + width * from;
+    const bytes = width * (to - from);
+    const { reducer: { here } } = this.#group;
     this.#group.post(member, {
       type,
       wireType: isPacked ? "bf16" : "f32",
@@ -257,7 +289,8 @@ export class Exchange {
       step: this.#step,
       piece,
       offset: width * from,
-      payload: this.#bytes(at, width * (to - from)),
+      payload: this.#bytes(at, bytes),
+      checksum: () => checksum ?? checksumOf(here.hash(at, bytes), bytes),
     }, () => this.#done());
   }
 
@@ -266,16 +299,19 @@ export class Exchange {
   }
 
   #finish(): void {
-    this.#run(this.#group.reducer.digest(this.#sumAt, BYTES * this.#length), (digest) => {
-      this.#isOver = true;
-      this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
-    });
+    const parts = [...this.#hashes].sort(([a], [b]) => a - b).map(([, part]) => part);
+    const lanes = parts.reduce(
+      (head, { lanes, bytes }) => joinLanes(head, lanes, bytes),
+      new Int32Array(LANES),
+    );
+    this.#isOver = true;
+    this.#finished.resolve({ digest: digestOf(lanes, BYTES * this.#length), nonFinite: this.#nonFinite });
   }
 
-  /** Waits for a job; what it found is of no use after an abort. */
-  #run<T>(job: Promise<T>, then: (found: T) => void): void {
-    const settled = job.then((found) => {
-      if (this.#error === null) then(found);
+  /** Waits for the thread that adds; what it found is of no use after an abort. */
+  #wait(summing: Promise<Summed>, then: (summed: Summed) => void): void {
+    const settled = summing.then((summed) => {
+      if (this.#error === null) then(summed);
     }).catch((error) => this.#finished.reject(error));
     this.#jobs = Promise.all([this.#jobs, settled]);
   }

@@ -5,8 +5,8 @@
 
 /** At most this many elements are sent to everybody at once, and added by everybody: one trip instead of two. */
 export const SMALL_ELEMENTS = 4096;
-/** Slices begin at multiples of this many elements (64 bytes), so that vectors and cache lines are not cut. */
-const ALIGNMENT = 16;
+/** Slices and parts begin at multiples of this many elements (64 bytes): vectors and turns of the hash are not cut. */
+export const ALIGNMENT = 16;
 
 /** Elements [from, to) of an array or a bucket. */
 export interface Slice {

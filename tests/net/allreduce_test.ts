@@ -66,7 +66,7 @@ async function assertExact(network: Network, members: number, workers: readonly 
 
 for (const virtualWorkers of [8, 64]) {
   Deno.test(`reduce() gives the bits of a single node, ${virtualWorkers} virtual workers`, async () => {
-    const options = { virtualWorkers, bucketElements: 12007, partElements: 700 };
+    const options = { virtualWorkers, bucketElements: 12007, partElements: 704 };
     using network = new Network(8, options, virtualWorkers);
     let epoch = 0;
     for (const members of [1, 2, 3, 4, 5, 8]) {
@@ -128,7 +128,7 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
   using network = new Network(5, {
     virtualWorkers: 8,
     bucketElements: 5000,
-    partElements: 333,
+    partElements: 336,
     gatherType: "bf16",
   });
   const workers = workersOf(8, 4999);
@@ -151,7 +151,7 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
 });
 
 Deno.test("abort() at any moment leaves nothing behind: the next epoch sums, and late frames are dropped", async () => {
-  using network = new Network(4, { virtualWorkers: 8, bucketElements: 9001, partElements: 700 });
+  using network = new Network(4, { virtualWorkers: 8, bucketElements: 9001, partElements: 704 });
   const workers = workersOf(8, 9001);
   let epoch = 0;
   for (const moment of [0, 1, 5, 20, 41, 60, 80, 90]) {
@@ -206,10 +206,11 @@ const wrongFrames: Record<
   "an offset in another's slice": { change: () => ({ offset: 4 * 6000 }), says: "is not a part of slice" },
   "a short payload": {
     change: ({ payload }) => ({ payload: payload.subarray(4) }),
-    says: "has 699 elements, expected 700",
+    says: "has 703 elements, expected 704",
   },
   "another wire type": { change: () => ({ wireType: "bf16" }), says: "partial in bf16, expected f32" },
   "another type": { change: () => ({ type: "state" }), says: "state among partials and sums" },
+  "a damaged payload": { change: ({ checksum }) => ({ checksum: checksum ^ 1 }), says: "wrong checksum" },
   "a sum that everybody computes": {
     change: () => ({ type: "sum" }),
     says: "sum of a bucket that everybody sums",
@@ -218,7 +219,7 @@ const wrongFrames: Record<
 };
 
 Deno.test("receive() refuses wrong frames and names their sender; the next epoch sums", async (test) => {
-  using network = new Network(2, { virtualWorkers: 2, bucketElements: 9001, partElements: 700 });
+  using network = new Network(2, { virtualWorkers: 2, bucketElements: 9001, partElements: 704 });
   let epoch = 0;
   for (const [name, { change, says, length = 9001 }] of Object.entries(wrongFrames)) {
     await test.step(name, async () => {
@@ -262,6 +263,7 @@ Deno.test("receive() refuses a frame that comes twice, and one of a stranger", a
   const stranger: Frame = {
     ...{ type: "partial", wireType: "f32", bucket: 0, epoch: 2, step: 0, piece: 1, offset: 0 },
     payload: new Uint8Array(400),
+    checksum: 0,
   };
   try {
     network.node(0).receive("n2", stranger);
@@ -294,7 +296,7 @@ Deno.test("receive() drops frames of epochs that are over and keeps those of epo
 });
 
 Deno.test("reduce() names the member whose piece is not finite, and nobody if only the sum overflows", async () => {
-  using network = new Network(3, { virtualWorkers: 8, bucketElements: 6000, partElements: 500 });
+  using network = new Network(3, { virtualWorkers: 8, bucketElements: 6000, partElements: 512 });
   await network.begin(1, 3);
   let step = 0;
   for (const [length, element] of [[6000, 3333], [10, 9]]) {
