@@ -61,12 +61,16 @@ function power(exponent: number): number {
   return result;
 }
 
+/** What a checksum is made of: lanes, and the number of bytes. Kept, since one is made for every frame. */
+const checked = new Int32Array(LANES + 2);
+const checkedBytes = new Uint8Array(checked.buffer);
+
 /** Of `bytes` bytes. @returns an unsigned number of 32 bits */
 export function checksumOf(lanes: Lanes, bytes: number, seed = 0): number {
-  const words = new Int32Array(LANES + 2);
-  words.set(lanes);
-  words.set([bytes, bytes / 2 ** 32], LANES);
-  return xxHash32(new Uint8Array(words.buffer), seed);
+  checked.set(lanes);
+  checked[LANES] = bytes;
+  checked[LANES + 1] = bytes / 2 ** 32;
+  return xxHash32(checkedBytes, seed);
 }
 
 /** Of `bytes` bytes. @returns 16 hexadecimal digits */
