@@ -11,6 +11,7 @@ import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
 import { groupConfigDigest } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
+import { EXACT_VALUES } from "../train/wire.ts";
 
 /** A group of nodes that train together. */
 export interface JoinOptions {
@@ -66,6 +67,8 @@ async function takePart(
     coordinator: url,
     identity,
     replica,
+    gatherType: config.scale.wire === "bf16Gather" ? "bf16" : "f32",
+    exactValues: EXACT_VALUES,
     tokensOf: (step) => batchAt(step).batchSize * config.model.seqLen,
     signal: giveUp.signal,
     log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),

@@ -157,9 +157,10 @@ export class Allreduce {
    * same program: they open the same buckets of the same lengths, in ascending order of step and bucket, and wait for
    * sums at the same places.
    *
+   * @param isExact the sum travels in float32, whatever the gather type is
    * @throws ExchangeError
    */
-  async open(step: number, bucket: number, length: number): Promise<Bucket> {
+  async open(step: number, bucket: number, length: number, isExact = false): Promise<Bucket> {
     if (length > this.#options.bucketElements) {
       throw new Error(`A bucket of ${length} elements, expected at most ${this.#options.bucketElements}`);
     }
@@ -168,7 +169,13 @@ export class Allreduce {
     const place = { step, bucket };
     if (!isAfter(place, this.#last)) throw new Error(`Bucket ${bucket} of step ${step} is out of order`);
     const at = this.#reducer.arena + slot * epoch.slotBytes;
-    const exchange = new Exchange(epoch, step, bucket, length, at);
+    const exchange = new Exchange(
+      isExact ? { ...epoch, gatherType: "f32" } : epoch,
+      step,
+      bucket,
+      length,
+      at,
+    );
     this.#open.set(placeName(place), exchange);
     this.#last = place;
     this.#takeEarly();

@@ -26,7 +26,10 @@ import type { Reducer } from "./reducer.ts";
 import type { SumPlan } from "./tree.ts";
 import type { NonFinite, Summed } from "./treeSum.ts";
 
-/** How sums travel and are kept; `bf16` rounds them to nearest, ties to even. Pieces always travel in float32. */
+/**
+ * How sums travel; `bf16` rounds them to nearest, ties to even, and that is what everybody gets. Pieces always travel in
+ * float32.
+ */
 export type GatherType = "f32" | "bf16";
 
 /** What all exchanges of an epoch share. */
@@ -264,7 +267,7 @@ export class Exchange {
   }
 
   get #packs(): boolean {
-    return this.#group.gatherType === "bf16" && !this.#isSmall;
+    return this.#group.gatherType === "bf16";
   }
 
   #send(

@@ -3,6 +3,7 @@
  * its work. Events go in, its actions are carried out in order.
  */
 import { UserError } from "../errors.ts";
+import type { GatherType } from "./allreduce.ts";
 import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
@@ -36,6 +37,10 @@ export interface JoinOptions {
    * length.
    */
   readonly bucketElements?: number;
+  /** How sums travel, the same on all members. Default: f32 */
+  readonly gatherType?: GatherType;
+  /** So many values at the end of a sum are never rounded: counts. */
+  readonly exactValues?: number;
   /** Tokens of a step, for what `status` shows. */
   readonly tokensOf: (step: number) => number;
   /** Ends the member at once; `leave` waits for the step's end. */
@@ -106,13 +111,16 @@ class Member implements Node {
       options;
     this.#options = options;
     this.done = this.#ending.promise;
-    const { bucketElements = bucketElementsOf(replica.sumLength) } = options;
+    const { bucketElements = bucketElementsOf(replica.sumLength), gatherType = "f32", exactValues = 0 } =
+      options;
     const epoch = () => this.#state.seen.epoch;
     this.#work = new MemberWork({
       dialler: { run: identity.run, id: memberId, token, open },
       replica,
       virtualWorkers: identity.virtualWorkers,
       bucketElements,
+      gatherType,
+      exactValues,
       tokensOf,
       epoch,
       heartbeatMs: () => this.#state.heartbeatMs,

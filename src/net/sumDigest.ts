@@ -25,7 +25,7 @@ export interface SumMemory {
 const PAGE = 65536;
 
 /** @param length at most 2^30 - 2^14: the sum lies in one WebAssembly memory */
-export function allocateSum(length: number, bucketElements: number): SumMemory {
+export function allocateSum(length: number, bucketElements: number, exactValues = 0): SumMemory {
   const scratch = scratchBytes(1);
   const pages = Math.ceil((scratch + 4 * length) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
@@ -33,7 +33,7 @@ export function allocateSum(length: number, bucketElements: number): SumMemory {
   return {
     sum: new Float32Array(memory.buffer, scratch, length),
     digests: () =>
-      cutBuckets(length, bucketElements).map(({ from, to }) => {
+      cutBuckets(length, bucketElements, exactValues).map(({ from, to }) => {
         const bytes = 4 * (to - from);
         return digestOf(hash(scratch + 4 * from, bytes), bytes);
       }),

@@ -150,6 +150,29 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
   assertEquals(digests.size, 1);
 });
 
+Deno.test("a gather in bfloat16 rounds a small bucket, too, and no exact one", async () => {
+  using network = new Network(3, { virtualWorkers: 8, bucketElements: 5000, gatherType: "bf16" });
+  await network.begin(1, 3);
+  for (const [step, length] of [100, 5000].entries()) {
+    const workers = workersOf(8, length);
+    const exact = counterTreeSum(workers);
+    const sums = (isExact: boolean, bucket: number) =>
+      Promise.all([0, 1, 2].map(async (index) => {
+        const opened = await network.node(index).open(step, bucket, length, isExact);
+        piecesOf(workers, index, 3).forEach((piece, i) => opened.pieces[i].set(piece));
+        await opened.reduce();
+        const sum = opened.sum.slice();
+        opened.release();
+        return sum;
+      }));
+    for (const sum of await sums(true, 0)) assert(sameBits(sum, exact));
+    const [first, ...others] = await sums(false, 1);
+    assert(new Uint32Array(first.buffer).every((word) => (word & 0xffff) === 0));
+    for (const sum of others) assert(sameBits(sum, first));
+  }
+  assertEquals(network.faults, []);
+});
+
 Deno.test("abort() at any moment leaves nothing behind: the next epoch sums, and late frames are dropped", async () => {
   using network = new Network(4, { virtualWorkers: 8, bucketElements: 9001, partElements: 704 });
   const workers = workersOf(8, 9001);
