@@ -9,8 +9,8 @@ import type { SumJob, Summed } from "./treeSum.ts";
 const CAPACITY = 64;
 /** Words before the entries: how many were posted, how many of these answered, and whether it is over. */
 const [POSTED, ANSWERED, OVER, ENTRIES] = [0, 1, 2, 16];
-/** Of an entry: the job, then its answer. */
-const [COUNT, OUT, PACK_TO, ELEMENT, PIECE, CHECKSUM, HASH, PIECES] = [0, 1, 2, 3, 4, 5, 6, 6 + LANES];
+/** Of an entry: count, out and packTo; element, piece and checksum of the answer; its hash; and the job's pieces. */
+const [COUNT, ELEMENT, HASH, PIECES] = [0, 3, 6, 6 + LANES];
 /** In a job's count: there is a message to be received. */
 const LISTEN = -1;
 /** For what is not there; addresses are multiples of 4, and elements fewer. */
