@@ -9,10 +9,10 @@ import { spawnGroup } from "./_spawnGroup.ts";
 
 const MEMBERS = [2, 4];
 const MODELS = {
-  "default model": { overrides: [], repeats: 20 },
+  "default model": { overrides: [], repeats: 8 },
   "25 M parameters": {
     overrides: ["model.numLayers=6", "model.modelDim=512", "bpeVocabSize=12000", "train.batchSize=8"],
-    repeats: 4,
+    repeats: 3,
   },
 };
 const NODE = new URL("./_exposedNode.ts", import.meta.url);

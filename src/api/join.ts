@@ -67,7 +67,10 @@ async function takePart(
     coordinator: url,
     identity,
     replica,
-    gatherType: config.scale.wire === "bf16Gather" ? "bf16" : "f32",
+    wire: {
+      pieceType: config.scale.wire === "bf16" ? "bf16" : "f32",
+      sumType: config.scale.wire === "f32" ? "f32" : "bf16",
+    },
     exactValues: EXACT_VALUES,
     tokensOf: (step) => batchAt(step).batchSize * config.model.seqLen,
     signal: giveUp.signal,

@@ -27,19 +27,25 @@ import type { SumPlan } from "./tree.ts";
 import type { NonFinite, Summed } from "./treeSum.ts";
 
 /**
- * How sums travel; `bf16` rounds them to nearest, ties to even, and that is what everybody gets. Pieces always travel in
- * float32.
+ * How values travel; `bf16` rounds them to nearest, ties to even. What was rounded is what everybody adds or gets, the
+ * member whose it is, too.
  */
-export type GatherType = "f32" | "bf16";
+export type ValueType = "f32" | "bf16";
+
+export interface WireTypes {
+  /** Of pieces: with `bf16` the sum's bits depend on who has which piece. Default: f32 */
+  readonly pieceType?: ValueType;
+  /** Of sums: the same bits for any number of members. Default: f32 */
+  readonly sumType?: ValueType;
+}
 
 /** What all exchanges of an epoch share. */
-export interface Group {
+export interface Group extends Required<WireTypes> {
   readonly epoch: number;
   readonly members: readonly string[];
   /** This member's index. */
   readonly self: number;
   readonly plan: SumPlan;
-  readonly gatherType: GatherType;
   readonly partElements: number;
   readonly reducer: Reducer;
   /** Queues a frame for another member. */
@@ -54,12 +60,18 @@ export interface Reduced {
 }
 
 const BYTES = 4;
+/** Bytes of a value on the wire. */
+const WIDTHS = { f32: BYTES, bf16: 2 } as const;
 
 /** Bytes that an exchange of at most `length` elements takes in shared memory. */
-export function exchangeBytes(group: Pick<Group, "members" | "self" | "plan">, length: number): number {
-  const own = group.plan.pieces.filter(({ member }) => member === group.self).length;
-  const slices = group.plan.pieces.length - own + 1; // the last for packed sums
-  return BYTES * ((own + 1) * aligned(length) + slices * sliceCapacity(length, group.members.length));
+export function exchangeBytes(
+  { members, self, plan, pieceType }: Pick<Group, "members" | "self" | "plan" | "pieceType">,
+  length: number,
+): number {
+  const own = plan.pieces.filter(({ member }) => member === self).length;
+  const slices = plan.pieces.length - own + 1; // the last for packed sums
+  const packed = pieceType === "bf16" ? own * aligned(Math.ceil(length / 2)) : 0;
+  return BYTES * ((own + 1) * aligned(length) + packed + slices * sliceCapacity(length, members.length));
 }
 
 export class Exchange {
@@ -78,8 +90,9 @@ export class Exchange {
   /** Address of each piece's element 0: of others' pieces, this member's slice is all there is in memory. */
   readonly #pieceAt: readonly number[];
   readonly #sumAt: number;
-  /** Where the own slice is packed for the wire. */
+  /** Where the own slice of the sum is packed for the wire, and the own pieces are. */
   readonly #packedAt: number;
+  readonly #packedPieceAt = new Map<number, number>();
   /** Parts that have come, named by kind, piece or member, and part. */
   readonly #arrived = new Set<string>();
   /** Pieces that each part of the own slice still waits for; the own ones count as one. */
@@ -115,6 +128,11 @@ export class Exchange {
     );
     this.#sumAt = take(length);
     this.#packedAt = take(slice.to - slice.from);
+    plan.pieces.forEach(({ member }, piece) => {
+      if (group.pieceType === "bf16" && member === self) {
+        this.#packedPieceAt.set(piece, take(Math.ceil(length / 2)));
+      }
+    });
     this.pieces = this.#pieceAt.filter((_, piece) => plan.pieces[piece].member === self).map((address) =>
       this.#floats(address)
     );
@@ -133,10 +151,13 @@ export class Exchange {
     this.result.catch(() => {}); // whoever is interested asks for it
   }
 
-  /** Sends the pieces, which are complete now and stay as they are. */
+  /** Sends the pieces, which are complete now and stay as they are: rounded, if they travel so. */
   start(): void {
-    const { members, self, plan, partElements } = this.#group;
+    const { members, self, plan, partElements, reducer } = this.#group;
     if (this.#error !== null) return;
+    for (const [piece, at] of this.#packedPieceAt) {
+      reducer.here.packBf16(at, this.#pieceAt[piece], this.#length);
+    }
     for (let turn = 1; turn < members.length; turn++) {
       const member = (self + turn) % members.length; // everybody begins with another one
       const slice = sliceOf(this.#length, member, members.length);
@@ -170,34 +191,31 @@ export class Exchange {
   }
 
   #takePartial(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
-    if (wireType !== "f32") throw new Error(`partial in ${wireType}, expected f32`);
+    const { pieceType } = this.#group;
+    if (wireType !== pieceType) throw new Error(`partial in ${wireType}, expected ${pieceType}`);
     if (this.#group.plan.pieces[piece]?.member !== member) {
       throw new Error(`piece ${piece} is not the sender's`);
     }
-    const part = this.#expect(`partial ${piece}`, this.#ownSlice, offset / BYTES, payload.byteLength / BYTES);
-    this.#copyIn(this.#pieceAt[piece] + offset, payload, checksum);
+    const width = WIDTHS[pieceType];
+    const from = offset / width;
+    const part = this.#expect(`partial ${piece}`, this.#ownSlice, from, payload.byteLength / width);
+    this.#takeValues(pieceType, this.#pieceAt[piece] + BYTES * from, payload, checksum);
     this.#has(part);
   }
 
   #takeSum(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
-    const { members, gatherType, reducer } = this.#group;
+    const { members, sumType, reducer } = this.#group;
     if (this.#isSmall) throw new Error("sum of a bucket that everybody sums");
-    if (wireType !== gatherType) throw new Error(`sum in ${wireType}, expected ${gatherType}`);
+    if (wireType !== sumType) throw new Error(`sum in ${wireType}, expected ${sumType}`);
     if (piece !== 0) throw new Error(`sum of piece ${piece}, expected 0`);
-    const width = gatherType === "bf16" ? 2 : BYTES;
+    const width = WIDTHS[sumType];
     const slice = sliceOf(this.#length, member, members.length);
     const elements = payload.byteLength / width;
     this.#expect(`sum ${member}`, slice, offset / width, elements);
     const from = offset / width;
     const at = this.#sumAt + BYTES * from;
-    if (gatherType === "f32") {
-      this.#keepHash(from, this.#copyIn(at, payload, checksum), elements);
-    } else {
-      // Widened in place, from the upper half of where it belongs.
-      this.#copyIn(at + payload.byteLength, payload, checksum);
-      reducer.here.unpackBf16(at, at + payload.byteLength, elements);
-      this.#keepHash(from, reducer.here.hash(at, BYTES * elements), elements);
-    }
+    const lanes = this.#takeValues(sumType, at, payload, checksum);
+    this.#keepHash(from, sumType === "f32" ? lanes : reducer.here.hash(at, BYTES * elements), elements);
     this.#done();
   }
 
@@ -210,6 +228,15 @@ export class Exchange {
     this.#bytes(at, payload.byteLength).set(payload);
     const lanes = this.#group.reducer.here.hash(at, payload.byteLength);
     if (checksumOf(lanes, payload.byteLength) !== checksum) throw new Error("wrong checksum");
+    return lanes;
+  }
+
+  /** @returns the payload's hash */
+  #takeValues(type: ValueType, at: number, payload: Uint8Array, checksum: number): Lanes {
+    if (type === "f32") return this.#copyIn(at, payload, checksum);
+    // Widened in place, from the upper half of where they belong.
+    const lanes = this.#copyIn(at + payload.byteLength, payload, checksum);
+    this.#group.reducer.here.unpackBf16(at, at + payload.byteLength, payload.byteLength / WIDTHS.bf16);
     return lanes;
   }
 
@@ -239,7 +266,7 @@ export class Exchange {
       pieces: this.#pieceAt.map((at) => at + BYTES * from),
       out: this.#sumAt + BYTES * from,
       count: to - from,
-      ...(this.#packs && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
+      ...(this.#group.sumType === "bf16" && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
     };
     const summed = this.#group.reducer.sum(job);
     if (summed instanceof Promise) this.#wait(summed, (found) => this.#summed(from, to, found));
@@ -266,10 +293,6 @@ export class Exchange {
     this.#nonFinite = { element: found, member: piece === null ? null : members[plan.pieces[piece].member] };
   }
 
-  get #packs(): boolean {
-    return this.#group.gatherType === "bf16";
-  }
-
   #send(
     member: number,
     type: "partial" | "sum",
@@ -277,16 +300,14 @@ export class Exchange {
     { from, to }: Slice,
     checksum?: number,
   ): void {
-    const isPacked = type === "sum" && this.#packs;
-    const width = isPacked ? 2 : BYTES;
-    const at = isPacked
-      ? this.#packedAt + width * (from - this.#ownSlice.from)
-      : (type === "sum" ? this.#sumAt : this.#pieceAt[piece]) + width * from;
+    const wireType = type === "sum" ? this.#group.sumType : this.#group.pieceType;
+    const width = WIDTHS[wireType];
+    const at = this.#sentFrom(type, piece) + width * from;
     const bytes = width * (to - from);
     const { reducer: { here } } = this.#group;
     this.#group.post(member, {
       type,
-      wireType: isPacked ? "bf16" : "f32",
+      wireType,
       bucket: this.#bucket,
       epoch: this.#group.epoch,
       step: this.#step,
@@ -295,6 +316,12 @@ export class Exchange {
       payload: this.#bytes(at, bytes),
       checksum: () => checksum ?? checksumOf(here.hash(at, bytes), bytes),
     }, () => this.#done());
+  }
+
+  /** Where element 0 of what is sent would be. */
+  #sentFrom(type: "partial" | "sum", piece: number): number {
+    if (type === "partial") return this.#packedPieceAt.get(piece) ?? this.#pieceAt[piece];
+    return this.#group.sumType === "f32" ? this.#sumAt : this.#packedAt - WIDTHS.bf16 * this.#ownSlice.from;
   }
 
   #done(): void {

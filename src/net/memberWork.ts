@@ -3,7 +3,7 @@
  * being one. What takes time is done one after the other; what is given up ends at once, and nothing more
  * is said of it.
  */
-import { Allreduce, ExchangeError, type GatherType } from "./allreduce.ts";
+import { Allreduce, ExchangeError, type WireTypes } from "./allreduce.ts";
 import type { Claim } from "./auth.ts";
 import type { Channel } from "./channel.ts";
 import { CommittedSums } from "./committedSums.ts";
@@ -23,7 +23,7 @@ export interface WorkOptions {
   readonly replica: Replica;
   readonly virtualWorkers: number;
   readonly bucketElements: number;
-  readonly gatherType: GatherType;
+  readonly wire: WireTypes;
   readonly exactValues: number;
   readonly tokensOf: (step: number) => number;
   readonly heartbeatMs: () => number;
@@ -66,11 +66,12 @@ export class MemberWork {
   #ready: Ready | null = null;
 
   constructor(options: WorkOptions) {
-    const { dialler, virtualWorkers, bucketElements, gatherType, epoch, heartbeatMs, onError } = options;
+    const { dialler, virtualWorkers, bucketElements, wire, epoch, heartbeatMs, onError } = options;
     this.#options = options;
     this.#replica = serialReplica(options.replica);
     const { sumLength, applied } = this.#replica;
-    const exactValues = gatherType === "f32" ? 0 : options.exactValues;
+    const isRounded = wire.pieceType === "bf16" || wire.sumType === "bf16";
+    const exactValues = isRounded ? options.exactValues : 0;
     const maxOpen = openBuckets(sumLength, bucketElements, exactValues);
     this.#mesh = new Mesh({
       dialler,
@@ -83,7 +84,7 @@ export class MemberWork {
       virtualWorkers,
       bucketElements,
       maxOpen,
-      gatherType,
+      ...wire,
     });
     this.#sumStep = createStepSum(
       this.#allreduce,

@@ -3,7 +3,7 @@
  * its work. Events go in, its actions are carried out in order.
  */
 import { UserError } from "../errors.ts";
-import type { GatherType } from "./allreduce.ts";
+import type { WireTypes } from "./allreduce.ts";
 import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
@@ -37,8 +37,8 @@ export interface JoinOptions {
    * length.
    */
   readonly bucketElements?: number;
-  /** How sums travel, the same on all members. Default: f32 */
-  readonly gatherType?: GatherType;
+  /** How values travel, the same on all members. */
+  readonly wire?: WireTypes;
   /** So many values at the end of a sum are never rounded: counts. */
   readonly exactValues?: number;
   /** Tokens of a step, for what `status` shows. */
@@ -111,15 +111,14 @@ class Member implements Node {
       options;
     this.#options = options;
     this.done = this.#ending.promise;
-    const { bucketElements = bucketElementsOf(replica.sumLength), gatherType = "f32", exactValues = 0 } =
-      options;
+    const { bucketElements = bucketElementsOf(replica.sumLength), wire = {}, exactValues = 0 } = options;
     const epoch = () => this.#state.seen.epoch;
     this.#work = new MemberWork({
       dialler: { run: identity.run, id: memberId, token, open },
       replica,
       virtualWorkers: identity.virtualWorkers,
       bucketElements,
-      gatherType,
+      wire,
       exactValues,
       tokensOf,
       epoch,

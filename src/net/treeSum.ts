@@ -34,6 +34,7 @@ export interface TreeSum {
   sum(plan: SumPlan, job: SumJob): Summed;
   /** See laneHash.ts. */
   hash(at: number, bytes: number): Lanes;
+  packBf16: Adder["packBf16"];
   unpackBf16: Adder["unpackBf16"];
 }
 
@@ -105,5 +106,5 @@ export function createTreeSum(memory: WebAssembly.Memory, scratch: number): Tree
     return { element: from + element, piece: piece < 0 ? null : piece };
   }
 
-  return { kind: adder.kind, sum, hash, unpackBf16: adder.unpackBf16 };
+  return { kind: adder.kind, sum, hash, packBf16: adder.packBf16, unpackBf16: adder.unpackBf16 };
 }

@@ -66,6 +66,7 @@ export class TrainingReplica implements Replica, Disposable {
     const { config, engine, dataset } = this.#options;
     this.#begin = performance.now();
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
+    this.#run.feedback?.begin();
     for (const [i, piece] of pieces.entries()) {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
@@ -76,6 +77,7 @@ export class TrainingReplica implements Replica, Disposable {
             "and start the run again: it goes on from its last checkpoint",
         );
       }
+      this.#run.feedback?.round(sum);
       into[i].set(sum);
     }
   }
@@ -86,6 +88,7 @@ export class TrainingReplica implements Replica, Disposable {
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
+    this.#run.feedback?.commit();
     const state = await this.#run.settle(this.#state, this.#begin);
     this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
     this.#begin = performance.now();

@@ -8,12 +8,14 @@ import { quote } from "../formats/file.ts";
 import { type CheckpointContents, listCheckpoints, requireSpace, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { ErrorFeedback } from "./errorFeedback.ts";
 import { isDue } from "./interval.ts";
 import { newestIntact, removeCheckpoints, setAside } from "./findCheckpoint.ts";
 import { writeFirstWeights } from "./firstWeights.ts";
 import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.ts";
 import { configDigest, type RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
+import { readResidual, residualTensor } from "./residualFile.ts";
 import { loadOptimizer, loadWeights } from "./weights.ts";
 
 /** What the store needs to know of a run. */
@@ -24,6 +26,8 @@ export interface StoreOptions {
   readonly dataset: Dataset;
   /** null: nothing is saved. */
   readonly folder: RunFolder | null;
+  /** Kept in checkpoints, beside what all nodes have in common. */
+  readonly feedback: ErrorFeedback | null;
   readonly onMessage: (text: string) => void;
   /** Bytes that a folder's file system has left. */
   readonly freeBytes?: (folder: string) => number;
@@ -57,7 +61,7 @@ export interface Store {
 
 /** A store in a run's folder, or one that keeps nothing. */
 export function openStore(options: StoreOptions): Store {
-  const { config, run, engine, dataset, folder, onMessage } = options;
+  const { config, run, engine, dataset, folder, feedback, onMessage } = options;
   const spec = deriveModel(config.model, dataset.vocabSize);
   const identity = {
     configDigest: configDigest(config),
@@ -71,6 +75,7 @@ export function openStore(options: StoreOptions): Store {
     optimizer: optimizerTensors(engine),
     config: formatModelConfig(spec, dataset.specialTokens),
     tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
+    residual: feedback === null ? [] : [residualTensor(feedback)],
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;
 
@@ -104,6 +109,7 @@ export function openStore(options: StoreOptions): Store {
     }
     await loadWeights(engine, path, spec);
     await loadOptimizer(engine, path);
+    feedback?.reset(readResidual(path));
     saved = { step: state.step, digest: manifest.digest };
     return { ...state, ...identity };
   }
@@ -137,6 +143,7 @@ export function openStore(options: StoreOptions): Store {
 
     async initialize(signal) {
       await writeFirstWeights({ config, engine, spec, dataset, onMessage, signal });
+      feedback?.reset();
       return {
         step: 0,
         samples: 0,
@@ -152,6 +159,7 @@ export function openStore(options: StoreOptions): Store {
 
     async adopt(state) {
       saved = null;
+      feedback?.reset();
       const steps = folder === null ? [] : await listCheckpoints(folder.checkpoints);
       for (const step of steps.filter((step) => step >= state.step)) {
         const aside = await setAside(folder!.checkpoints, step, "replaced");

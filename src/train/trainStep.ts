@@ -2,6 +2,7 @@ import { workerShare } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Engine, Update } from "../engine/engine.ts";
+import type { ErrorFeedback } from "./errorFeedback.ts";
 import { roundSum } from "./wire.ts";
 
 /** A step of training: what is read, and what the optimizer is told. */
@@ -32,10 +33,11 @@ export async function trainStep(
   step: Step,
   { virtualWorkers, wire }: RunConfig["scale"],
   signal?: AbortSignal,
+  feedback: ErrorFeedback | null = null,
 ): Promise<boolean> {
   const all = { from: 0, to: virtualWorkers };
   if (!await sumGradients(engine, dataset, step, virtualWorkers, all, signal)) return false;
-  await roundSum(engine, wire);
+  await roundSum(engine, wire, feedback);
   await engine.update({ step: step.step, learningRate: step.learningRate });
   return true;
 }

@@ -3,7 +3,8 @@ import { type Bucket, ExchangeError, type Reduced } from "../../src/net/allreduc
 import type { Frame } from "../../src/net/frame.ts";
 import { reduceArrays } from "../../src/net/reduceArrays.ts";
 import { shareOut } from "../../src/net/shares.ts";
-import { subtreesOf } from "../../src/net/tree.ts";
+import { planSum, subtreesOf } from "../../src/net/tree.ts";
+import { roundToBf16 } from "../../src/train/wire.ts";
 import { idOf, Network } from "./network.ts";
 import { counterTreeSum, hardVector, sameBits } from "./support.ts";
 
@@ -129,7 +130,7 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
     virtualWorkers: 8,
     bucketElements: 5000,
     partElements: 336,
-    gatherType: "bf16",
+    sumType: "bf16",
   });
   const workers = workersOf(8, 4999);
   const exact = counterTreeSum(workers);
@@ -150,8 +151,34 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
   assertEquals(digests.size, 1);
 });
 
+Deno.test("pieces in bfloat16 are rounded for everybody, and their sum is exact", async () => {
+  const members = 3;
+  using network = new Network(members, {
+    virtualWorkers: 8,
+    bucketElements: 5000,
+    partElements: 336,
+    pieceType: "bf16",
+  });
+  await network.begin(1, members);
+  for (const [step, length] of [100, 4999].entries()) {
+    const workers = workersOf(8, length);
+    const rounded = [0, 1, 2].flatMap((index) => piecesOf(workers, index, members));
+    rounded.forEach(roundToBf16);
+    const { additions, root } = planSum(8, shareOut(8, members));
+    const values = [...rounded];
+    for (const { target, left, right } of additions) {
+      values[target] = values[left].map((x, i) => x + values[right][i]);
+    }
+    for (const { sum, digest } of await reduceAll(network, members, workers, { step })) {
+      assert(sameBits(sum, values[root]), `${length} elements`);
+      assertEquals(digest.length, 16);
+    }
+  }
+  assertEquals(network.faults, []);
+});
+
 Deno.test("a gather in bfloat16 rounds a small bucket, too, and no exact one", async () => {
-  using network = new Network(3, { virtualWorkers: 8, bucketElements: 5000, gatherType: "bf16" });
+  using network = new Network(3, { virtualWorkers: 8, bucketElements: 5000, sumType: "bf16" });
   await network.begin(1, 3);
   for (const [step, length] of [100, 5000].entries()) {
     const workers = workersOf(8, length);

@@ -64,7 +64,7 @@ Deno.test("joinGroup() rounds sums to bfloat16 alike for any number of members, 
     await using group = await Group.start(members);
     const replicas = newReplicas(members, { totalSteps: 2 });
     const nodes = replicas.map((replica, i) =>
-      group.join(`m${i}`, { replica, gatherType: "bf16", exactValues })
+      group.join(`m${i}`, { replica, wire: { sumType: "bf16" }, exactValues })
     );
     await finish(...nodes);
     states.push(...replicas.map(({ state }) => state));
