@@ -37,7 +37,7 @@ for (const bytes of sizes) {
   };
   const times = await medianTimes(repeats, {
     raw: () => exchange(length, array),
-    ours: () => reduce(length),
+    ours: (isWarmUp) => reduce(length, isWarmUp),
     roundTrip: () => Promise.all([...raws.values()].map(thereAndBack)),
     quietRoundTrip: async () => {
       const partner = self < 2 ? raws.get(1 - self) : undefined;

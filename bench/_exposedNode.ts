@@ -61,7 +61,7 @@ async function backward(): Promise<void> {
 const times = await medianTimes(repeats, {
   backward,
   read: async () => sum = new Float32Array(await engine.readSum()),
-  exchange: () => reduce(length),
+  exchange: (isWarmUp) => reduce(length, isWarmUp),
   update: async () => {
     await engine.writeSum(sum);
     await engine.update({ step, learningRate: 1e-3 });

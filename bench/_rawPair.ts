@@ -1,19 +1,21 @@
 /** What an allreduce is compared with: bare WebSockets that carry the same frames, without arithmetic. */
 import { HEADER_BYTES } from "../src/net/frame.ts";
+import { DEFAULT_WINDOW_BYTES } from "../src/net/link.ts";
 import { sliceOf, SMALL_ELEMENTS } from "../src/net/partition.ts";
 
 export const FRAME_BYTES = 256 << 10;
 /** The longest array that is summed at a time. */
 export const BUCKET_ELEMENTS = 1 << 20;
-/** Raw WebSockets get the credit that ours have: so many frames ahead, acknowledged in quarters. */
-const WINDOW_FRAMES = 16;
-const ACKNOWLEDGED_FRAMES = 4;
+/** Raw WebSockets get the credit that ours have: so many bytes ahead, acknowledged in quarters. */
+const WINDOW_BYTES = DEFAULT_WINDOW_BYTES;
+const ACKNOWLEDGED_BYTES = WINDOW_BYTES / 4;
 
 /** The frames of an exchange over bare WebSockets: cut out of an array as long as ours, and counted when they come. */
 export class RawPair {
   readonly #out: WebSocket;
   #toSend: Uint8Array<ArrayBuffer>[] = [];
   #inFlight = 0;
+  #unacknowledged = 0;
   #received = 0;
   #expected = 0;
   #done = Promise.withResolvers<void>();
@@ -21,12 +23,16 @@ export class RawPair {
   constructor(out: WebSocket, into: WebSocket) {
     this.#out = out;
     out.onmessage = () => {
-      this.#inFlight -= ACKNOWLEDGED_FRAMES;
+      this.#inFlight -= ACKNOWLEDGED_BYTES;
       this.#sendWaiting();
     };
-    into.onmessage = () => {
-      if (++this.#received % ACKNOWLEDGED_FRAMES === 0) into.send(new Uint8Array(1));
-      if (this.#received === this.#expected) this.#done.resolve();
+    into.onmessage = ({ data }: MessageEvent<ArrayBuffer>) => {
+      this.#unacknowledged += data.byteLength;
+      if (this.#unacknowledged >= ACKNOWLEDGED_BYTES) {
+        this.#unacknowledged -= ACKNOWLEDGED_BYTES;
+        into.send(new Uint8Array(1));
+      }
+      if (++this.#received === this.#expected) this.#done.resolve();
     };
   }
 
@@ -46,11 +52,10 @@ export class RawPair {
   }
 
   #sendWaiting(): void {
-    while (this.#inFlight < WINDOW_FRAMES) {
-      const message = this.#toSend.shift();
-      if (message === undefined) return;
+    while (this.#toSend.length > 0 && this.#inFlight + this.#toSend[0].byteLength <= WINDOW_BYTES) {
+      const [message] = this.#toSend.splice(0, 1);
       this.#out.send(message);
-      this.#inFlight++;
+      this.#inFlight += message.byteLength;
     }
   }
 }

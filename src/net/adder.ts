@@ -10,6 +10,8 @@ export interface Adder {
   readonly kind: "simd" | "scalar";
   /** out = a + b, `count` elements; `out` may be `a` or `b`. */
   add(out: number, a: number, b: number, count: number): void;
+  /** Copies `bytes` from `at` to `out`; the two may overlap. */
+  copy(out: number, at: number, bytes: number): void;
   /** 1 if any of `count` elements is infinite or NaN, else 0. */
   hasNonFinite(at: number, count: number): number;
   /** Rounds `count` elements to bfloat16 in place (to nearest, ties to even) and writes their upper halves to `out`. */
@@ -133,6 +135,10 @@ function kernels(simd: boolean): Record<string, WasmFunction> {
       parameters: ["out", "a", "b", "count"],
       locals: { end: "i32" },
       body: elementwise(["out", "a", "b"], addOne, simd ? addTurn : undefined),
+    },
+    copy: {
+      parameters: ["out", "at", "bytes"],
+      body: "local.get out local.get at local.get bytes memory.copy",
     },
     hasNonFinite: {
       parameters: ["at", "count"],

@@ -71,13 +71,14 @@ export function exchangeBytes(
   const own = plan.pieces.filter(({ member }) => member === self).length;
   const slices = plan.pieces.length - own + 1; // the last for packed sums
   const packed = pieceType === "bf16" ? own * aligned(Math.ceil(length / 2)) : 0;
-  return BYTES * ((own + 1) * aligned(length) + packed + slices * sliceCapacity(length, members.length));
+  const small = aligned(Math.min(length, SMALL_ELEMENTS)); // whose sum has a place of its own
+  return BYTES * (own * aligned(length) + small + packed + slices * sliceCapacity(length, members.length));
 }
 
 export class Exchange {
   /** This member's pieces in ascending order, to be filled before `start`. (length) each */
   readonly pieces: readonly Float32Array<ArrayBufferLike>[];
-  /** (length) */
+  /** In the place of the first piece where that is not small: a part of the sum comes when the piece's has left. (length) */
   readonly sum: Float32Array<ArrayBufferLike>;
   readonly result: Promise<Reduced>;
 
@@ -126,7 +127,9 @@ export class Exchange {
     this.#pieceAt = plan.pieces.map(({ member }) =>
       member === self ? take(length) : take(slice.to - slice.from) - BYTES * slice.from
     );
-    this.#sumAt = take(length);
+    this.#sumAt = this.#isSmall
+      ? take(length)
+      : this.#pieceAt[plan.pieces.findIndex(({ member }) => member === self)];
     this.#packedAt = take(slice.to - slice.from);
     plan.pieces.forEach(({ member }, piece) => {
       if (group.pieceType === "bf16" && member === self) {

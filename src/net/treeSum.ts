@@ -3,11 +3,11 @@ import { type Adder, createAdder } from "./adder.ts";
 import { checksumOf, LANES, type Lanes, lastTurn, TURN_BYTES } from "./laneHash.ts";
 import type { SumPlan } from "./tree.ts";
 
-/** Addresses in bytes, multiples of 4; regions don't overlap. */
+/** Addresses in bytes, multiples of 4; regions don't overlap, but `out` may be a piece. */
 export interface SumJob {
   /** Of every piece of the plan. */
   readonly pieces: readonly number[];
-  /** Gets the sum; the pieces stay as they are. */
+  /** Gets the sum; the other pieces stay as they are. */
   readonly out: number;
   readonly count: number;
   /** If given, the sum is rounded to bfloat16 and its upper halves are written here. */
@@ -72,22 +72,20 @@ export function createTreeSum(memory: WebAssembly.Memory, scratch: number): Tree
   }
 
   function sum(plan: SumPlan, { pieces, out, count, packTo }: SumJob): Summed {
-    if (plan.additions.length === 0) {
-      const from = pieces[plan.root];
-      bytes.copyWithin(out, from, from + 4 * count);
-    }
     lanes.fill(0);
     let nonFinite: NonFinite | null = null;
     for (let done = 0; done < count; done += BLOCK) {
       const length = Math.min(BLOCK, count - done);
       const addressOf = (value: number) => {
         if (value < pieces.length) return pieces[value] + 4 * done;
-        return value === plan.root ? out + 4 * done : registers + 4 * BLOCK * (value - pieces.length);
+        return registers + 4 * BLOCK * (value - pieces.length);
       };
       for (const { target, left, right } of plan.additions) {
         adder.add(addressOf(target), addressOf(left), addressOf(right), length);
       }
-      if (adder.hasNonFinite(out + 4 * done, length) === 1) nonFinite ??= find(pieces, out, done, length);
+      const root = addressOf(plan.root);
+      if (adder.hasNonFinite(root, length) === 1) nonFinite ??= find(pieces, root, done, length);
+      adder.copy(out + 4 * done, root, 4 * length);
       if (packTo !== undefined) adder.packBf16(packTo + 2 * done, out + 4 * done, length);
       absorb(out + 4 * done, 4 * length);
     }
@@ -99,10 +97,10 @@ export function createTreeSum(memory: WebAssembly.Memory, scratch: number): Tree
   }
 
   /** The first element that is not finite; there is one. */
-  function find(pieces: readonly number[], out: number, from: number, length: number): NonFinite {
-    const valuesAt = (at: number) => new Float32Array(buffer, at + 4 * from, length);
-    const element = valuesAt(out).findIndex((x) => !Number.isFinite(x));
-    const piece = pieces.findIndex((at) => !Number.isFinite(valuesAt(at)[element]));
+  function find(pieces: readonly number[], sum: number, from: number, length: number): NonFinite {
+    const valuesAt = (at: number) => new Float32Array(buffer, at, length);
+    const element = valuesAt(sum).findIndex((x) => !Number.isFinite(x));
+    const piece = pieces.findIndex((at) => !Number.isFinite(valuesAt(at + 4 * from)[element]));
     return { element: from + element, piece: piece < 0 ? null : piece };
   }
 

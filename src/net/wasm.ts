@@ -54,6 +54,7 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
   "i32.shl": [[0x74]],
   "i32.shr_u": [[0x76]],
   "f32.add": [[0x92]],
+  "memory.copy": [[0xfc, 0x0a, 0x00, 0x00]],
   "v128.load": [[SIMD, 0x00], "memory"],
   "v128.store": [[SIMD, 0x0b], "memory"],
   "i32x4.splat": [[SIMD, 0x11]],
