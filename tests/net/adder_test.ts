@@ -51,6 +51,16 @@ for (const { kind, memory, adder, floats } of builds) {
     }
   });
 
+  Deno.test(`copy() moves bytes, also where they overlap, ${kind}`, () => {
+    const bytes = new Uint8Array(memory.buffer);
+    const values = randomBytes(1000, randomNumbers(9));
+    bytes.fill(0, 0, 3000);
+    bytes.set(values, 100);
+    adder.copy(140, 100, 1000);
+    assertEquals(bytes.slice(140, 1140), values);
+    assertEquals([...bytes.slice(100, 140), bytes[1140]], [...values.slice(0, 40), 0]);
+  });
+
   Deno.test(`hasNonFinite() finds each kind at each place, ${kind}`, () => {
     for (const length of [1, 3, 16, 37]) {
       floats.fill(NaN);

@@ -34,6 +34,13 @@ Deno.test("sum() takes more jobs than its queue holds, here and there, and answe
       assertEquals(lanes, reducer.here.hash(job.out, 4 * counts[i]), `${counts[i]} elements`);
     });
     assert(sameBits(new Float32Array(reducer.memory.buffer, job.out, COUNT).slice(), sum));
+    const [own] = job.pieces; // in the place of a piece, here and there
+    for (const count of [COUNT, 1000]) {
+      fill(reducer, members);
+      await reducer.sum({ ...job, out: own, count });
+      const added = new Float32Array(reducer.memory.buffer, own, count).slice();
+      assert(sameBits(added, sum.slice(0, count)), `${members} members, ${count} elements`);
+    }
   }
   reducer.close();
 });
