@@ -1,6 +1,7 @@
 /**
  * Sums of float32 arrays over the members of a group, in the order of the tree over the virtual workers: the same bits
- * for any number of members. `exchange.ts` has the steps and bytes, `sumWorker.ts` the copies.
+ * for any number of members. `exchange.ts` has the steps and bytes, docs/allreduce.md
+ * the copies.
  */
 import {
   Exchange,

@@ -9,7 +9,8 @@
  *    bytes in one trip.
  *
  * So two trips and 2 (p-1)/p n bytes, the lower bound of an allreduce, for any p. A bucket of at most SMALL_ELEMENTS
- * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes.
+ * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes. docs/allreduce.md has the rest: copies, memory
+ * and wire types.
  */
 import type { Frame, OutgoingFrame } from "./frame.ts";
 import { checksumOf, digestOf, joinLanes, LANES, type Lanes } from "./laneHash.ts";
