@@ -70,7 +70,7 @@ export class TrainingReplica implements Replica, Disposable {
     for (const [i, piece] of pieces.entries()) {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
-      const sum = await engine.readSum();
+      const sum = await engine.readSum(into[i]);
       if (!areFinite(sum)) {
         throw new UserError(
           `Step ${step.step} has a loss or a gradient that is not finite; lower optimizer.learningRate ` +
@@ -78,7 +78,6 @@ export class TrainingReplica implements Replica, Disposable {
         );
       }
       this.#run.feedback?.round(sum);
-      into[i].set(sum);
     }
   }
 
