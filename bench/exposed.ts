@@ -47,7 +47,7 @@ function tell(report: Report, name: string, members: number, result: NodeResult)
   const { parameters, backward, read, exchange, update, both, raw } = result;
   const bench = "exposed";
   const step = backward + read + exchange + update;
-  const rate = sentBytes(result, members) / raw / 1e6;
+  const rate = sentBytes(result, members) / raw / 1e3;
   const share = (milliseconds: number, whole: number) => `${(100 * milliseconds / whole).toFixed(0)}%`;
   report({
     bench,
@@ -63,7 +63,7 @@ function tell(report: Report, name: string, members: number, result: NodeResult)
     case: `${name}: exchange`,
     value: exchange,
     unit: "ms",
-    peer: `bytes / link rate (${rate.toFixed(2)} GB/s)`,
+    peer: `bytes / link rate (${rate.toFixed(1)} MB/s)`,
     ratio: raw / exchange,
     note: `${share(exchange, step)} of the step, all of it exposed; the bytes alone ${raw.toFixed(1)} ms`,
   });
@@ -74,6 +74,6 @@ function tell(report: Report, name: string, members: number, result: NodeResult)
     unit: "ms",
     peer: "one after the other",
     ratio: (backward + exchange) / both,
-    note: `${share(both - backward, step - backward - exchange + both)} would be left exposed`,
+    note: `${share(Math.max(both - backward, 0), step - backward - exchange + both)} would be left exposed`,
   });
 }
