@@ -17,6 +17,11 @@ const benchmarks: Readonly<Record<string, (report: Report, size: string | undefi
     const { benchAttention } = await import("./attention.ts");
     await benchAttention(report);
   },
+  async exposed(report, size) {
+    refuseSize("exposed", size);
+    const { benchExposed } = await import("./exposed.ts");
+    await benchExposed(report);
+  },
   async matmul(report, size) {
     refuseSize("matmul", size);
     const { benchMatmul } = await import("./matmul.ts");
@@ -45,13 +50,14 @@ const verb = {
   usage: "NAME [SIZE]",
   operands: {
     NAME:
-      "allreduce (over loopback), attention (bands and packed documents beside dense), matmul (512^3 in float32), step (of training) or variants (of the model)",
+      "allreduce (over loopback), attention (bands and packed documents beside dense), exposed (exchange of gradients in a step), matmul (512^3 in float32), step (of training) or variants (of the model)",
     SIZE: "of the step's model: small or middle (default: one after the other)",
   },
   options: {},
   examples: [
     ["allreduce", "how much of loopback's bandwidth a sum over processes keeps"],
     ["attention", "what a band or a document saves of attention's time"],
+    ["exposed", "what the exchange adds to a step of 2 and 4 nodes"],
     ["matmul", "GFLOP/s of the three kinds of product"],
     ["variants", "what each axis of the model costs beside a plain GPT"],
     ["step small --json", "a step of nanoGPT's size for a CPU, for programs"],

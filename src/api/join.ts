@@ -6,6 +6,7 @@ import { TrainingReplica } from "../train/replica.ts";
 import { groupConfigDigest } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
 import { type JoinOptions, type Part, takePart } from "./member.ts";
+import { sumTravel } from "./parts.ts";
 
 /**
  * Trains as `runTraining` does, each step together with the other nodes of a group. The result is the same bits,
@@ -23,7 +24,8 @@ export async function trainInGroup(options: TrainingOptions, join: JoinOptions):
   const identity = await identityOf(options);
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
-  await takePart(join, { replica, identity, tokensOf, signal, onMessage });
+  const part = { replica, identity, tokensOf, signal, onMessage, ...sumTravel(config.scale.wire) };
+  await takePart(join, part);
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !signal?.aborted) {
     onMessage?.("The group has finished the run before this node had its state");

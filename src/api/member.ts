@@ -7,6 +7,7 @@ import type { Identity } from "../net/messages.ts";
 import { joinGroup } from "../net/node.ts";
 import type { OwnServer } from "../net/ownServer.ts";
 import type { Replica } from "../net/replica.ts";
+import type { WireTypes } from "../net/allreduce.ts";
 
 /** A group of nodes that compute together, and how this one takes part. */
 export interface JoinOptions {
@@ -31,6 +32,10 @@ export interface JoinOptions {
 export interface Part {
   readonly replica: Replica;
   readonly identity: Omit<Identity, "version">;
+  /** How sums travel, the same on all members; default: as they are. */
+  readonly wire?: WireTypes;
+  /** So many values at the end of a sum are never rounded: counts. */
+  readonly exactValues?: number;
   /** Tokens of a step, for what `status` shows. */
   readonly tokensOf: (step: number) => number;
   /** Leaves the group at the end of the step, or after 5 s in the middle of it. */
@@ -50,7 +55,7 @@ const LEAVE_MS = 5000;
  */
 export async function takePart(
   { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
-  { replica, identity, tokensOf, signal, onMessage = () => {} }: Part,
+  { replica, identity, wire, exactValues, tokensOf, signal, onMessage = () => {} }: Part,
 ): Promise<void> {
   const giveUp = new AbortController();
   const node = joinGroup({
@@ -58,7 +63,7 @@ export async function takePart(
     identity: { ...identity, version: library.version },
     signal: giveUp.signal,
     log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
-    ...{ token, memberId, listen, openSocket, replica, tokensOf },
+    ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf },
   });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leave = () => {

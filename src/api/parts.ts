@@ -1,4 +1,6 @@
 /** What a run is made of, from its config. */
+import type { WireTypes } from "../net/allreduce.ts";
+import { EXACT_VALUES, type Wire } from "../train/wire.ts";
 import { deriveRun } from "../config/derive.ts";
 import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
@@ -82,4 +84,11 @@ export function engineSpec(
       recompute: config.engine.recompute,
     },
   };
+}
+
+/** How a group's sums travel. */
+export function sumTravel(wire: Wire): { wire: WireTypes; exactValues: number } {
+  const pieceType = wire === "bf16" ? "bf16" : "f32";
+  const sumType = wire === "f32" ? "f32" : "bf16";
+  return { wire: { pieceType, sumType }, exactValues: EXACT_VALUES };
 }

@@ -7,7 +7,7 @@ import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
 import { memberMemory } from "../net/memberMemory.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
-import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
+import { datasetOptions, engineSpec, expectedVocabulary, sumTravel } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
 /** What a run would take. */
@@ -35,7 +35,10 @@ export interface HostBytes {
 /** What a node of a group takes beside what it would take alone, and the most that a node takes. */
 export interface GroupBytes {
   readonly nodes: number;
-  /** The partial sums of a node's share, what it gets of others' and the sum, and one sum on its way from the GPU. */
+  /**
+   * The partial sums of a node's share, what it gets of others' and the sum, one sum on its way from the GPU, and what
+   * error feedback keeps.
+   */
   readonly sums: number;
   /** Data on its way between nodes. */
   readonly links: number;
@@ -94,15 +97,20 @@ export async function planRun(
     totalSteps: deriveRun(config).totalSteps,
     hostBytes: {
       waiting: config.engine.hostSums ? 4 * sumLength * treeLevels(virtualWorkers) : 0,
-      group: nodes === 1 ? null : groupBytes(planned, virtualWorkers, nodes),
+      group: nodes === 1 ? null : groupBytes(planned, config.scale, nodes),
     },
   };
 }
 
-function groupBytes({ sumLength, bytes }: EnginePlan, virtualWorkers: number, nodes: number): GroupBytes {
-  const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes);
+function groupBytes(
+  { sumLength, bytes }: EnginePlan,
+  { virtualWorkers, wire }: RunConfig["scale"],
+  nodes: number,
+): GroupBytes {
+  const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes, sumTravel(wire));
   const state = bytes.weights + bytes.moments;
-  return { nodes, sums: sums + 4 * sumLength, links, newcomer: newcomer + state };
+  const residual = wire === "bf16" ? 2 * 4 * sumLength : 0; // as it is, and as a step under way makes it
+  return { nodes, sums: sums + 4 * sumLength + residual, links, newcomer: newcomer + state };
 }
 
 function describe({ source, trainTokens, validationTokens }: Dataset): Plan["corpus"] {

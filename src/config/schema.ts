@@ -171,6 +171,13 @@ export const runSchema = z.strictObject({
   scale: z.strictObject({
     /** Fixed parts of every global batch, whose gradients are added along a fixed binary tree; a constant of the run. */
     virtualWorkers: positiveInt,
+    /**
+     * How the nodes send one another gradients. f32: as they are. bf16Gather: their sum is rounded to bfloat16, which
+     * everybody gets and which takes three quarters of the bytes; the same bits for any number of nodes, one included.
+     * bf16: the nodes' own sums are rounded, too, which takes half of the bytes; what a node loses by that it adds to its
+     * next step. The same bits on all nodes, but others for another number of nodes.
+     */
+    wire: z.enum(["f32", "bf16Gather", "bf16"]),
   }),
   engine: z.strictObject({
     /** Keep only each block's input and run its forward again before its backward. */

@@ -32,8 +32,12 @@ export interface Engine {
   accumulate(micro: Batch, step: number, signal?: AbortSignal): Promise<void>;
   /** Adds what virtual worker `index` has accumulated to the fixed tree, and clears it. */
   endWorker(index: number): Promise<void>;
-  /** The tree's sum (report.sumLength), to be added to other nodes' sums. Waits for everything queued. */
-  readSum(): Promise<Float32Array>;
+  /**
+   * The tree's sum (report.sumLength), to be added to other nodes' sums. Waits for everything queued.
+   *
+   * @param into shared memory that gets it, and is returned; by default a new array
+   */
+  readSum(into?: Float32Array<ArrayBufferLike>): Promise<Float32Array>;
   /** Puts another sum in its place. */
   writeSum(values: Float32Array): Promise<void>;
   /** The optimizer's step on the tree's sum, divided by its number of targets. Does nothing once the halt flag is up. */

@@ -143,10 +143,12 @@ export class LocalEngine implements Engine {
     return this.#calls.run(() => this.#tree.begin(workers));
   }
 
-  readSum(): Promise<Float32Array<ArrayBuffer>> {
+  readSum<Buffer extends ArrayBufferLike = ArrayBuffer>(
+    into?: Float32Array<Buffer>,
+  ): Promise<Float32Array<Buffer>> {
     return this.#calls.run(async () => {
       await this.#tree.fold();
-      const values = await readSum(this.#runtime, this.#recorded.tensors.partials[0]);
+      const values = await readSum(this.#runtime, this.#recorded.tensors.partials[0], into);
       this.#queue.emptied();
       return values;
     });

@@ -14,15 +14,16 @@ export function sumLength(partial: Partial): number {
   return slicesOf(partial).reduce((total, { length }) => total + length, 0);
 }
 
-/** Waits for everything queued. @returns (sumLength) */
-export async function readSum(runtime: Runtime, partial: Partial): Promise<Float32Array<ArrayBuffer>> {
-  const parts = await runtime.readAll(slicesOf(partial));
-  const values = new Float32Array(sumLength(partial));
-  let at = 0;
-  for (const part of parts) {
-    values.set(part, at);
-    at += part.length;
-  }
+/** Waits for everything queued. @param into (sumLength), by default a new array @throws Error if it is longer or shorter */
+export async function readSum<Buffer extends ArrayBufferLike = ArrayBuffer>(
+  runtime: Runtime,
+  partial: Partial,
+  into?: Float32Array<Buffer>,
+): Promise<Float32Array<Buffer>> {
+  const length = sumLength(partial);
+  const values = into ?? new Float32Array(length) as Float32Array<Buffer>;
+  if (values.length !== length) throw new Error(`Room for ${values.length} values, expected ${length}`);
+  await runtime.readInto(slicesOf(partial), values);
   return values;
 }
 

@@ -10,7 +10,7 @@ import { type Placement, poolBytes } from "./place.ts";
 import { type DispatchTime, profile } from "./profile.ts";
 import { type Program, replay, warmUp, writeLive } from "./replay.ts";
 import { breathe, type Watch } from "./signal.ts";
-import { type Range, readRanges } from "./staging.ts";
+import { type Range, readRanges, readRangesInto } from "./staging.ts";
 import { type Arena, BYTES_PER_ELEMENT, type Slice } from "./tensor.ts";
 
 export type { DispatchTime, Program };
@@ -164,6 +164,17 @@ export class Runtime {
   async readAll(slices: readonly Slice[]): Promise<Float32Array<ArrayBuffer>[]> {
     const ranges = slices.map((slice) => this.#range(slice, "read"));
     return (await readRanges(this.#gpu, ranges)).map(({ buffer }) => new Float32Array(buffer));
+  }
+
+  /** The same slices one behind the other. @param into as long as all together; shared memory, too */
+  async readInto(slices: readonly Slice[], into: Float32Array<ArrayBufferLike>): Promise<void> {
+    let at = into.byteOffset;
+    const ranges = slices.map((slice) => this.#range(slice, "read"));
+    const places = ranges.map(({ size }) => {
+      at += size;
+      return new Uint8Array(into.buffer, at - size, size);
+    });
+    await readRangesInto(this.#gpu, ranges, places);
   }
 
   /** Where a slice of an arena's tensor lies. */

@@ -17,7 +17,7 @@ export const STAGING_BYTES = 2 ** 25;
 /** A part of a range that goes through the staging buffer at once. */
 interface Piece {
   readonly range: Range;
-  readonly out: Uint8Array<ArrayBuffer>;
+  readonly out: Uint8Array<ArrayBufferLike>;
   /** Bytes of the range before it. */
   readonly from: number;
   readonly size: number;
@@ -27,10 +27,20 @@ interface Piece {
 
 /** Waits for the queue and copies ranges to the host, each into an array of its own. */
 export async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Uint8Array<ArrayBuffer>[]> {
+  const results = ranges.map(({ size }) => new Uint8Array(size));
+  await readRangesInto(gpu, ranges, results);
+  return results;
+}
+
+/** The same, into arrays that are there. @param results as long as the ranges; shared memory, too */
+export async function readRangesInto(
+  gpu: Gpu,
+  ranges: readonly Range[],
+  results: readonly Uint8Array<ArrayBufferLike>[],
+): Promise<void> {
   gpu.check();
   const total = ranges.reduce((sum, { size }) => sum + size, 0);
-  const results = ranges.map(({ size }) => new Uint8Array(size));
-  if (total === 0) return results;
+  if (total === 0) return;
   const staging = gpu.device.createBuffer({
     label: "staging",
     size: Math.min(total, STAGING_BYTES),
@@ -42,13 +52,12 @@ export async function readRanges(gpu: Gpu, ranges: readonly Range[]): Promise<Ui
     staging.destroy();
   }
   gpu.check();
-  return results;
 }
 
 /** Cuts ranges into what fills the staging buffer once, again and again. */
 function* fillings(
   ranges: readonly Range[],
-  results: readonly Uint8Array<ArrayBuffer>[],
+  results: readonly Uint8Array<ArrayBufferLike>[],
   capacity: number,
 ): Generator<Piece[]> {
   let pieces: Piece[] = [];

@@ -2,6 +2,7 @@
  * Arithmetic over float32 vectors in shared memory, in WebAssembly: what JavaScript adds at 1 GB/s, SIMD adds as fast
  * as memory delivers it. Addresses are in bytes, multiples of 4; IEEE 754 additions, the same bits everywhere.
  */
+import { FACTOR, TURN_BYTES } from "./laneHash.ts";
 import { assemble, type WasmFunction } from "./wasm.ts";
 
 export interface Adder {
@@ -9,14 +10,16 @@ export interface Adder {
   readonly kind: "simd" | "scalar";
   /** out = a + b, `count` elements; `out` may be `a` or `b`. */
   add(out: number, a: number, b: number, count: number): void;
+  /** Copies `bytes` from `at` to `out`; the two may overlap. */
+  copy(out: number, at: number, bytes: number): void;
   /** 1 if any of `count` elements is infinite or NaN, else 0. */
   hasNonFinite(at: number, count: number): number;
   /** Rounds `count` elements to bfloat16 in place (to nearest, ties to even) and writes their upper halves to `out`. */
   packBf16(out: number, at: number, count: number): void;
   /** Widens `count` bfloat16 at `at`, which may be the upper half of what `out` covers. */
   unpackBf16(out: number, at: number, count: number): void;
-  /** Folds `count` stripes of 32 bytes into the four 64-bit lanes at `lanes`: the inner loop of XXH64. */
-  hashStripes(lanes: number, at: number, count: number): void;
+  /** Takes `count` turns of 64 bytes into the 16 lanes at `lanes`, see laneHash.ts. */
+  hashTurns(lanes: number, at: number, count: number): void;
 }
 
 /** @param memory shared, with a maximum of at most 65536 pages */
@@ -33,14 +36,11 @@ export const modules = {
 } as const;
 
 const EXPONENT = 0x7f800000;
-const [PRIME_1, PRIME_2] = [0x9e3779b185ebca87n, 0xc2b2ae3d27d4eb4fn].map((prime) =>
-  BigInt.asIntN(64, prime)
-);
+const MIX_SHIFT = 16;
 /** Elements that one turn of a vector loop takes: four vectors of four. */
 const TURN = 16;
-/** Byte offsets of those vectors, and of the four 64-bit lanes of a stripe. */
+/** Byte offsets of those vectors. */
 const VECTORS = [0, 16, 32, 48];
-const LANES = [0, 8, 16, 24];
 
 const each = (offsets: readonly number[], text: (offset: number) => string) => offsets.map(text).join("\n");
 
@@ -100,12 +100,34 @@ const packOne = `
 const unpackOne = `
   local.get out local.get at i32.load16_u i32.const 16 i32.shl i32.store`;
 
-const hashStripe = each(
-  LANES,
-  (offset) => `
-  local.get at i64.load offset=${offset} i64.const ${PRIME_2} i64.mul local.get lane${offset} i64.add
-  i64.const 31 i64.rotl i64.const ${PRIME_1} i64.mul local.set lane${offset}`,
-);
+/** A turn through lanes that are vectors, or single words. */
+function hashTurns(simd: boolean): WasmFunction {
+  const bytes = simd ? 16 : 4;
+  const offsets = Array.from({ length: TURN_BYTES / bytes }, (_, lane) => lane * bytes);
+  const [type, vector, all] = simd ? ["v128", "i32x4", "v128"] as const : ["i32", "i32", "i32"] as const;
+  const mixed = (offset: number) => `
+    local.get at ${all}.load offset=${offset} local.tee word
+    local.get word i32.const ${MIX_SHIFT} ${vector}.shr_u ${all}.xor`;
+  const turn = each(
+    offsets,
+    (offset) => `
+    local.get lane${offset} local.get factor ${vector}.mul ${
+      mixed(offset)
+    } ${vector}.add local.set lane${offset}`,
+  );
+  return {
+    parameters: ["lanes", "at", "count"],
+    locals: {
+      ...{ end: "i32", word: type, factor: type },
+      ...Object.fromEntries(offsets.map((offset) => [`lane${offset}`, type])),
+    },
+    body: `
+      i32.const ${FACTOR} ${simd ? "i32x4.splat" : ""} local.set factor
+      ${each(offsets, (offset) => `local.get lanes ${all}.load offset=${offset} local.set lane${offset}`)}
+      ${loop("at", -1, Math.log2(TURN_BYTES), `${turn} ${advance(TURN_BYTES, ["at"])}`)}
+      ${each(offsets, (offset) => `local.get lanes local.get lane${offset} ${all}.store offset=${offset}`)}`,
+  };
+}
 
 function kernels(simd: boolean): Record<string, WasmFunction> {
   return {
@@ -113,6 +135,10 @@ function kernels(simd: boolean): Record<string, WasmFunction> {
       parameters: ["out", "a", "b", "count"],
       locals: { end: "i32" },
       body: elementwise(["out", "a", "b"], addOne, simd ? addTurn : undefined),
+    },
+    copy: {
+      parameters: ["out", "at", "bytes"],
+      body: "local.get out local.get at local.get bytes memory.copy",
     },
     hasNonFinite: {
       parameters: ["at", "count"],
@@ -134,13 +160,6 @@ function kernels(simd: boolean): Record<string, WasmFunction> {
       locals: { end: "i32" },
       body: loop("out", -1, 2, `${unpackOne} ${advance(4, ["out"])} ${advance(2, ["at"])}`),
     },
-    hashStripes: {
-      parameters: ["lanes", "at", "count"],
-      locals: { end: "i32", lane0: "i64", lane8: "i64", lane16: "i64", lane24: "i64" },
-      body: `
-        ${each(LANES, (offset) => `local.get lanes i64.load offset=${offset} local.set lane${offset}`)}
-        ${loop("at", -1, 5, `${hashStripe} ${advance(32, ["at"])}`)}
-        ${each(LANES, (offset) => `local.get lanes local.get lane${offset} i64.store offset=${offset}`)}`,
-    },
+    hashTurns: hashTurns(simd),
   };
 }

@@ -1,17 +1,27 @@
 /**
  * Sums of float32 arrays over the members of a group, in the order of the tree over the virtual workers: the same bits
- * for any number of members. `exchange.ts` has the steps and bytes, `sumWorker.ts` the copies.
+ * for any number of members. `exchange.ts` has the steps and bytes, docs/allreduce.md
+ * the copies.
  */
-import { Exchange, exchangeBytes, type GatherType, type Group, type Reduced } from "./exchange.ts";
+import {
+  Exchange,
+  exchangeBytes,
+  type Group,
+  type Reduced,
+  type ValueType,
+  type WireTypes,
+} from "./exchange.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
 import { Outbox, type PeerTransport } from "./outbox.ts";
+import { ALIGNMENT } from "./partition.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { planSum } from "./tree.ts";
 
-export type { GatherType, PeerTransport, Reduced };
+export type { PeerTransport, Reduced, ValueType, WireTypes };
 
-export interface AllreduceOptions {
+/** The wire types are the same on all members. */
+export interface AllreduceOptions extends WireTypes {
   /** This member's id. */
   readonly self: string;
   /** A constant of the run. */
@@ -20,10 +30,8 @@ export interface AllreduceOptions {
   readonly bucketElements: number;
   /** Buckets that may be open at once, the same on all members. Default: 3 */
   readonly maxOpen?: number;
-  /** Elements that a frame carries, at most 2^18, the same on all members. Default: 65536 (256 KiB) */
+  /** Elements that a frame carries, a multiple of 16 and at most 2^18, the same on all members. Default: 65536 (256 KiB) */
   readonly partElements?: number;
-  /** How sums travel, the same on all members. Default: f32 */
-  readonly gatherType?: GatherType;
 }
 
 /** Who takes part, from which step on. */
@@ -94,7 +102,10 @@ export class Allreduce {
   /** Starts a thread; `close` ends it. */
   constructor(transport: PeerTransport, options: AllreduceOptions) {
     this.#transport = transport;
-    this.#options = { maxOpen: 3, partElements: 65536, gatherType: "f32", ...options };
+    this.#options = { maxOpen: 3, partElements: 65536, pieceType: "f32", sumType: "f32", ...options };
+    if (this.#options.partElements % ALIGNMENT !== 0) {
+      throw new Error(`A part of ${this.#options.partElements} elements is no multiple of ${ALIGNMENT}`);
+    }
     this.#reducer = startReducer(options.virtualWorkers);
   }
 
@@ -110,7 +121,7 @@ export class Allreduce {
 
   /** Begins an epoch; whatever is open ends. Resolves when buckets can be opened; one call at a time. */
   async begin({ epoch, step, members }: EpochSpec): Promise<void> {
-    const { self, virtualWorkers, bucketElements, maxOpen, gatherType, partElements } = this.#options;
+    const { self, virtualWorkers, bucketElements, maxOpen, partElements, pieceType, sumType } = this.#options;
     if (this.#epoch !== null && epoch <= this.#epoch.epoch) {
       throw new Error(`Epoch ${epoch} does not come after ${this.#epoch.epoch}`);
     }
@@ -120,7 +131,7 @@ export class Allreduce {
     this.abort(`Epoch ${epoch} begins`);
     await this.#ending;
 
-    const slotBytes = exchangeBytes({ members, self: index, plan }, bucketElements);
+    const slotBytes = exchangeBytes({ members, self: index, plan, pieceType }, bucketElements);
     this.#reducer.prepare(plan, maxOpen * slotBytes);
     const outboxes = new Map(
       members.filter((id) => id !== self).map((id) => [
@@ -135,7 +146,8 @@ export class Allreduce {
       members,
       self: index,
       plan,
-      gatherType,
+      pieceType,
+      sumType,
       partElements,
       reducer: this.#reducer,
       post: (member, frame, sent) => outboxes.get(members[member])?.push(frame, sent),
@@ -153,9 +165,10 @@ export class Allreduce {
    * same program: they open the same buckets of the same lengths, in ascending order of step and bucket, and wait for
    * sums at the same places.
    *
+   * @param isExact everything travels in float32, whatever the wire types are
    * @throws ExchangeError
    */
-  async open(step: number, bucket: number, length: number): Promise<Bucket> {
+  async open(step: number, bucket: number, length: number, isExact = false): Promise<Bucket> {
     if (length > this.#options.bucketElements) {
       throw new Error(`A bucket of ${length} elements, expected at most ${this.#options.bucketElements}`);
     }
@@ -164,7 +177,13 @@ export class Allreduce {
     const place = { step, bucket };
     if (!isAfter(place, this.#last)) throw new Error(`Bucket ${bucket} of step ${step} is out of order`);
     const at = this.#reducer.arena + slot * epoch.slotBytes;
-    const exchange = new Exchange(epoch, step, bucket, length, at);
+    const exchange = new Exchange(
+      isExact ? { ...epoch, pieceType: "f32", sumType: "f32" } : epoch,
+      step,
+      bucket,
+      length,
+      at,
+    );
     this.#open.set(placeName(place), exchange);
     this.#last = place;
     this.#takeEarly();

@@ -9,9 +9,11 @@
  *    bytes in one trip.
  *
  * So two trips and 2 (p-1)/p n bytes, the lower bound of an allreduce, for any p. A bucket of at most SMALL_ELEMENTS
- * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes.
+ * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes. docs/allreduce.md has the rest: copies, memory
+ * and wire types.
  */
 import type { Frame, OutgoingFrame } from "./frame.ts";
+import { checksumOf, digestOf, joinLanes, LANES, type Lanes } from "./laneHash.ts";
 import {
   aligned,
   numParts,
@@ -23,19 +25,33 @@ import {
 } from "./partition.ts";
 import type { Reducer } from "./reducer.ts";
 import type { SumPlan } from "./tree.ts";
-import type { NonFinite } from "./treeSum.ts";
+import type { NonFinite, Summed } from "./treeSum.ts";
 
-/** How sums travel and are kept; `bf16` rounds them to nearest, ties to even. Pieces always travel in float32. */
-export type GatherType = "f32" | "bf16";
+/**
+ * How values travel; `bf16` rounds them to nearest, ties to even. What was rounded is what everybody adds or gets, the
+ * member whose it is, too.
+ */
+export type ValueType = "f32" | "bf16";
+
+export interface WireTypes {
+  /** Of pieces: with `bf16` the sum's bits depend on who has which piece. Default: f32 */
+  readonly pieceType?: ValueType;
+  /** Of sums: the same bits for any number of members. Default: f32 */
+  readonly sumType?: ValueType;
+}
+
+/** Do values lose bits on their way? */
+export function isRounded({ pieceType, sumType }: WireTypes): boolean {
+  return pieceType === "bf16" || sumType === "bf16";
+}
 
 /** What all exchanges of an epoch share. */
-export interface Group {
+export interface Group extends Required<WireTypes> {
   readonly epoch: number;
   readonly members: readonly string[];
   /** This member's index. */
   readonly self: number;
   readonly plan: SumPlan;
-  readonly gatherType: GatherType;
   readonly partElements: number;
   readonly reducer: Reducer;
   /** Queues a frame for another member. */
@@ -43,25 +59,32 @@ export interface Group {
 }
 
 export interface Reduced {
-  /** XXH64 of the sum's bytes: the same on all members, or somebody's sum is wrong. */
+  /** Hash of the sum's bytes, see laneHash.ts: the same on all members, or somebody's sum is wrong. */
   readonly digest: string;
   /** What is wrong with a part that was summed here; only the member that sums it knows. */
   readonly nonFinite: { readonly element: number; readonly member: string | null } | null;
 }
 
 const BYTES = 4;
+/** Bytes of a value on the wire. */
+const WIDTHS = { f32: BYTES, bf16: 2 } as const;
 
 /** Bytes that an exchange of at most `length` elements takes in shared memory. */
-export function exchangeBytes(group: Pick<Group, "members" | "self" | "plan">, length: number): number {
-  const own = group.plan.pieces.filter(({ member }) => member === group.self).length;
-  const slices = group.plan.pieces.length - own + 1; // the last for packed sums
-  return BYTES * ((own + 1) * aligned(length) + slices * sliceCapacity(length, group.members.length));
+export function exchangeBytes(
+  { members, self, plan, pieceType }: Pick<Group, "members" | "self" | "plan" | "pieceType">,
+  length: number,
+): number {
+  const own = plan.pieces.filter(({ member }) => member === self).length;
+  const slices = plan.pieces.length - own + 1; // the last for packed sums
+  const packed = pieceType === "bf16" ? own * aligned(Math.ceil(length / 2)) : 0;
+  const small = aligned(Math.min(length, SMALL_ELEMENTS)); // whose sum has a place of its own
+  return BYTES * (own * aligned(length) + small + packed + slices * sliceCapacity(length, members.length));
 }
 
 export class Exchange {
   /** This member's pieces in ascending order, to be filled before `start`. (length) each */
   readonly pieces: readonly Float32Array<ArrayBufferLike>[];
-  /** (length) */
+  /** In the place of the first piece where that is not small: a part of the sum comes when the piece's has left. (length) */
   readonly sum: Float32Array<ArrayBufferLike>;
   readonly result: Promise<Reduced>;
 
@@ -74,8 +97,9 @@ export class Exchange {
   /** Address of each piece's element 0: of others' pieces, this member's slice is all there is in memory. */
   readonly #pieceAt: readonly number[];
   readonly #sumAt: number;
-  /** Where the own slice is packed for the wire. */
+  /** Where the own slice of the sum is packed for the wire, and the own pieces are. */
   readonly #packedAt: number;
+  readonly #packedPieceAt = new Map<number, number>();
   /** Parts that have come, named by kind, piece or member, and part. */
   readonly #arrived = new Set<string>();
   /** Pieces that each part of the own slice still waits for; the own ones count as one. */
@@ -86,6 +110,8 @@ export class Exchange {
   #error: Error | null = null;
   #isOver = false;
   #jobs: Promise<unknown> = Promise.resolve();
+  /** Hashes of the parts of the sum that are there, by their first element. */
+  readonly #hashes = new Map<number, { readonly lanes: Lanes; readonly bytes: number }>();
   readonly #finished = Promise.withResolvers<Reduced>();
 
   /** @param at address of `exchangeBytes(group, length)` that nobody else uses */
@@ -107,8 +133,15 @@ export class Exchange {
     this.#pieceAt = plan.pieces.map(({ member }) =>
       member === self ? take(length) : take(slice.to - slice.from) - BYTES * slice.from
     );
-    this.#sumAt = take(length);
+    this.#sumAt = this.#isSmall
+      ? take(length)
+      : this.#pieceAt[plan.pieces.findIndex(({ member }) => member === self)];
     this.#packedAt = take(slice.to - slice.from);
+    plan.pieces.forEach(({ member }, piece) => {
+      if (group.pieceType === "bf16" && member === self) {
+        this.#packedPieceAt.set(piece, take(Math.ceil(length / 2)));
+      }
+    });
     this.pieces = this.#pieceAt.filter((_, piece) => plan.pieces[piece].member === self).map((address) =>
       this.#floats(address)
     );
@@ -127,10 +160,13 @@ export class Exchange {
     this.result.catch(() => {}); // whoever is interested asks for it
   }
 
-  /** Sends the pieces, which are complete now and stay as they are. */
+  /** Sends the pieces, which are complete now and stay as they are: rounded, if they travel so. */
   start(): void {
-    const { members, self, plan, partElements } = this.#group;
+    const { members, self, plan, partElements, reducer } = this.#group;
     if (this.#error !== null) return;
+    for (const [piece, at] of this.#packedPieceAt) {
+      reducer.here.packBf16(at, this.#pieceAt[piece], this.#length);
+    }
     for (let turn = 1; turn < members.length; turn++) {
       const member = (self + turn) % members.length; // everybody begins with another one
       const slice = sliceOf(this.#length, member, members.length);
@@ -163,34 +199,58 @@ export class Exchange {
     await this.#jobs;
   }
 
-  #takePartial(member: number, { wireType, piece, offset, payload }: Frame): void {
-    if (wireType !== "f32") throw new Error(`partial in ${wireType}, expected f32`);
+  #takePartial(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
+    const { pieceType } = this.#group;
+    if (wireType !== pieceType) throw new Error(`partial in ${wireType}, expected ${pieceType}`);
     if (this.#group.plan.pieces[piece]?.member !== member) {
       throw new Error(`piece ${piece} is not the sender's`);
     }
-    const part = this.#expect(`partial ${piece}`, this.#ownSlice, offset / BYTES, payload.byteLength / BYTES);
-    this.#bytes(this.#pieceAt[piece] + offset, payload.byteLength).set(payload);
+    const width = WIDTHS[pieceType];
+    const from = offset / width;
+    const part = this.#expect(`partial ${piece}`, this.#ownSlice, from, payload.byteLength / width);
+    this.#takeValues(pieceType, this.#pieceAt[piece] + BYTES * from, payload, checksum);
     this.#has(part);
   }
 
-  #takeSum(member: number, { wireType, piece, offset, payload }: Frame): void {
-    const { members, gatherType, reducer } = this.#group;
+  #takeSum(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
+    const { members, sumType, reducer } = this.#group;
     if (this.#isSmall) throw new Error("sum of a bucket that everybody sums");
-    if (wireType !== gatherType) throw new Error(`sum in ${wireType}, expected ${gatherType}`);
+    if (wireType !== sumType) throw new Error(`sum in ${wireType}, expected ${sumType}`);
     if (piece !== 0) throw new Error(`sum of piece ${piece}, expected 0`);
-    const width = gatherType === "bf16" ? 2 : BYTES;
+    const width = WIDTHS[sumType];
     const slice = sliceOf(this.#length, member, members.length);
     const elements = payload.byteLength / width;
     this.#expect(`sum ${member}`, slice, offset / width, elements);
-    const at = this.#sumAt + BYTES * (offset / width);
-    if (gatherType === "f32") {
-      this.#bytes(at, payload.byteLength).set(payload);
-    } else {
-      // Widened in place, from the upper half of where it belongs.
-      this.#bytes(at + payload.byteLength, payload.byteLength).set(payload);
-      reducer.here.unpackBf16(at, at + payload.byteLength, elements);
-    }
+    const from = offset / width;
+    const at = this.#sumAt + BYTES * from;
+    const lanes = this.#takeValues(sumType, at, payload, checksum);
+    this.#keepHash(from, sumType === "f32" ? lanes : reducer.here.hash(at, BYTES * elements), elements);
     this.#done();
+  }
+
+  /**
+   * Copies a payload to the place that waits for it, and checks it there: until this returns, nobody reads the place.
+   *
+   * @throws Error if it is not what was sent
+   */
+  #copyIn(at: number, payload: Uint8Array, checksum: number): Lanes {
+    this.#bytes(at, payload.byteLength).set(payload);
+    const lanes = this.#group.reducer.here.hash(at, payload.byteLength);
+    if (checksumOf(lanes, payload.byteLength) !== checksum) throw new Error("wrong checksum");
+    return lanes;
+  }
+
+  /** @returns the payload's hash */
+  #takeValues(type: ValueType, at: number, payload: Uint8Array, checksum: number): Lanes {
+    if (type === "f32") return this.#copyIn(at, payload, checksum);
+    // Widened in place, from the upper half of where they belong.
+    const lanes = this.#copyIn(at + payload.byteLength, payload, checksum);
+    this.#group.reducer.here.unpackBf16(at, at + payload.byteLength, payload.byteLength / WIDTHS.bf16);
+    return lanes;
+  }
+
+  #keepHash(from: number, lanes: Lanes, elements: number): void {
+    this.#hashes.set(from, { lanes, bytes: BYTES * elements });
   }
 
   /** Notes that a part has come, and says which. */
@@ -215,17 +275,20 @@ export class Exchange {
       pieces: this.#pieceAt.map((at) => at + BYTES * from),
       out: this.#sumAt + BYTES * from,
       count: to - from,
-      ...(this.#packs && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
+      ...(this.#group.sumType === "bf16" && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
     };
-    this.#run(this.#group.reducer.sum(job), (found) => this.#summed(from, to, found));
+    const summed = this.#group.reducer.sum(job);
+    if (summed instanceof Promise) this.#wait(summed, (found) => this.#summed(from, to, found));
+    else this.#summed(from, to, summed);
   }
 
-  #summed(from: number, to: number, found: NonFinite | null): void {
+  #summed(from: number, to: number, { nonFinite, lanes, checksum }: Summed): void {
     const { members, self } = this.#group;
-    if (found !== null) this.#noteNonFinite(from, found);
+    if (nonFinite !== null) this.#noteNonFinite(from, nonFinite);
+    this.#keepHash(from, lanes, to - from);
     if (!this.#isSmall) {
       for (let turn = 1; turn < members.length; turn++) {
-        this.#send((self + turn) % members.length, "sum", 0, { from, to });
+        this.#send((self + turn) % members.length, "sum", 0, { from, to }, checksum);
       }
     }
     this.#done();
@@ -239,26 +302,35 @@ export class Exchange {
     this.#nonFinite = { element: found, member: piece === null ? null : members[plan.pieces[piece].member] };
   }
 
-  get #packs(): boolean {
-    return this.#group.gatherType === "bf16" && !this.#isSmall;
-  }
-
-  #send(member: number, type: "partial" | "sum", piece: number, { from, to }: Slice): void {
-    const isPacked = type === "sum" && this.#packs;
-    const width = isPacked ? 2 : BYTES;
-    const at = isPacked
-      ? this.#packedAt + width * (from - this.#ownSlice.from)
-      : (type === "sum" ? this.#sumAt : this.#pieceAt[piece]) + width * from;
+  #send(
+    member: number,
+    type: "partial" | "sum",
+    piece: number,
+    { from, to }: Slice,
+    checksum?: number,
+  ): void {
+    const wireType = type === "sum" ? this.#group.sumType : this.#group.pieceType;
+    const width = WIDTHS[wireType];
+    const at = this.#sentFrom(type, piece) + width * from;
+    const bytes = width * (to - from);
+    const { reducer: { here } } = this.#group;
     this.#group.post(member, {
       type,
-      wireType: isPacked ? "bf16" : "f32",
+      wireType,
       bucket: this.#bucket,
       epoch: this.#group.epoch,
       step: this.#step,
       piece,
       offset: width * from,
-      payload: this.#bytes(at, width * (to - from)),
+      payload: this.#bytes(at, bytes),
+      checksum: () => checksum ?? checksumOf(here.hash(at, bytes), bytes),
     }, () => this.#done());
+  }
+
+  /** Where element 0 of what is sent would be. */
+  #sentFrom(type: "partial" | "sum", piece: number): number {
+    if (type === "partial") return this.#packedPieceAt.get(piece) ?? this.#pieceAt[piece];
+    return this.#group.sumType === "f32" ? this.#sumAt : this.#packedAt - WIDTHS.bf16 * this.#ownSlice.from;
   }
 
   #done(): void {
@@ -266,16 +338,19 @@ export class Exchange {
   }
 
   #finish(): void {
-    this.#run(this.#group.reducer.digest(this.#sumAt, BYTES * this.#length), (digest) => {
-      this.#isOver = true;
-      this.#finished.resolve({ digest, nonFinite: this.#nonFinite });
-    });
+    const parts = [...this.#hashes].sort(([a], [b]) => a - b).map(([, part]) => part);
+    const lanes = parts.reduce(
+      (head, { lanes, bytes }) => joinLanes(head, lanes, bytes),
+      new Int32Array(LANES),
+    );
+    this.#isOver = true;
+    this.#finished.resolve({ digest: digestOf(lanes, BYTES * this.#length), nonFinite: this.#nonFinite });
   }
 
-  /** Waits for a job; what it found is of no use after an abort. */
-  #run<T>(job: Promise<T>, then: (found: T) => void): void {
-    const settled = job.then((found) => {
-      if (this.#error === null) then(found);
+  /** Waits for the thread that adds; what it found is of no use after an abort. */
+  #wait(summing: Promise<Summed>, then: (summed: Summed) => void): void {
+    const settled = summing.then((summed) => {
+      if (this.#error === null) then(summed);
     }).catch((error) => this.#finished.reject(error));
     this.#jobs = Promise.all([this.#jobs, settled]);
   }

@@ -18,6 +18,8 @@ export interface FollowerOptions {
   readonly dialler: Dialler;
   readonly sumLength: number;
   readonly bucketElements: number;
+  /** See {@linkcode allocateSum}. */
+  readonly exactValues?: number;
   /** Claimed towards the donor. */
   readonly epoch: () => number;
   readonly heartbeatMs: () => number;
@@ -111,9 +113,9 @@ export class Follower {
    * @throws DonorError
    */
   async fetchSum(donor: Peer, step: number, signal: AbortSignal): Promise<SumMemory | null> {
-    const { sumLength, bucketElements } = this.#options;
+    const { sumLength, bucketElements, exactValues } = this.#options;
     const session = await this.#follow(donor, signal);
-    const memory = this.#memory ??= allocateSum(sumLength, bucketElements);
+    const memory = this.#memory ??= allocateSum(sumLength, bucketElements, exactValues);
     const { buffer, byteOffset, byteLength } = memory.sum;
     const bytes = new Uint8Array(buffer, byteOffset, byteLength);
     const fetched = deferred<SumMemory | null>();

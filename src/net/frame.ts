@@ -1,5 +1,5 @@
 /**
- * The binary frame of the data plane: one WebSocket message, a header of 40 bytes (little endian) and a payload.
+ * The binary frame of the data plane: one WebSocket message, a header of 48 bytes (little endian) and a payload.
  *
  * | byte | field                                                        |
  * | ---- | ------------------------------------------------------------ |
@@ -11,16 +11,19 @@
  * | 20   | piece                                                        |
  * | 24   | offset in bytes, 64 bits                                     |
  * | 32   | bytes of the payload                                         |
- * | 36   | xxHash32 of the payload, seeded with that of bytes 0 to 35   |
+ * | 36   | checksum of the payload, see laneHash.ts                     |
+ * | 40   | xxHash32 of bytes 0 to 39                                    |
+ * | 44   | zero                                                         |
  */
 import { xxHash32 } from "./checksum.ts";
+import { checksumOf, hashBytes } from "./laneHash.ts";
 
-export const HEADER_BYTES = 40;
+export const HEADER_BYTES = 48;
 export const MAX_PAYLOAD_BYTES = 1 << 20;
 
 const MAGIC = 0x594d4c42;
-const VERSION = 1;
-const HASHED_BYTES = HEADER_BYTES - 4;
+const VERSION = 2;
+const HASHED_BYTES = 40;
 
 /** What a frame brings: a part of an array, or (the last three) a word between two links. */
 export const FRAME_TYPES = ["partial", "sum", "state", "credit", "ping", "pong"] as const;
@@ -46,11 +49,15 @@ export interface FrameHeader {
 export interface Frame extends FrameHeader {
   /** When received: a view of the message, eight bytes aligned. */
   readonly payload: Uint8Array<ArrayBuffer>;
+  /** What the payload's is to be; see {@linkcode isIntact}. */
+  readonly checksum: number;
 }
 
 /** A frame to send; its payload may lie in shared memory, which a WebSocket doesn't take. */
 export interface OutgoingFrame extends FrameHeader {
   readonly payload: Uint8Array<ArrayBufferLike>;
+  /** The payload's, where somebody knows it; asked for when the frame leaves. */
+  readonly checksum?: () => number;
 }
 
 /** What was wrong with a message that is no frame. */
@@ -60,7 +67,7 @@ export type FrameFault =
   | "unknown version"
   | "unknown type"
   | "unknown wire type"
-  | "reserved byte is not zero"
+  | "reserved bytes are not zero"
   | "payload over the cap"
   | "length is not the payload's"
   | "payload on a frame that has none"
@@ -104,13 +111,17 @@ export function encodeFrame(into: Uint8Array<ArrayBuffer>, frame: OutgoingFrame)
   view.setUint32(24, frame.offset % 2 ** 32, true);
   view.setUint32(28, Math.floor(frame.offset / 2 ** 32), true);
   view.setUint32(32, payload.byteLength, true);
+  view.setUint32(36, frame.checksum?.() ?? payloadChecksum(payload), true);
+  view.setUint32(40, headerChecksum(view), true);
+  view.setUint32(44, 0, true);
   into.set(payload, HEADER_BYTES);
-  const message = into.subarray(0, numBytes);
-  view.setUint32(36, checksum(message), true);
-  return message;
+  return into.subarray(0, numBytes);
 }
 
-/** The frame that a message holds, or what is wrong with it. Nothing is copied, and nothing is read beyond the message. */
+/**
+ * The frame that a message holds, or what is wrong with it. Nothing is copied, and nothing is read beyond the message.
+ * Its payload is yet to be checked: `isIntact`.
+ */
 export function decodeFrame(message: ArrayBuffer, bounds: FrameBounds): Frame | FrameFault {
   if (message.byteLength < HEADER_BYTES) return "shorter than a header";
   const view = new DataView(message, 0, HEADER_BYTES);
@@ -120,7 +131,7 @@ export function decodeFrame(message: ArrayBuffer, bounds: FrameBounds): Frame | 
   if (type === undefined) return "unknown type";
   const wireType = WIRE_TYPES[view.getUint8(6)];
   if (wireType === undefined) return "unknown wire type";
-  if (view.getUint8(7) !== 0) return "reserved byte is not zero";
+  if (view.getUint8(7) !== 0 || view.getUint32(44, true) !== 0) return "reserved bytes are not zero";
   const numBytes = view.getUint32(32, true);
   if (numBytes > bounds.maxPayload) return "payload over the cap";
   if (numBytes !== message.byteLength - HEADER_BYTES) return "length is not the payload's";
@@ -143,11 +154,20 @@ export function decodeFrame(message: ArrayBuffer, bounds: FrameBounds): Frame | 
   } else if (numBytes !== 0) {
     return "payload on a frame that has none";
   }
-  const bytes = new Uint8Array(message);
-  if (view.getUint32(36, true) !== checksum(bytes)) return "wrong checksum";
-  return { ...header, payload: bytes.subarray(HEADER_BYTES) };
+  if (view.getUint32(40, true) !== headerChecksum(view)) return "wrong checksum";
+  return { ...header, payload: new Uint8Array(message, HEADER_BYTES), checksum: view.getUint32(36, true) };
 }
 
-function checksum(message: Uint8Array): number {
-  return xxHash32(message.subarray(HEADER_BYTES), xxHash32(message.subarray(0, HASHED_BYTES)));
+/** Is a frame's payload what was sent? */
+export function isIntact({ payload, checksum }: Frame): boolean {
+  return payloadChecksum(payload) === checksum;
+}
+
+/** See laneHash.ts. */
+export function payloadChecksum(payload: Uint8Array): number {
+  return checksumOf(hashBytes(payload), payload.byteLength);
+}
+
+function headerChecksum({ buffer, byteOffset }: DataView): number {
+  return xxHash32(new Uint8Array(buffer, byteOffset, HASHED_BYTES));
 }

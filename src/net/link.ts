@@ -13,6 +13,7 @@ import {
   type FrameBounds,
   HEADER_BYTES,
   isData,
+  isIntact,
   MAX_PAYLOAD_BYTES,
   type OutgoingFrame,
 } from "./frame.ts";
@@ -36,6 +37,8 @@ export interface LinkOptions {
    * closes as a `fault` with the error's message.
    */
   readonly onFrame: (frame: Frame) => void | Promise<void>;
+  /** Whether `onFrame` itself checks the checksums of payloads, where it has copied them to. Default: false */
+  readonly leavesChecksums?: boolean;
   /** Bytes in flight each way: ours to hold unconsumed, and the most we send ahead. At least twice a frame. */
   readonly windowBytes?: number;
   readonly maxPayload?: number;
@@ -148,7 +151,9 @@ export class Link {
       arrayBytes: this.#options.arrayBytes,
     });
     if (typeof frame === "string") this.channel.close("fault", frame);
-    else if (isData(frame.type)) this.#takeData(frame, message.byteLength);
+    else if (this.#options.leavesChecksums !== true && !isIntact(frame)) {
+      this.channel.close("fault", "wrong checksum");
+    } else if (isData(frame.type)) this.#takeData(frame, message.byteLength);
     else if (!this.#words.take()) this.channel.close("fault", "too many words a second");
     else if (frame.type === "credit") this.#takeCredit(frame);
     else if (frame.type === "ping") this.#say("pong", frame.offset);

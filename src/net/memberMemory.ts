@@ -1,11 +1,13 @@
 /** What a member takes of the host's memory, before it joins. */
 import { keptSums } from "./committedSums.ts";
-import { exchangeBytes } from "./exchange.ts";
+import { exchangeBytes, isRounded, type WireTypes } from "./exchange.ts";
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "./frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
+import { cutBuckets } from "./partition.ts";
 import { sharedBytes } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { bucketElementsOf, openBuckets } from "./stepSum.ts";
+import { queueBytes } from "./sumQueue.ts";
 import { planSum } from "./tree.ts";
 
 /** Bytes. */
@@ -16,6 +18,14 @@ export interface MemberMemory {
   readonly links: number;
   /** While another member copies its state from this one: sums for that to catch up with, at most. The copy comes on top. */
   readonly newcomer: number;
+}
+
+/** How a member's sums travel; the defaults are those of a member. */
+export interface SumTravel {
+  readonly bucketElements?: number;
+  readonly wire?: WireTypes;
+  /** At the end of a sum, never rounded. */
+  readonly exactValues?: number;
 }
 
 /** Between two members: one link that each of them has dialled. */
@@ -33,16 +43,21 @@ export function memberMemory(
   sumLength: number,
   virtualWorkers: number,
   members: number,
-  bucketElements = bucketElementsOf(sumLength),
+  travel: SumTravel = {},
 ): MemberMemory {
+  const { bucketElements = bucketElementsOf(sumLength), wire = {} } = travel;
+  const exactValues = isRounded(wire) ? travel.exactValues : 0;
   const ids = Array.from({ length: Math.min(members, virtualWorkers) }, (_, index) => `${index}`);
   const plan = planSum(virtualWorkers, shareOut(virtualWorkers, ids.length));
-  const open = openBuckets(sumLength, bucketElements);
+  const { pieceType = "f32" } = wire;
+  const isCut = cutBuckets(sumLength, bucketElements, exactValues).length > 1;
+  const open = openBuckets(sumLength, bucketElements, exactValues);
   const sums = ids.map((_, self) => {
-    const arena = open * exchangeBytes({ members: ids, self, plan }, bucketElements);
+    const arena = open * exchangeBytes({ members: ids, self, plan, pieceType }, bucketElements);
     const pieces = plan.pieces.filter(({ member }) => member === self).length;
-    // longer sums are made in arrays of their own, and exchanged in buckets
-    return sharedBytes(virtualWorkers, arena) + (bucketElements < sumLength ? 4 * sumLength * pieces : 0);
+    // sums of several buckets are made in arrays of their own
+    const arrays = isCut ? 4 * sumLength * pieces : 0;
+    return sharedBytes(virtualWorkers, arena) + arrays + queueBytes(virtualWorkers);
   });
   return {
     sums: Math.max(...sums),

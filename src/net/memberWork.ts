@@ -3,7 +3,8 @@
  * being one. What takes time is done one after the other; what is given up ends at once, and nothing more
  * is said of it.
  */
-import { Allreduce, ExchangeError } from "./allreduce.ts";
+import { Allreduce, ExchangeError, type WireTypes } from "./allreduce.ts";
+import { isRounded } from "./exchange.ts";
 import type { Claim } from "./auth.ts";
 import type { Channel } from "./channel.ts";
 import { CommittedSums } from "./committedSums.ts";
@@ -23,6 +24,8 @@ export interface WorkOptions {
   readonly replica: Replica;
   readonly virtualWorkers: number;
   readonly bucketElements: number;
+  readonly wire: WireTypes;
+  readonly exactValues: number;
   readonly tokensOf: (step: number) => number;
   readonly heartbeatMs: () => number;
   /** The newest epoch that this member knows. */
@@ -64,11 +67,12 @@ export class MemberWork {
   #ready: Ready | null = null;
 
   constructor(options: WorkOptions) {
-    const { dialler, virtualWorkers, bucketElements, epoch, heartbeatMs, onError } = options;
+    const { dialler, virtualWorkers, bucketElements, wire, epoch, heartbeatMs, onError } = options;
     this.#options = options;
     this.#replica = serialReplica(options.replica);
     const { sumLength, applied } = this.#replica;
-    const maxOpen = openBuckets(sumLength, bucketElements);
+    const exactValues = isRounded(wire) ? options.exactValues : 0;
+    const maxOpen = openBuckets(sumLength, bucketElements, exactValues);
     this.#mesh = new Mesh({
       dialler,
       arrayBytes: (header) => this.#allreduce.arrayBytes(header),
@@ -80,10 +84,17 @@ export class MemberWork {
       virtualWorkers,
       bucketElements,
       maxOpen,
+      ...wire,
     });
-    this.#sumStep = createStepSum(this.#allreduce, this.#replica, virtualWorkers, bucketElements);
+    this.#sumStep = createStepSum(
+      this.#allreduce,
+      this.#replica,
+      virtualWorkers,
+      bucketElements,
+      exactValues,
+    );
     this.#sums = new CommittedSums(sumLength, applied.step);
-    this.#follower = new Follower({ dialler, sumLength, bucketElements, epoch, heartbeatMs });
+    this.#follower = new Follower({ dialler, sumLength, bucketElements, exactValues, epoch, heartbeatMs });
     this.#donor = new Donor({ sums: this.#sums, snapshot: () => this.#snapshot(), heartbeatMs, onError });
   }
 

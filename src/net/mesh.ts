@@ -120,7 +120,11 @@ export class Mesh implements PeerTransport {
     const { dialler, arrayBytes, onFrame, onLost } = this.#options;
     try {
       const channel = await dialPeer(dialler, peer, "member", current.epoch);
-      const link = new Link(channel, { arrayBytes, onFrame: (frame) => onFrame(peer.id, frame) });
+      const link = new Link(channel, {
+        arrayBytes,
+        leavesChecksums: true,
+        onFrame: (frame) => onFrame(peer.id, frame),
+      });
       link.keepAlive(heartbeatMs);
       this.#watch(current, peer.id, link);
     } catch (error) {

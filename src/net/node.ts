@@ -3,6 +3,7 @@
  * its work. Events go in, its actions are carried out in order.
  */
 import { UserError } from "../errors.ts";
+import type { WireTypes } from "./allreduce.ts";
 import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
@@ -39,6 +40,10 @@ export interface JoinOptions {
    * length.
    */
   readonly bucketElements?: number;
+  /** How values travel, the same on all members. */
+  readonly wire?: WireTypes;
+  /** So many values at the end of a sum are never rounded: counts. */
+  readonly exactValues?: number;
   /** Tokens of a step, for what `status` shows. */
   readonly tokensOf: (step: number) => number;
   /** Ends the member at once; `leave` waits for the step's end. */
@@ -109,13 +114,15 @@ class Member implements Node {
       options;
     this.#options = options;
     this.done = this.#ending.promise;
-    const { bucketElements = bucketElementsOf(replica.sumLength) } = options;
+    const { bucketElements = bucketElementsOf(replica.sumLength), wire = {}, exactValues = 0 } = options;
     const epoch = () => this.#state.seen.epoch;
     this.#work = new MemberWork({
       dialler: { run: identity.run, id: memberId, token, open },
       replica,
       virtualWorkers: identity.virtualWorkers,
       bucketElements,
+      wire,
+      exactValues,
       tokensOf,
       epoch,
       heartbeatMs: () => this.#state.heartbeatMs,

@@ -5,8 +5,8 @@
 
 /** At most this many elements are sent to everybody at once, and added by everybody: one trip instead of two. */
 export const SMALL_ELEMENTS = 4096;
-/** Slices begin at multiples of this many elements (64 bytes), so that vectors and cache lines are not cut. */
-const ALIGNMENT = 16;
+/** Slices and parts begin at multiples of this many elements (64 bytes): vectors and turns of the hash are not cut. */
+export const ALIGNMENT = 16;
 
 /** Elements [from, to) of an array or a bucket. */
 export interface Slice {
@@ -14,15 +14,26 @@ export interface Slice {
   readonly to: number;
 }
 
+/** Elements of an array that are summed together. */
+export interface BucketSlice extends Slice {
+  /** They travel in float32, whatever the others do. */
+  readonly isExact?: boolean;
+}
+
 /**
  * An array's buckets, from its end to its beginning: the order in which backward finishes gradients that
  * are laid out in the order of forward.
+ *
+ * @param exactValues at the end of the array: a bucket of their own
  */
-export function cutBuckets(length: number, bucketElements: number): Slice[] {
-  return Array.from({ length: Math.ceil(length / bucketElements) }, (_, bucket) => {
-    const to = length - bucket * bucketElements;
+export function cutBuckets(length: number, bucketElements: number, exactValues = 0): BucketSlice[] {
+  const rest = length - exactValues;
+  const exact = exactValues === 0 ? [] : [{ from: rest, to: length, isExact: true }];
+  const others = Array.from({ length: Math.ceil(rest / bucketElements) }, (_, bucket) => {
+    const to = rest - bucket * bucketElements;
     return { from: Math.max(0, to - bucketElements), to };
   });
+  return [...exact, ...others];
 }
 
 /** Member k's slice of a bucket; of a small one everybody has the whole. */

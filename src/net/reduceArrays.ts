@@ -6,6 +6,7 @@ import { cutBuckets } from "./partition.ts";
  *
  * @param pieces this member's, in ascending order of its virtual workers' subtrees. (n) each
  * @param out gets the sum; may be one of `pieces`. (n)
+ * @param exactValues at the end that are not rounded on their way
  * @param step later than that of any sum before
  * @returns one for each bucket
  * @throws ExchangeError
@@ -22,10 +23,11 @@ export async function reduceArrays(
   bucketElements: number,
   pieces: readonly Float32Array[],
   out: Float32Array,
+  exactValues = 0,
 ): Promise<Reduced[]> {
   const running: Promise<Reduced>[] = [];
-  for (const { from, to } of cutBuckets(out.length, bucketElements)) {
-    const bucket = await allreduce.open(step, running.length, to - from);
+  for (const { from, to, isExact } of cutBuckets(out.length, bucketElements, exactValues)) {
+    const bucket = await allreduce.open(step, running.length, to - from, isExact);
     bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(from, to)));
     const reduced = bucket.reduce().then((result) => {
       out.set(bucket.sum, from);

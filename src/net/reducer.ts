@@ -1,17 +1,16 @@
 /** The shared memory of an allreduce and the thread that adds in it; `sumWorker.ts` is the other side. */
+import { SumQueue } from "./sumQueue.ts";
 import type { SumPlan } from "./tree.ts";
-import { createTreeSum, type NonFinite, scratchBytes, type SumJob, type TreeSum } from "./treeSum.ts";
+import { createTreeSum, scratchBytes, type SumJob, type Summed, type TreeSum } from "./treeSum.ts";
 
-export type Job = { readonly sum: SumJob } | {
-  readonly digest: { readonly at: number; readonly bytes: number };
-};
-export type Answer = { readonly nonFinite: NonFinite | null } | { readonly digest: string };
-
-/** A batch of jobs is answered by as many answers, in order. */
-export type Request =
-  | { readonly memory: WebAssembly.Memory; readonly scratch: number }
-  | { readonly plan: SumPlan }
-  | { readonly jobs: readonly Job[] };
+/** What the other thread adds with from now on. */
+export interface Preparation {
+  readonly memory: WebAssembly.Memory;
+  readonly scratch: number;
+  readonly plan: SumPlan;
+  readonly maxPieces: number;
+  readonly queue: SharedArrayBuffer;
+}
 
 export interface Reducer {
   /** Another one after each `prepare` that needs more of it. */
@@ -22,18 +21,14 @@ export interface Reducer {
   readonly here: TreeSum;
   /** Says how jobs from now on add, with `bytes` from the arena on for them. No job is under way. */
   prepare(plan: SumPlan, bytes: number): void;
-  sum(job: SumJob): Promise<NonFinite | null>;
-  digest(at: number, bytes: number): Promise<string>;
+  /** Adds: at once what is little, the rest on the other thread. */
+  sum(job: SumJob): Summed | Promise<Summed>;
   /** Ends the thread; jobs under way are rejected. */
   close(): void;
 }
 
-interface Waiting extends PromiseWithResolvers<Answer> {
-  readonly job: Job;
-}
-
 /** A job that reads less than this is done on the caller's thread, sooner than the other one would hear of it. */
-const HERE_BYTES = 256 << 10;
+const HERE_BYTES = 128 << 10;
 const PAGE = 65536;
 const MOST_PAGES = 65535; // one less than 4 GiB, so that no address wraps around
 
@@ -42,37 +37,45 @@ export function sharedBytes(virtualWorkers: number, bytes: number): number {
   return PAGE * Math.ceil((2 * scratchBytes(virtualWorkers) + bytes) / PAGE);
 }
 
-/** @param virtualWorkers of the run: bounds the depth of its trees */
+/** @param virtualWorkers of the run: bounds the depth of its trees, and the pieces of a sum */
 export function startReducer(virtualWorkers: number): Reducer {
   const scratch = scratchBytes(virtualWorkers);
   const arena = 2 * scratch;
   const worker = new Worker(new URL("./sumWorker.ts", import.meta.url), { type: "module", name: "sums" });
-  /** Jobs that the worker has, and jobs that come after them: it gets these in one message, when it has answered. */
-  let [posted, waiting]: Waiting[][] = [[], []];
+  const queue = new SumQueue(virtualWorkers);
+  /** Jobs in the queue, and those that it has no room for. */
+  const posted: PromiseWithResolvers<Summed>[] = [];
+  const waiting: { readonly job: SumJob; readonly answer: PromiseWithResolvers<Summed> }[] = [];
+  let isWatching = false;
   let broken: Error | null = null;
 
-  const post = (request: Request) => worker.postMessage(request);
   const postWaiting = () => {
-    if (posted.length > 0 || waiting.length === 0) return;
-    [posted, waiting] = [waiting, []];
-    post({ jobs: posted.map(({ job }) => job) });
+    while (waiting.length > 0 && !queue.isFull) {
+      const { job, answer } = waiting.splice(0, 1)[0];
+      queue.post(job);
+      posted.push(answer);
+    }
   };
-  const ask = (job: Job) => {
-    if (broken !== null) return Promise.reject(broken);
-    const answer = Promise.withResolvers<Answer>();
-    waiting.push({ job, ...answer });
+  const takeAnswers = () => {
+    for (let summed = queue.takeAnswer(); summed !== null; summed = queue.takeAnswer()) {
+      posted.shift()?.resolve(summed);
+    }
     postWaiting();
-    return answer.promise;
+  };
+  const watch = async () => {
+    if (isWatching) return;
+    isWatching = true;
+    while (posted.length > 0) {
+      await queue.answered();
+      if (posted.length > 0) takeAnswers(); // else they were rejected
+    }
+    isWatching = false;
   };
   const fail = (error: Error) => {
     broken ??= error;
-    for (const { reject } of [...posted.splice(0), ...waiting.splice(0)]) reject(error);
-  };
-  worker.onmessage = ({ data: answers }: MessageEvent<readonly Answer[]>) => {
-    const answered = posted;
-    posted = [];
-    postWaiting();
-    answered.forEach(({ resolve }, i) => resolve(answers[i]));
+    for (const { reject } of [...posted.splice(0), ...waiting.splice(0).map(({ answer }) => answer)]) {
+      reject(error);
+    }
   };
   worker.onerror = (event) => {
     event.preventDefault();
@@ -84,7 +87,6 @@ export function startReducer(virtualWorkers: number): Reducer {
     const pages = sharedBytes(virtualWorkers, bytes) / PAGE;
     if (pages > MOST_PAGES) throw new Error(`${bytes} bytes don't fit the 4 GiB of a shared memory`);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-    post({ memory, scratch });
     return { memory, here: createTreeSum(memory, 0) };
   };
   let { memory, here } = allocate(0);
@@ -100,20 +102,22 @@ export function startReducer(virtualWorkers: number): Reducer {
     },
     prepare(next, bytes) {
       if (arena + bytes > memory.buffer.byteLength) ({ memory, here } = allocate(bytes));
+      const { maxPieces, shared } = queue;
+      worker.postMessage({ memory, scratch, plan: next, maxPieces, queue: shared } satisfies Preparation);
+      if (plan !== null) queue.postListen(); // it waits for jobs, not for messages
       plan = next;
-      post({ plan });
     },
-    async sum(job) {
+    sum(job) {
       if (plan !== null && 4 * job.count * job.pieces.length <= HERE_BYTES) return here.sum(plan, job);
-      const answer = await ask({ sum: job });
-      return "nonFinite" in answer ? answer.nonFinite : null;
-    },
-    async digest(at, bytes) {
-      if (bytes <= HERE_BYTES) return here.digest(at, bytes);
-      const answer = await ask({ digest: { at, bytes } });
-      return "digest" in answer ? answer.digest : "";
+      if (broken !== null) return Promise.reject(broken);
+      const answer = Promise.withResolvers<Summed>();
+      waiting.push({ job, answer });
+      takeAnswers();
+      watch();
+      return answer.promise;
     },
     close() {
+      queue.end(); // a thread that waits for jobs would not hear of its end
       worker.terminate();
       fail(new Error("The thread that adds was closed"));
     },

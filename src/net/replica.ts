@@ -19,7 +19,7 @@ export interface Replica {
    * Computes the sums over some virtual workers' samples of step `applied.step + 1`.
    *
    * @param pieces subtrees of the run's tree
-   * @param into (sumLength) for each piece; shared memory
+   * @param into (sumLength) for each piece; shared memory, whose contents are of no use if this throws
    * @throws the signal's reason when the step is given up
    */
   sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void>;

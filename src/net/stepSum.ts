@@ -36,8 +36,8 @@ export function bucketElementsOf(sumLength: number): number {
 }
 
 /** Buckets that are open at once. */
-export function openBuckets(sumLength: number, bucketElements: number): number {
-  return Math.min(cutBuckets(sumLength, bucketElements).length, OPEN_BUCKETS);
+export function openBuckets(sumLength: number, bucketElements: number, exactValues = 0): number {
+  return Math.min(cutBuckets(sumLength, bucketElements, exactValues).length, OPEN_BUCKETS);
 }
 
 /**
@@ -46,15 +46,17 @@ export function openBuckets(sumLength: number, bucketElements: number): number {
  * replica's error.
  *
  * @param bucketElements the allreduce's
+ * @param exactValues at the end of a sum that are not rounded on their way
  */
 export function createStepSum(
   allreduce: Allreduce,
   replica: Replica,
   virtualWorkers: number,
   bucketElements: number,
+  exactValues = 0,
 ): (work: StepWork, signal: AbortSignal) => Promise<StepSum> {
   const { sumLength } = replica;
-  const buckets = cutBuckets(sumLength, bucketElements);
+  const buckets = cutBuckets(sumLength, bucketElements, exactValues);
   /** Where longer sums are made. (sumLength) each */
   let arrays: Float32Array[] = [];
 
@@ -68,7 +70,7 @@ export function createStepSum(
     const pieces = arrays;
     const [sum] = pieces;
     await replica.sums(subtrees, pieces, signal);
-    const reduce = () => reduceArrays(allreduce, step, bucketElements, pieces, sum);
+    const reduce = () => reduceArrays(allreduce, step, bucketElements, pieces, sum, exactValues);
     return { sum, release: () => {}, reduce };
   };
   const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;

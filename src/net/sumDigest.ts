@@ -1,4 +1,5 @@
 /** Digests of sums, and of the states that they lead to. */
+import { digestOf } from "./laneHash.ts";
 import { cutBuckets } from "./partition.ts";
 import { createTreeSum, scratchBytes } from "./treeSum.ts";
 
@@ -24,14 +25,17 @@ export interface SumMemory {
 const PAGE = 65536;
 
 /** @param length at most 2^30 - 2^14: the sum lies in one WebAssembly memory */
-export function allocateSum(length: number, bucketElements: number): SumMemory {
+export function allocateSum(length: number, bucketElements: number, exactValues = 0): SumMemory {
   const scratch = scratchBytes(1);
   const pages = Math.ceil((scratch + 4 * length) / PAGE);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  const { digest } = createTreeSum(memory, 0);
+  const { hash } = createTreeSum(memory, 0);
   return {
     sum: new Float32Array(memory.buffer, scratch, length),
     digests: () =>
-      cutBuckets(length, bucketElements).map(({ from, to }) => digest(scratch + 4 * from, 4 * (to - from))),
+      cutBuckets(length, bucketElements, exactValues).map(({ from, to }) => {
+        const bytes = 4 * (to - from);
+        return digestOf(hash(scratch + 4 * from, bytes), bytes);
+      }),
   };
 }

@@ -4,7 +4,7 @@
  * It saves a build step and keeps the kernels' source where they are used.
  */
 
-type ValueType = "i32" | "i64" | "v128";
+type ValueType = "i32" | "v128";
 
 export interface WasmFunction {
   /** All are i32; the names serve `local.get` and its like. */
@@ -14,7 +14,7 @@ export interface WasmFunction {
   readonly body: string;
 }
 
-const TYPES: Readonly<Record<ValueType, number>> = { i32: 0x7f, i64: 0x7e, v128: 0x7b };
+const TYPES: Readonly<Record<ValueType, number>> = { i32: 0x7f, v128: 0x7b };
 const FUNCTION = 0x60;
 const BLOCK_WITHOUT_RESULT = 0x40;
 const END = 0x0b;
@@ -23,7 +23,7 @@ const SIMD = 0xfd;
 /** The instruction's bytes, and what follows it in the text. */
 type Instruction = readonly [
   opcode: readonly number[],
-  operand?: "local" | "depth" | "i32" | "i64" | "memory",
+  operand?: "local" | "depth" | "i32" | "memory",
 ];
 
 const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
@@ -37,34 +37,35 @@ const INSTRUCTIONS: Readonly<Record<string, Instruction>> = {
   "local.set": [[0x21], "local"],
   "local.tee": [[0x22], "local"],
   "i32.load": [[0x28], "memory"],
-  "i64.load": [[0x29], "memory"],
   "f32.load": [[0x2a], "memory"],
   "i32.load16_u": [[0x2f], "memory"],
   "i32.store": [[0x36], "memory"],
-  "i64.store": [[0x37], "memory"],
   "f32.store": [[0x38], "memory"],
   "i32.store16": [[0x3b], "memory"],
   "i32.const": [[0x41], "i32"],
-  "i64.const": [[0x42], "i64"],
   "i32.eq": [[0x46]],
   "i32.gt_u": [[0x4b]],
   "i32.ge_u": [[0x4f]],
   "i32.add": [[0x6a]],
+  "i32.mul": [[0x6c]],
   "i32.and": [[0x71]],
   "i32.or": [[0x72]],
+  "i32.xor": [[0x73]],
   "i32.shl": [[0x74]],
   "i32.shr_u": [[0x76]],
-  "i64.add": [[0x7c]],
-  "i64.mul": [[0x7e]],
-  "i64.rotl": [[0x89]],
   "f32.add": [[0x92]],
+  "memory.copy": [[0xfc, 0x0a, 0x00, 0x00]],
   "v128.load": [[SIMD, 0x00], "memory"],
   "v128.store": [[SIMD, 0x0b], "memory"],
   "i32x4.splat": [[SIMD, 0x11]],
   "i32x4.eq": [[SIMD, 0x37]],
   "v128.and": [[SIMD, 0x4e]],
   "v128.or": [[SIMD, 0x50]],
+  "v128.xor": [[SIMD, 0x51]],
   "v128.any_true": [[SIMD, 0x53]],
+  "i32x4.shr_u": [[SIMD, 0xad, 0x01]],
+  "i32x4.add": [[SIMD, 0xae, 0x01]],
+  "i32x4.mul": [[SIMD, 0xb5, 0x01]],
   "f32x4.add": [[SIMD, 0xe4, 0x01]],
 };
 
@@ -105,7 +106,7 @@ function code({ parameters, locals = {}, body }: WasmFunction): number[] {
       if (operand === "local" && !names.includes(text)) throw new Error(`Unknown local ${text}`);
       if (operand === "local") bytes.push(...unsigned(names.indexOf(text)));
       else if (operand === "depth") bytes.push(...unsigned(Number(text)));
-      else bytes.push(...signed(operand === "i32" ? BigInt.asIntN(32, BigInt(text)) : BigInt(text)));
+      else bytes.push(...signed(BigInt.asIntN(32, BigInt(text))));
     }
   }
   return [...bytes, END];

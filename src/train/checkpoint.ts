@@ -9,6 +9,7 @@ import { digester, sortedByName } from "./digest.ts";
 import { freeBytes, TEMPORARY } from "./durable.ts";
 import { type Manifest, writeManifest } from "./manifest.ts";
 import { METADATA } from "./modelFiles.ts";
+import { RESIDUAL_FILE } from "./residualFile.ts";
 import { stateSchema, type TrainState } from "./state.ts";
 
 /** What a checkpoint is made of, beside the state. */
@@ -19,6 +20,8 @@ export interface CheckpointContents {
   /** Texts of config.json and tokenizer.json. */
   readonly config: string;
   readonly tokenizer: string;
+  /** Of this node alone, see residualFile.ts; none: no such file. */
+  readonly residual: readonly TensorToWrite[];
 }
 
 /** Where the checkpoint of a step lies in a folder of checkpoints. */
@@ -81,6 +84,11 @@ async function writeFiles(
     );
     files[name] = { bytes: (await Deno.stat(join(folder, name))).size, sha256: written.file };
   }
+  if (contents.residual.length > 0) {
+    const path = join(folder, RESIDUAL_FILE);
+    const written = await writeSafetensors(path, contents.residual, METADATA);
+    files[RESIDUAL_FILE] = { bytes: (await Deno.stat(path)).size, sha256: written.file };
+  }
   const texts = {
     "state.json": JSON.stringify(state, null, 2),
     "config.json": contents.config,
@@ -110,7 +118,7 @@ export function requireSpace(
   contents: CheckpointContents,
   free: (folder: string) => number = freeBytes,
 ): void {
-  const elements = [...contents.model, ...contents.optimizer]
+  const elements = [...contents.model, ...contents.optimizer, ...contents.residual]
     .reduce((sum, { shape }) => sum + shape.reduce((product, size) => product * size, 1), 0);
   const needed = 4 * elements + new TextEncoder().encode(contents.tokenizer).length + SLACK_BYTES;
   const found = free(folder);

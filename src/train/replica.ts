@@ -66,17 +66,18 @@ export class TrainingReplica implements Replica, Disposable {
     const { config, engine, dataset } = this.#options;
     this.#begin = performance.now();
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
+    this.#run.feedback?.begin();
     for (const [i, piece] of pieces.entries()) {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
-      const sum = await engine.readSum();
+      const sum = await engine.readSum(into[i]);
       if (!areFinite(sum)) {
         throw new UserError(
           `Step ${step.step} has a loss or a gradient that is not finite; lower optimizer.learningRate ` +
             "and start the run again: it goes on from its last checkpoint",
         );
       }
-      into[i].set(sum);
+      this.#run.feedback?.round(sum);
     }
   }
 
@@ -86,6 +87,7 @@ export class TrainingReplica implements Replica, Disposable {
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
+    this.#run.feedback?.commit();
     const state = await this.#run.settle(this.#state, this.#begin);
     this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
     this.#begin = performance.now();

@@ -8,6 +8,7 @@ import { quote } from "../formats/file.ts";
 import { type CheckpointContents, listCheckpoints, requireSpace, saveCheckpoint } from "./checkpoint.ts";
 import { digestOf } from "./digest.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { ErrorFeedback } from "./errorFeedback.ts";
 import { isDue } from "./interval.ts";
 import { newestIntact, removeCheckpoints, setAside } from "./findCheckpoint.ts";
 import { writeFirstWeights } from "./firstWeights.ts";
@@ -15,6 +16,7 @@ import { formatModelConfig, modelTensors, optimizerTensors } from "./modelFiles.
 import { configDigest, type RunFolder } from "./runFolder.ts";
 import { checkSizes } from "./manifest.ts";
 import type { TrainState } from "./state.ts";
+import { readResidual, residualTensor } from "./residualFile.ts";
 import { loadOptimizer, loadWeights } from "./weights.ts";
 
 /** What the store needs to know of a run. */
@@ -25,6 +27,8 @@ export interface StoreOptions {
   readonly dataset: Dataset;
   /** null: nothing is saved. */
   readonly folder: RunFolder | null;
+  /** Kept in checkpoints, beside what all nodes have in common. */
+  readonly feedback: ErrorFeedback | null;
   readonly onMessage: (text: string) => void;
   /** Bytes that a folder's file system has left. */
   readonly freeBytes?: (folder: string) => number;
@@ -58,7 +62,7 @@ export interface Store {
 
 /** A store in a run's folder, or one that keeps nothing. */
 export function openStore(options: StoreOptions): Store {
-  const { config, run, engine, dataset, folder, onMessage } = options;
+  const { config, run, engine, dataset, folder, feedback, onMessage } = options;
   const spec = deriveModel(config.model, dataset.vocabSize);
   const identity = {
     ...identityOf(config, dataset),
@@ -70,6 +74,7 @@ export function openStore(options: StoreOptions): Store {
     optimizer: optimizerTensors(engine),
     config: formatModelConfig(spec, dataset.specialTokens),
     tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
+    residual: feedback === null ? [] : [residualTensor(feedback)],
   };
   let saved: { readonly step: number; readonly digest: string } | null = null;
 
@@ -99,6 +104,7 @@ export function openStore(options: StoreOptions): Store {
     }
     await loadWeights(engine, path, spec);
     await loadOptimizer(engine, path);
+    feedback?.reset(readResidual(path));
     saved = { step: state.step, digest: manifest.digest };
     return { ...state, ...identity };
   }
@@ -132,6 +138,7 @@ export function openStore(options: StoreOptions): Store {
 
     async initialize(signal) {
       await writeFirstWeights({ config, engine, spec, dataset, onMessage, signal });
+      feedback?.reset();
       return {
         step: 0,
         samples: 0,
@@ -147,6 +154,7 @@ export function openStore(options: StoreOptions): Store {
 
     async adopt(state) {
       saved = null;
+      feedback?.reset();
       const steps = folder === null ? [] : await listCheckpoints(folder.checkpoints);
       for (const step of steps.filter((step) => step >= state.step)) {
         const aside = await setAside(folder!.checkpoints, step, "replaced");

@@ -1,6 +1,9 @@
 import { workerShare } from "../config/derive.ts";
+import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Engine, Update } from "../engine/engine.ts";
+import type { ErrorFeedback } from "./errorFeedback.ts";
+import { roundSum } from "./wire.ts";
 
 /** A step of training: what is read, and what the optimizer is told. */
 export interface Step extends Update {
@@ -28,11 +31,13 @@ export async function trainStep(
   engine: Engine,
   dataset: Dataset,
   step: Step,
-  virtualWorkers: number,
+  { virtualWorkers, wire }: RunConfig["scale"],
   signal?: AbortSignal,
+  feedback: ErrorFeedback | null = null,
 ): Promise<boolean> {
   const all = { from: 0, to: virtualWorkers };
   if (!await sumGradients(engine, dataset, step, virtualWorkers, all, signal)) return false;
+  await roundSum(engine, wire, feedback);
   await engine.update({ step: step.step, learningRate: step.learningRate });
   return true;
 }

@@ -28,7 +28,7 @@ async function advance(run: TrainingRun, state: TrainState, options: TrainingOpt
   let last = state.step;
   do {
     const step = run.stepAt(state, last + 1);
-    if (!await trainStep(engine, dataset, step, config.scale.virtualWorkers, signal)) break;
+    if (!await trainStep(engine, dataset, step, config.scale, signal, run.feedback)) break;
     last++;
   } while (!run.mustSettle(state, last));
   return last === state.step ? state : await run.settle(state, begin);

@@ -3,6 +3,7 @@ import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { UserError } from "../errors.ts";
 import type { Engine, StepResult } from "../engine/engine.ts";
+import { ErrorFeedback } from "./errorFeedback.ts";
 import { openHaltPolicy } from "./halt.ts";
 import { isDue } from "./interval.ts";
 import { type Meter, openMeter } from "./meter.ts";
@@ -66,6 +67,8 @@ export class TrainingRun implements Disposable {
   readonly #log: MetricsLog | null;
   readonly #run: RunSpec;
   readonly #store: Store;
+  /** Where gradients are rounded on their way to the nodes' sum. */
+  readonly feedback: ErrorFeedback | null;
   readonly #meter: Meter;
   readonly #afterHalt: (state: TrainState, halted: StepResult) => Promise<TrainState>;
   /** When each duty was last done, by performance.now(). */
@@ -78,7 +81,18 @@ export class TrainingRun implements Disposable {
     this.#options = options;
     this.#run = deriveRun(config);
     this.#log = folder === null ? null : openMetricsLog(folder.path, config.log.tensorboard);
-    this.#store = openStore({ config, run: this.#run, engine, dataset, folder, onMessage, freeBytes });
+    this.feedback = config.scale.wire === "bf16" ? new ErrorFeedback(engine.report.sumLength) : null;
+    const { feedback } = this;
+    this.#store = openStore({
+      config,
+      run: this.#run,
+      engine,
+      dataset,
+      folder,
+      feedback,
+      onMessage,
+      freeBytes,
+    });
     this.#meter = openMeter(config, this.#run, engine, dataset);
     this.#afterHalt = openHaltPolicy({
       ...{ config, run: this.#run, engine, store: this.#store, onMessage },
@@ -96,6 +110,11 @@ export class TrainingRun implements Disposable {
   /** Puts the newest intact checkpoint, or the values of the start, on the engine. */
   async start(): Promise<TrainState> {
     const { config: { train }, folder, onMessage, signal } = this.#options;
+    if (this.feedback !== null) {
+      onMessage?.(
+        "scale.wire is bf16: gradients are rounded on their way, and the result depends on the number of nodes",
+      );
+    }
     const resumed = await this.#store.resume();
     if (resumed !== null) onMessage?.(describeResumed(resumed.step, this.#run.totalSteps));
     const state = resumed ?? await this.#store.initialize(signal);

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { workerShare } from "../../src/config/derive.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { accumulate, openTiny, stateDigest, tinySpec } from "./tiny.ts";
@@ -45,6 +45,9 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
       await addWorkers(node, 6, from, to);
       sums.push(await node.readSum());
       assertEquals(sums.at(-1)!.length, node.report.sumLength);
+      const shared = new Float32Array(new SharedArrayBuffer(4 * node.report.sumLength));
+      assert(await node.readSum(shared) === shared);
+      assertEquals(shared.slice(), sums.at(-1));
     }
     await addWorkers(node, 6, 0, 1); // something else is in its place
     await node.writeSum(combine(sums));
@@ -56,6 +59,7 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
     );
     await node.close();
   }
+  await assertRejects(() => alone.readSum(new Float32Array(3)), Error, "Room for 3 values, expected");
   await assertRejects(() => alone.writeSum(new Float32Array(3)), Error, "A sum of 3 values, expected");
   await alone.close();
 });

@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type Adder, createAdder, modules } from "../../src/net/adder.ts";
-import { xxh64 } from "../../src/net/digest.ts";
+import { hashBytes, LANES } from "../../src/net/laneHash.ts";
 import { assemble } from "../../src/net/wasm.ts";
+import { randomBytes, randomNumbers } from "./sockets.ts";
 import { bits, hardVector } from "./support.ts";
 
 const LENGTHS = [0, 1, 3, 4, 15, 16, 17, 65, 4097];
@@ -50,6 +51,16 @@ for (const { kind, memory, adder, floats } of builds) {
     }
   });
 
+  Deno.test(`copy() moves bytes, also where they overlap, ${kind}`, () => {
+    const bytes = new Uint8Array(memory.buffer);
+    const values = randomBytes(1000, randomNumbers(9));
+    bytes.fill(0, 0, 3000);
+    bytes.set(values, 100);
+    adder.copy(140, 100, 1000);
+    assertEquals(bytes.slice(140, 1140), values);
+    assertEquals([...bytes.slice(100, 140), bytes[1140]], [...values.slice(0, 40), 0]);
+  });
+
   Deno.test(`hasNonFinite() finds each kind at each place, ${kind}`, () => {
     for (const length of [1, 3, 16, 37]) {
       floats.fill(NaN);
@@ -81,17 +92,12 @@ for (const { kind, memory, adder, floats } of builds) {
     assertEquals([...words.slice(2000, 2000 + HARD_BITS.length)], rounded);
   });
 
-  Deno.test(`xxh64() gives the known digests, ${kind}`, () => {
+  Deno.test(`hashTurns() goes on from lanes as hashBytes() does, ${kind}`, () => {
     const bytes = new Uint8Array(memory.buffer);
-    const digestOf = (text: string) => {
-      const encoded = new TextEncoder().encode(text);
-      bytes.set(encoded, 67);
-      return xxh64(adder, memory.buffer, 0, 67, encoded.length);
-    };
-    assertEquals(digestOf(""), "ef46db3751d8e999");
-    assertEquals(digestOf("a"), "d24ec4f1a98c6e5b");
-    assertEquals(digestOf("abc"), "44bc2cf5ad770999");
-    assertEquals(digestOf("Nobody inspects the spammish repetition"), "fbcea83c8a378bf1");
+    bytes.set(randomBytes(64 * 9, randomNumbers(8)), 128);
+    const lanes = new Int32Array(memory.buffer, 64, LANES).fill(0);
+    for (const [from, turns] of [[0, 2], [2, 0], [2, 7]]) adder.hashTurns(64, 128 + 64 * from, turns);
+    assertEquals([...lanes], [...hashBytes(bytes.slice(128, 128 + 64 * 9))]);
   });
 }
 

@@ -3,7 +3,8 @@ import { type Bucket, ExchangeError, type Reduced } from "../../src/net/allreduc
 import type { Frame } from "../../src/net/frame.ts";
 import { reduceArrays } from "../../src/net/reduceArrays.ts";
 import { shareOut } from "../../src/net/shares.ts";
-import { subtreesOf } from "../../src/net/tree.ts";
+import { planSum, subtreesOf } from "../../src/net/tree.ts";
+import { roundToBf16 } from "../../src/train/wire.ts";
 import { idOf, Network } from "./network.ts";
 import { counterTreeSum, hardVector, sameBits } from "./support.ts";
 
@@ -66,7 +67,7 @@ async function assertExact(network: Network, members: number, workers: readonly 
 
 for (const virtualWorkers of [8, 64]) {
   Deno.test(`reduce() gives the bits of a single node, ${virtualWorkers} virtual workers`, async () => {
-    const options = { virtualWorkers, bucketElements: 12007, partElements: 700 };
+    const options = { virtualWorkers, bucketElements: 12007, partElements: 704 };
     using network = new Network(8, options, virtualWorkers);
     let epoch = 0;
     for (const members of [1, 2, 3, 4, 5, 8]) {
@@ -128,8 +129,8 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
   using network = new Network(5, {
     virtualWorkers: 8,
     bucketElements: 5000,
-    partElements: 333,
-    gatherType: "bf16",
+    partElements: 336,
+    sumType: "bf16",
   });
   const workers = workersOf(8, 4999);
   const exact = counterTreeSum(workers);
@@ -150,8 +151,57 @@ Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits fo
   assertEquals(digests.size, 1);
 });
 
+Deno.test("pieces in bfloat16 are rounded for everybody, and their sum is exact", async () => {
+  const members = 3;
+  using network = new Network(members, {
+    virtualWorkers: 8,
+    bucketElements: 5000,
+    partElements: 336,
+    pieceType: "bf16",
+  });
+  await network.begin(1, members);
+  for (const [step, length] of [100, 4999].entries()) {
+    const workers = workersOf(8, length);
+    const rounded = [0, 1, 2].flatMap((index) => piecesOf(workers, index, members));
+    rounded.forEach(roundToBf16);
+    const { additions, root } = planSum(8, shareOut(8, members));
+    const values = [...rounded];
+    for (const { target, left, right } of additions) {
+      values[target] = values[left].map((x, i) => x + values[right][i]);
+    }
+    for (const { sum, digest } of await reduceAll(network, members, workers, { step })) {
+      assert(sameBits(sum, values[root]), `${length} elements`);
+      assertEquals(digest.length, 16);
+    }
+  }
+  assertEquals(network.faults, []);
+});
+
+Deno.test("a gather in bfloat16 rounds a small bucket, too, and no exact one", async () => {
+  using network = new Network(3, { virtualWorkers: 8, bucketElements: 5000, sumType: "bf16" });
+  await network.begin(1, 3);
+  for (const [step, length] of [100, 5000].entries()) {
+    const workers = workersOf(8, length);
+    const exact = counterTreeSum(workers);
+    const sums = (isExact: boolean, bucket: number) =>
+      Promise.all([0, 1, 2].map(async (index) => {
+        const opened = await network.node(index).open(step, bucket, length, isExact);
+        piecesOf(workers, index, 3).forEach((piece, i) => opened.pieces[i].set(piece));
+        await opened.reduce();
+        const sum = opened.sum.slice();
+        opened.release();
+        return sum;
+      }));
+    for (const sum of await sums(true, 0)) assert(sameBits(sum, exact));
+    const [first, ...others] = await sums(false, 1);
+    assert(new Uint32Array(first.buffer).every((word) => (word & 0xffff) === 0));
+    for (const sum of others) assert(sameBits(sum, first));
+  }
+  assertEquals(network.faults, []);
+});
+
 Deno.test("abort() at any moment leaves nothing behind: the next epoch sums, and late frames are dropped", async () => {
-  using network = new Network(4, { virtualWorkers: 8, bucketElements: 9001, partElements: 700 });
+  using network = new Network(4, { virtualWorkers: 8, bucketElements: 9001, partElements: 704 });
   const workers = workersOf(8, 9001);
   let epoch = 0;
   for (const moment of [0, 1, 5, 20, 41, 60, 80, 90]) {
@@ -206,10 +256,11 @@ const wrongFrames: Record<
   "an offset in another's slice": { change: () => ({ offset: 4 * 6000 }), says: "is not a part of slice" },
   "a short payload": {
     change: ({ payload }) => ({ payload: payload.subarray(4) }),
-    says: "has 699 elements, expected 700",
+    says: "has 703 elements, expected 704",
   },
   "another wire type": { change: () => ({ wireType: "bf16" }), says: "partial in bf16, expected f32" },
   "another type": { change: () => ({ type: "state" }), says: "state among partials and sums" },
+  "a damaged payload": { change: ({ checksum }) => ({ checksum: checksum ^ 1 }), says: "wrong checksum" },
   "a sum that everybody computes": {
     change: () => ({ type: "sum" }),
     says: "sum of a bucket that everybody sums",
@@ -218,7 +269,7 @@ const wrongFrames: Record<
 };
 
 Deno.test("receive() refuses wrong frames and names their sender; the next epoch sums", async (test) => {
-  using network = new Network(2, { virtualWorkers: 2, bucketElements: 9001, partElements: 700 });
+  using network = new Network(2, { virtualWorkers: 2, bucketElements: 9001, partElements: 704 });
   let epoch = 0;
   for (const [name, { change, says, length = 9001 }] of Object.entries(wrongFrames)) {
     await test.step(name, async () => {
@@ -262,6 +313,7 @@ Deno.test("receive() refuses a frame that comes twice, and one of a stranger", a
   const stranger: Frame = {
     ...{ type: "partial", wireType: "f32", bucket: 0, epoch: 2, step: 0, piece: 1, offset: 0 },
     payload: new Uint8Array(400),
+    checksum: 0,
   };
   try {
     network.node(0).receive("n2", stranger);
@@ -294,7 +346,7 @@ Deno.test("receive() drops frames of epochs that are over and keeps those of epo
 });
 
 Deno.test("reduce() names the member whose piece is not finite, and nobody if only the sum overflows", async () => {
-  using network = new Network(3, { virtualWorkers: 8, bucketElements: 6000, partElements: 500 });
+  using network = new Network(3, { virtualWorkers: 8, bucketElements: 6000, partElements: 512 });
   await network.begin(1, 3);
   let step = 0;
   for (const [length, element] of [[6000, 3333], [10, 9]]) {

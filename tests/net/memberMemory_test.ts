@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { memberMemory } from "../../src/net/memberMemory.ts";
 import { shareOut } from "../../src/net/shares.ts";
 import { planSum } from "../../src/net/tree.ts";
+import { queueBytes } from "../../src/net/sumQueue.ts";
 import { FakeReplica } from "./fakeReplica.ts";
 import { finish, Group } from "./group.ts";
 import { groupIdentity } from "./groupIdentity.ts";
@@ -46,18 +47,24 @@ for (const bucketElements of [50_003, 20_000]) {
         );
         await finish(...replicas.map((replica, i) => group.join(`m${i}`, { replica, bucketElements })));
       });
-      const planned = memberMemory(50_003, virtualWorkers, members, bucketElements);
+      const planned = memberMemory(50_003, virtualWorkers, members, { bucketElements });
+      const queue = queueBytes(virtualWorkers);
+      const [queues, sums] = [
+        arrays.filter((bytes) => bytes === queue),
+        arrays.filter((bytes) => bytes !== queue),
+      ];
+      assertEquals(queues.length, members);
       // each member has a small memory before its first epoch, which is dropped then
       const largest = Math.max(...memories);
       const perPiece = 4 * 50_003;
-      const pieces = (planned.sums - largest) / perPiece;
+      const pieces = (planned.sums - queue - largest) / perPiece;
       assertEquals(memories.length, 2 * members);
       if (bucketElements === 50_003) {
-        assertEquals([planned.sums, arrays], [largest, []], `${members} members`);
+        assertEquals([planned.sums, sums], [largest + queue, []], `${members} members`);
       } else {
         assert(Number.isInteger(pieces) && pieces >= 1, `${members} members: ${planned.sums}, ${memories}`);
-        assertEquals(new Set(arrays), new Set([perPiece]));
-        assertEquals(arrays.length, planSum(virtualWorkers, shareOut(virtualWorkers, members)).pieces.length);
+        assertEquals(new Set(sums), new Set([perPiece]));
+        assertEquals(sums.length, planSum(virtualWorkers, shareOut(virtualWorkers, members)).pieces.length);
       }
     }
   });

@@ -1,5 +1,5 @@
 import { Allreduce, type AllreduceOptions } from "../../src/net/allreduce.ts";
-import type { Frame, OutgoingFrame } from "../../src/net/frame.ts";
+import { type Frame, type OutgoingFrame, payloadChecksum } from "../../src/net/frame.ts";
 import { randomOf } from "./support.ts";
 
 export const idOf = (index: number) => `n${index}`;
@@ -50,7 +50,13 @@ export class Network implements Disposable {
     const handedOver = Promise.withResolvers<void>();
     this.#queue(`${from} gives ${to}`, () => {
       const payload = frame.payload.slice() as Uint8Array<ArrayBuffer>;
-      for (const each of this.tamper(from, to, { ...frame, payload })) {
+      for (
+        const each of this.tamper(from, to, {
+          ...frame,
+          payload,
+          checksum: frame.checksum?.() ?? payloadChecksum(payload),
+        })
+      ) {
         this.#queue(`${from} to ${to}`, () => this.#deliver(from, to, each));
       }
       handedOver.resolve();

@@ -29,13 +29,13 @@ Deno.test("bench --help names the benchmarks", async () => {
 
 Deno.test("bench refuses what it does not know in one line", async () => {
   const cases = [
-    [[], "Found no name, expected one of allreduce, attention, matmul, step, variants"],
-    [["matmull"], "Found matmull, expected one of allreduce, attention, matmul, step, variants"],
+    [[], "Found no name, expected one of allreduce, attention, exposed, matmul, step, variants"],
+    [["matmull"], "Found matmull, expected one of allreduce, attention, exposed, matmul, step, variants"],
     [["matmul", "small"], "Found small, but bench matmul takes no size"],
     [["attention", "small"], "Found small, but bench attention takes no size"],
     [
       ["step", "small", "middle"],
-      "Found step small middle, expected one of allreduce, attention, matmul, step, variants",
+      "Found step small middle, expected one of allreduce, attention, exposed, matmul, step, variants",
     ],
     [["matmul", "--jsn"], "Unknown flag --jsn, the nearest known one is --json"],
   ] as const;

@@ -2,9 +2,10 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "@std/path";
 import { readMetrics, readTree, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
 
-for (const virtualWorkers of [1, 3]) {
-  Deno.test(`runTraining() resumes exactly wherever it was stopped, ${virtualWorkers} virtual workers`, async () => {
-    const config = tinyConfig(`scale.virtualWorkers=${virtualWorkers}`);
+for (const [virtualWorkers, wire] of [[1, "f32"], [3, "f32"], [3, "bf16"]]) {
+  const what = `${virtualWorkers} virtual workers, ${wire} on the wire`;
+  Deno.test(`runTraining() resumes exactly wherever it was stopped, ${what}`, async () => {
+    const config = tinyConfig(`scale.virtualWorkers=${virtualWorkers}`, `scale.wire=${wire}`);
     await withFolder(async (folder) => {
       const whole = join(folder, "whole");
       const expected = await tinyRun(whole, config);

@@ -29,7 +29,7 @@ async function spied(config = tinyConfig()): Promise<{ engine: Engine; calls: un
 Deno.test("trainStep() feeds every worker's share in micro-batches, then updates", async () => {
   const dataset = await tinyDataset(tinyConfig());
   const one = await spied();
-  assertEquals(await trainStep(one.engine, dataset, STEP, 1), true);
+  assertEquals(await trainStep(one.engine, dataset, STEP, { virtualWorkers: 1, wire: "f32" }), true);
   const update = { step: 4, learningRate: 0.5 };
   assertEquals(one.calls, [
     "begin",
@@ -40,7 +40,7 @@ Deno.test("trainStep() feeds every worker's share in micro-batches, then updates
     update,
   ]);
   const three = await spied();
-  await trainStep(three.engine, dataset, STEP, 3);
+  await trainStep(three.engine, dataset, STEP, { virtualWorkers: 3, wire: "f32" });
   assertEquals(three.calls, [
     "begin",
     [10, "step 4"],
@@ -55,7 +55,10 @@ Deno.test("trainStep() feeds every worker's share in micro-batches, then updates
 
 Deno.test("trainStep() ends every worker in order, also those without a share", async () => {
   const { engine, calls } = await spied();
-  await trainStep(engine, await tinyDataset(tinyConfig()), { ...STEP, batchSize: 2 }, 3);
+  await trainStep(engine, await tinyDataset(tinyConfig()), { ...STEP, batchSize: 2 }, {
+    virtualWorkers: 3,
+    wire: "f32",
+  });
   assertEquals(calls.filter((call) => String(call).startsWith("worker")), [
     "worker 0",
     "worker 1",
@@ -76,7 +79,10 @@ Deno.test("trainStep() drops the step when the signal comes, even at its last mi
         return engine.accumulate(micro, step);
       },
     };
-    assertEquals(await trainStep(stopping, dataset, STEP, 1, controller.signal), false);
+    assertEquals(
+      await trainStep(stopping, dataset, STEP, { virtualWorkers: 1, wire: "f32" }, controller.signal),
+      false,
+    );
     assertEquals(calls.filter((call) => call instanceof Object && "learningRate" in call), []);
   }
 });

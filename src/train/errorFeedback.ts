@@ -1,0 +1,52 @@
+import { EXACT_VALUES, roundToBf16 } from "./wire.ts";
+
+/**
+ * What this node's gradients have lost by rounding, which it adds to those of its next step (error feedback: Seide et
+ * al. 2014). It belongs to the node: another one that copies its state begins without.
+ */
+export class ErrorFeedback {
+  /** (sumLength - EXACT_VALUES) */
+  readonly #residual: Float32Array<ArrayBuffer>;
+  /** What it is after the step under way; null: there is none. */
+  #next: Float32Array<ArrayBuffer> | null = null;
+
+  /** @param sumLength values of a step's sum, the exact ones at its end included */
+  constructor(sumLength: number) {
+    this.#residual = new Float32Array(sumLength - EXACT_VALUES);
+  }
+
+  get residual(): Float32Array<ArrayBuffer> {
+    return this.#residual;
+  }
+
+  /** Begins a step, or begins it anew. */
+  begin(): void {
+    this.#next = this.#residual.slice();
+  }
+
+  /** Adds to a piece of the step's sum what was lost before, and rounds it. @param piece (sumLength) */
+  round(piece: Float32Array): void {
+    const lost = this.#next;
+    if (lost === null) throw new Error("A piece is rounded before a step has begun");
+    const values = piece.subarray(0, lost.length);
+    for (let i = 0; i < lost.length; i++) lost[i] = values[i] += lost[i];
+    roundToBf16(values);
+    for (let i = 0; i < lost.length; i++) lost[i] -= values[i];
+  }
+
+  /** The step was applied. What is not finite any more was not applied by anybody: it is forgotten. */
+  commit(): void {
+    if (this.#next?.every(Number.isFinite)) this.#residual.set(this.#next);
+    this.#next = null;
+  }
+
+  /** Begins with what a checkpoint has kept, or with nothing. */
+  reset(residual?: Float32Array): void {
+    if (residual !== undefined && residual.length !== this.#residual.length) {
+      throw new Error(`A residual of ${residual.length} values, expected ${this.#residual.length}`);
+    }
+    this.#next = null;
+    if (residual === undefined) this.#residual.fill(0);
+    else this.#residual.set(residual);
+  }
+}
