@@ -10,7 +10,7 @@ import { z } from "zod";
 import { UserError } from "../errors.ts";
 
 /** Grows when a message changes; members and coordinator have the same one. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 /** A longer frame is not even parsed. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
@@ -42,6 +42,7 @@ export const identitySchema = z.strictObject({
   probe: digest,
 });
 
+/** An epoch's members, and the spares that stood by when it began. */
 const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
 const heldSchema = z.strictObject({ epoch, step, digest });
 
@@ -132,6 +133,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
     step,
     digest,
     members: z.array(z.strictObject({ id: memberId, url })).min(1).max(MAX_MEMBERS),
+    /** Who stands by: of the group, but not in the epoch. */
+    spares: memberIds,
     donor: memberId.nullable(),
   }),
   z.strictObject({ type: z.literal("commit"), epoch, step, digest }),

@@ -32,7 +32,7 @@ class Bench {
   /** An epoch with m1, m2 and m3, or without m2. */
   epoch(epoch: number, step: number, isIn = true, donor = isIn ? null : "m3"): MemberAction[] {
     const members = MEMBERS.filter(({ id }) => isIn || id !== "m2");
-    return this.hears({ type: "epoch", epoch, step, digest: digestOf(step - 1), members, donor });
+    return this.hears({ type: "epoch", epoch, step, digest: digestOf(step - 1), members, spares: [], donor });
   }
 
   reduces(epoch: number, step: number): MemberAction[] {
@@ -225,7 +225,7 @@ Deno.test("a member with another state than the group's after the same step copi
   bench.does({ kind: "linked" });
   const [one, three] = [MEMBERS[0], MEMBERS[2]];
   const message = { type: "epoch", epoch: 2, step: 6, digest: digestOf(5, 1), donor: "m1" } as const;
-  assertEquals(kinds(bench.hears({ ...message, members: [one, three] })), ["copy"]);
+  assertEquals(kinds(bench.hears({ ...message, members: [one, three], spares: [] })), ["copy"]);
 });
 
 Deno.test("a member leaves at a step boundary with the coordinator's consent", () => {

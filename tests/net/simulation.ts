@@ -60,7 +60,6 @@ interface Link {
   /** Of messages on their way, to each side; null: the connection has ended. */
   readonly toMember: (CoordinatorMessage | null)[];
   readonly toCoordinator: (MemberMessage | null)[];
-  isClean: boolean;
 }
 
 interface Process {
@@ -77,6 +76,8 @@ interface Process {
 interface Node extends Process {
   state: MemberState | null;
   link: Link | null;
+  /** The coordinator that has welcomed this process, or the one of its name before it, last. */
+  home: Host;
   model: Model;
   checkpoint: Model;
   exchange: Exchange | null;
@@ -140,22 +141,23 @@ export class Simulation {
       life: 0,
     });
     const first: Model = { step: 0, digest: this.#expected[0], gradients: new Map() };
-    this.#nodes = Array.from({ length: scenario.members }, (_, i) => ({
-      ...process(`m${i}`),
-      state: null,
-      link: null,
-      model: first,
-      checkpoint: first,
-      exchange: null,
-      request: 0,
-      aborted: new Set<string>(),
-    }));
     this.#hosts = ["coordinator", "rival"].map((name) => ({
       ...process(name),
       state: null,
       disk: null,
       links: new Map<number, Link>(),
       fuse: Infinity,
+    }));
+    this.#nodes = Array.from({ length: scenario.members }, (_, i) => ({
+      ...process(`m${i}`),
+      state: null,
+      link: null,
+      home: this.#hosts[0],
+      model: first,
+      checkpoint: first,
+      exchange: null,
+      request: 0,
+      aborted: new Set<string>(),
     }));
   }
 
@@ -299,14 +301,22 @@ export class Simulation {
     for (const { links } of this.#hosts) for (const link of links.values()) this.#pumpBoth(link);
   }
 
-  /** Ends all faults. Of two coordinators, a person stops the one that coordinates nobody. */
+  /**
+   * Ends all faults. Where there were two coordinators a person keeps the one whose group is the newer, and says
+   * that it is the only one.
+   */
   #heal(): void {
     this.#isFaulty = false;
     this.#note("HEALED");
     for (const process of [...this.#nodes, ...this.#hosts]) this.#thaw(process);
     const [host, rival] = this.#hosts;
     host.fuse = Infinity;
-    if (rival.isAlive) this.#killHost((rival.state?.epoch ?? 0) > (host.state?.epoch ?? 0) ? host : rival);
+    if (rival.life > 0) {
+      const kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
+      for (const each of this.#hosts) this.#killHost(each);
+      for (const node of this.#nodes) node.home = kept;
+      this.#startHost(kept, true);
+    }
     this.#join();
   }
 
@@ -365,7 +375,6 @@ export class Simulation {
           coordinator: host,
           toMember: [],
           toCoordinator: [],
-          isClean: false,
         };
         host.links.set(id, link);
         node.link = link;
@@ -373,10 +382,13 @@ export class Simulation {
       }));
   }
 
-  /** A rival that nobody has told of the group takes itself for the first: only who remembers may find it. */
-  #finds(host: Host, { state }: Node): boolean {
+  /**
+   * A rival that nobody has told of the group takes itself for the first: only who remembers may find it. And a
+   * process that is started anew, which remembers nothing, is sent where the one before it was.
+   */
+  #finds(host: Host, { state, home }: Node): boolean {
+    if ((state?.seen.epoch ?? 0) === 0) return host === home;
     const [main, rival] = this.#hosts;
-    if (host === rival) return (rival.state?.epoch ?? 0) > 0 || (state?.seen.epoch ?? 0) > 0;
     return !(main.isAlive && rival.isAlive) || this.#draw(2) === 0;
   }
 
@@ -419,7 +431,7 @@ export class Simulation {
         }
         return node.link === null ? undefined : this.#sendUp(node.link, action.message);
       case "relink":
-        if (node.link !== null) this.#closeLink(node.link, true);
+        if (node.link !== null) this.#closeLink(node.link);
         return;
       case "begin":
         return this.#begin(node, action.work);
@@ -558,12 +570,12 @@ export class Simulation {
 
   // The coordinators
 
-  #startHost(host: Host): void {
+  #startHost(host: Host, force = false): void {
     if (host.isAlive) return;
     host.isAlive = true;
     host.life++;
     host.fuse = Infinity;
-    const settings = { minMembers: 1, waitMs: WAIT, heartbeatMs: HEARTBEAT, force: false };
+    const settings = { minMembers: 1, waitMs: WAIT, heartbeatMs: HEARTBEAT, force };
     host.state = createCoordinator(settings, host.disk);
     this.#note(`${host.name} starts with ${JSON.stringify(host.disk)}`);
     this.#tick(host, host.life);
@@ -698,9 +710,7 @@ export class Simulation {
       if (message === null) coordinator.links.delete(link.id);
       this.#advanceHost(
         coordinator,
-        message === null
-          ? { kind: "closed", link: link.id, isClean: link.isClean }
-          : { kind: "message", link: link.id, message },
+        message === null ? { kind: "closed", link: link.id } : { kind: "message", link: link.id, message },
       );
     });
   }
@@ -718,6 +728,7 @@ export class Simulation {
         if (member.isAlive) this.#connect(member, member.life);
         return;
       }
+      if (message.type === "welcome" && coordinator.isAlive) member.home = coordinator;
       if (message.type === "abort") member.aborted.add(`${message.epoch}/${message.step}`);
       if (message.type === "abort") this.counts.aborts++;
       this.#tell(member, { kind: "message", message });
@@ -725,8 +736,7 @@ export class Simulation {
   }
 
   /** Ends a connection from the member's side; both notice. */
-  #closeLink(link: Link, isClean = false): void {
-    link.isClean = isClean;
+  #closeLink(link: Link): void {
     this.#sendUp(link, null);
     const { member } = link;
     member.link = null;

@@ -37,6 +37,19 @@ const CASES: Readonly<Record<string, readonly Fault[]>> = {
     "freezeCoordinator",
   ],
   "a second coordinator without the file": ["rival", "partition", "freeze", "freezeCoordinator"],
+  "a second coordinator, members cut off uncleanly, killed and leaving": [
+    "rival",
+    "rival",
+    "cut",
+    "cut",
+    "kill",
+    "vanish",
+    "leave",
+    "partition",
+    "freeze",
+    "killCoordinator",
+    "freezeCoordinator",
+  ],
 };
 
 for (const [name, faults] of Object.entries(CASES)) {

@@ -2,7 +2,7 @@ import type { MemberMessage, MessageOf } from "../messages.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { log, send, withRole } from "./types.ts";
+import { electorateOf, log, send, withRole } from "./types.ts";
 
 /** Times that a step is lost through failures before the member that was blamed most is removed. */
 const MAX_FAILURES = 3;
@@ -55,7 +55,7 @@ function commit(draft: Draft, digest: string): void {
   state.ready.clear();
   state.blame.clear();
   const active = withRole(draft, "active");
-  state.electorates = [active.map(({ id }) => id)];
+  state.electorates = [electorateOf(state)];
   state.needsMajority = false;
   state.reason = null;
   for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
@@ -64,7 +64,10 @@ function commit(draft: Draft, digest: string): void {
   }
   const warm = withRole(draft, "warm");
   const room = (state.identity?.virtualWorkers ?? 0) - active.length;
-  if (warm.length > 0 && room > 0) formEpoch(draft, [...active, ...warm]);
+  // A spare that stands by, or is lost, changes who counts: the members have to know.
+  const here = [...active, ...warm].map(({ id }) => id).sort();
+  const isChanged = here.join() !== electorateOf(state).join();
+  if (isChanged || (warm.length > 0 && room > 0)) formEpoch(draft, [...active, ...warm]);
 }
 
 /**
