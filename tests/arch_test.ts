@@ -24,7 +24,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 const EDGES: Readonly<Record<string, readonly string[]>> = {
   api: [...Object.keys(ALLOWED), "mod"],
   mod: [...Object.keys(ALLOWED), "api"],
-  tasks: [...Object.keys(ALLOWED), "api", "mod"],
+  chaos: [...Object.keys(ALLOWED), "api"],
+  tasks: [...Object.keys(ALLOWED), "api", "chaos", "mod"],
 };
 
 /** Rooms that use web standards alone. */

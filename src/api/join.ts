@@ -5,6 +5,7 @@ import { hashTokenizer } from "../data/tokenStore.ts";
 import { RetryError, UserError } from "../errors.ts";
 import type { OpenSocket } from "../net/connect.ts";
 import type { ListenOptions } from "../net/listenServer.ts";
+import type { MemberAction } from "../net/member/types.ts";
 import type { Identity } from "../net/messages.ts";
 import { joinGroup } from "../net/node.ts";
 import { probeEngine } from "../train/probe.ts";
@@ -38,14 +39,19 @@ const LEAVE_MS = 5000;
  *
  * The signal leaves the group at the end of the step, or after 5 s in the middle of it, and saves the last applied one.
  *
+ * @param onAction told of what this node does in the group, before it is done
  * @throws as `runTraining`; UserError if the group refuses this node: why; RetryError if a process started anew may
  * join
  */
-export async function trainInGroup(options: TrainingOptions, join: JoinOptions): Promise<TrainingResult> {
+export async function trainInGroup(
+  options: TrainingOptions,
+  join: JoinOptions,
+  onAction?: (action: MemberAction) => void,
+): Promise<TrainingResult> {
   const identity = await identityOf(options);
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
-  await takePart(options, join, identity, replica);
+  await takePart(options, join, identity, replica, onAction);
   if (replica.applied.step === step) options.signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !options.signal?.aborted) {
     options.onMessage?.("The group has finished the run before this node had its state");
@@ -59,6 +65,7 @@ async function takePart(
   { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
   identity: Identity,
   replica: TrainingReplica,
+  onAction?: (action: MemberAction) => void,
 ): Promise<void> {
   const { batchAt } = deriveRun(config);
   const giveUp = new AbortController();
@@ -69,7 +76,7 @@ async function takePart(
     tokensOf: (step) => batchAt(step).batchSize * config.model.seqLen,
     signal: giveUp.signal,
     log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
-    ...{ token, memberId, listen, openSocket },
+    ...{ token, memberId, listen, openSocket, onAction },
   });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leave = () => {
