@@ -25,6 +25,7 @@ export type Entry =
  * Holds what members have applied against the plan: each step was applied, and each time that a group committed one,
  * its members had read just the samples of the step, each once.
  *
+ * @param plan up to the last step that was done
  * @returns what is wrong, a line each
  */
 export function auditSamples(

@@ -10,6 +10,7 @@ import { openEngine } from "../engine/open.ts";
 import { RetryError } from "../errors.ts";
 import { importToken } from "../net/auth.ts";
 import type { MemberAction } from "../net/member/types.ts";
+import type { MemberMessage } from "../net/messages.ts";
 import { openRunFolder } from "../train/runFolder.ts";
 import type { Entry } from "./ledger.ts";
 
@@ -29,10 +30,7 @@ type Event<E = Entry> = E extends Entry ? Omit<E, "at"> : never;
 
 export const MEMBER_EXIT = { done: 0, failed: 1, retry: 75, left: 130 } as const;
 
-async function main(order: MemberOrder): Promise<number> {
-  const leaving = new AbortController();
-  Deno.addSignalListener("SIGTERM", () => leaving.abort());
-  const { signal } = leaving;
+async function main(order: MemberOrder, signal: AbortSignal): Promise<number> {
   say({ kind: "start" });
   const config = resolveConfig({ overrides: order.settings });
   using folder = order.folder === null ? null : await openRunFolder(order.folder, config);
@@ -59,17 +57,22 @@ async function main(order: MemberOrder): Promise<number> {
 function openRecorder(dataset: Dataset): { dataset: Dataset; onAction: (action: MemberAction) => void } {
   let samples: number[] = [];
   let current: { readonly epoch: number; readonly step: number } | null = null;
+  let isSaid = false;
+  /** Who has lost its coordinator before its part was done says so with the next hello. */
+  const isDone = (message: MemberMessage) =>
+    !isSaid && (message.type === "ready" || (message.type === "hello" && message.held !== null));
   const onAction = (action: MemberAction) => {
     if (action.kind === "begin") {
       const { epoch, step } = action.work;
       current = { epoch, step };
       samples = [];
+      isSaid = false;
       say({ kind: "begin", epoch, step });
     } else if (action.kind === "cancel") {
       current = null;
-    } else if (action.kind === "send" && action.message.type === "ready") {
-      const { epoch, step } = action.message;
-      say({ kind: "ready", epoch, step, samples });
+    } else if (action.kind === "send" && isDone(action.message)) {
+      say({ kind: "ready", ...current!, samples });
+      isSaid = true;
     } else if (action.kind === "apply") {
       say({ kind: "apply", epoch: current?.step === action.step ? current.epoch : null, step: action.step });
     } else if (action.kind === "copy") {
@@ -89,7 +92,10 @@ function say(event: Event): void {
 }
 
 if (import.meta.main) {
-  const code = await main(JSON.parse(Deno.args[0])).catch((error) => {
+  const leaving = new AbortController();
+  Deno.addSignalListener("SIGTERM", () => leaving.abort());
+  const code = await main(JSON.parse(Deno.args[0]), leaving.signal).catch((error) => {
+    if (error === leaving.signal.reason) return MEMBER_EXIT.left; // it had not begun
     console.error(error instanceof Error ? error.message : error);
     return error instanceof RetryError ? MEMBER_EXIT.retry : MEMBER_EXIT.failed;
   });

@@ -209,7 +209,7 @@ async function runRound(
     sleep(isStuck ? 0 : LAST_MS),
   ]);
   const entries = group.entries();
-  const lost = [...ends, ...auditSamples(entries, plan)];
+  const lost = [...ends, ...auditSamples(entries, { ...plan, totalSteps: group.step })];
   if (isStuck) lost.unshift(describeStuck(group));
   const digests = new Set(entries.flatMap((entry) => (entry.kind === "end" ? [entry.digest] : [])));
   if ([...digests].join() !== digest) {
