@@ -18,7 +18,7 @@ const verb = {
 } as const;
 
 /** Of each run. */
-const STEPS = 400;
+const STEPS = 150;
 const PAUSE_MS = 500;
 
 await runVerb(verb, async ({ flags, args, signal, say, emit }) => {

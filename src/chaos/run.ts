@@ -58,6 +58,9 @@ const STUCK_MS = 90_000;
 /** Who is still busy with the end of the run may take so long. */
 const LAST_MS = 20_000;
 const POLL_MS = 20;
+/** One fault in so many is a kill before and after which nothing else happens for a while. */
+const CALM_EVERY = 7;
+const CALM_MS = 2500;
 
 /** Everything on whose bits could depend on who computes what, and more virtual workers than nodes. */
 function settingsOf(steps: number, data: string): string[] {
@@ -176,6 +179,7 @@ async function runRound(
   options: ConstructorParameters<typeof ChaosGroup>[0],
   { draw, tally, plan, digest, kills, pauseMs, signal }: RoundOptions,
 ): Promise<Round> {
+  const { nodes, heartbeatMs } = options;
   await using group = new ChaosGroup(options);
   const { ends, finished } = watchEnds(group);
   const inflicted: Inflicted[] = [];
@@ -190,6 +194,8 @@ async function runRound(
   };
   let lastStep = { step: -1, at: performance.now() };
   let next = Infinity;
+  /** The next fault is a kill with nothing else in the way, so that its recovery can be measured. */
+  let isCalm = false;
   let isStuck = false;
   while (!finished() && !isStuck) {
     signal?.throwIfAborted();
@@ -199,8 +205,10 @@ async function runRound(
     isStuck = time - lastStep.at > STUCK_MS;
     if (next === Infinity && step > 0) next = time + draw(2 * pauseMs);
     if (time >= next && tally.kills < kills) {
-      inflict(drawFault(draw, options.nodes, options.heartbeatMs));
-      next = time + draw(2 * pauseMs);
+      inflict(isCalm ? { kind: "kill", node: draw(nodes), bytes: 0 } : drawFault(draw, nodes, heartbeatMs));
+      const wasCalm: boolean = isCalm;
+      isCalm = !wasCalm && draw(CALM_EVERY) === 0;
+      next = time + (isCalm || wasCalm ? CALM_MS : 0) + draw(2 * pauseMs);
     }
     await sleep(POLL_MS);
   }

@@ -65,6 +65,7 @@ export function createCoordinator(
     lastTick: null,
     members: new Map(),
     ready: new Map(),
+    skip: null,
     blame: new Map(),
     isFinished: false,
   };

@@ -82,8 +82,18 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     /** From the beginning of the step until this member's own gradients were done. */
     workMs: z.number().min(0),
   }),
-  /** The member has given the step up; null: through its own fault. */
-  z.strictObject({ type: z.literal("failed"), epoch, step, peer: memberId.nullable(), reason }),
+  /**
+   * The member has given the step up; null: through its own fault. `skip`: whoever does the step finds what it
+   * found, and the run's policy is to leave such a step out.
+   */
+  z.strictObject({
+    type: z.literal("failed"),
+    epoch,
+    step,
+    peer: memberId.nullable(),
+    reason,
+    skip: z.boolean(),
+  }),
   /** The member does no further step; `finished`: because the run has reached its end. */
   z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),
   /** A newcomer has the state of the group, a step or two aside. */
@@ -136,6 +146,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
     /** Who stands by: of the group, but not in the epoch. */
     spares: memberIds,
     donor: memberId.nullable(),
+    /** The first step is left out: a step without a sum. */
+    skip: z.boolean(),
   }),
   z.strictObject({ type: z.literal("commit"), epoch, step, digest }),
   z.strictObject({ type: z.literal("abort"), epoch, step, reason }),

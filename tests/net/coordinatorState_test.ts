@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type SavedGroup, toSaved } from "../../src/net/coordinator/types.ts";
+import { type CoordinatorAction, type SavedGroup, toSaved } from "../../src/net/coordinator/types.ts";
 import { Bench, digestOf, hello, links, sent } from "./coordinatorBench.ts";
 
 /** A group of m1 to m`count` in epoch 1 or later, at step 0. */
@@ -267,8 +267,15 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
   const bench = group(3);
   for (let time = 1; time <= 3; time++) {
     const { epoch } = bench.state;
-    const actions = bench.says(1, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
-    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
+    const actions = bench.says(1, {
+      type: "failed",
+      epoch,
+      step: 1,
+      peer: "m2",
+      reason: "not finite",
+      skip: false,
+    });
+    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite", skip: false });
     assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
     assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
     bench.answers(...(time === 3 ? [1, 3] : [1, 2, 3]));
@@ -276,7 +283,25 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
   assertEquals(bench.state.epochMembers, ["m1", "m3"]);
   const { epoch } = bench.state;
   bench.ready([1, 3]);
-  assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length, 0);
+  assertEquals(
+    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late", skip: false }).length,
+    0,
+  );
+});
+
+Deno.test("a step that a member finds is to be skipped is left out by the next epoch, and none after it", () => {
+  const bench = group(2);
+  const { epoch } = bench.state;
+  const failed = { type: "failed", step: 1, peer: null, reason: "not finite", skip: true } as const;
+  assertEquals(bench.says(1, { ...failed, epoch: epoch + 1 }), []);
+  assertEquals(links(bench.says(1, { ...failed, epoch }), "abort"), [1, 2]);
+  assertEquals(bench.says(2, { ...failed, epoch }), []);
+  bench.answers(1);
+  const skips = (actions: CoordinatorAction[]) => sent(actions, "epoch").map(({ message }) => message.skip);
+  assertEquals(skips(bench.answers(2)), [true, true]);
+  assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
+  bench.does({ kind: "closed", link: 2 });
+  assertEquals(skips(bench.answers(1)), [false]);
 });
 
 Deno.test("a hello of another run, version, config, tokenizer or adapter is refused with its reason", () => {

@@ -29,6 +29,7 @@ Deno.test("the longest epoch message stays below the cap", () => {
     members,
     spares: members.map(({ id }) => id),
     donor: "m".repeat(64),
+    skip: false,
   });
   assert(text.length < MAX_MESSAGE_BYTES, `${text.length}`);
   parseCoordinatorMessage(text);

@@ -2,7 +2,9 @@ import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "
 import { UserError } from "../../src/errors.ts";
 import { importToken } from "../../src/net/auth.ts";
 import { joinGroup, type Node } from "../../src/net/node.ts";
+import { NotFiniteError } from "../../src/net/replica.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";
+import { sameBits } from "./support.ts";
 import { assertTrained, BUCKET_ELEMENTS, finish, Group } from "./group.ts";
 import { groupIdentity } from "./groupIdentity.ts";
 import { token } from "./sockets.ts";
@@ -157,6 +159,36 @@ Deno.test("a member whose gradients are not finite is named and sent away", asyn
   assertMatch(refusal?.reason ?? "", /m1 was blamed 3 times for the loss of step 2/);
   await finish(nodes[0], nodes[2]);
   assertTrained(await trainAlone(6, virtualWorkers), first, third);
+});
+
+Deno.test("a step that nobody can do is left out by all, and by who comes later: the same digest for any number", async () => {
+  const digests = new Set<string>();
+  for (const members of [1, 3]) {
+    await using group = await Group.start(members);
+    const replicas = newReplicas(members, { totalSteps: 12 });
+    const newcomer = new FakeReplica({ totalSteps: 12 });
+    const [isThere, hasCopied] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    newcomer.beforeLoad = () => hasCopied.resolve();
+    for (const replica of [...replicas, newcomer]) {
+      replica.allowSkip();
+      replica.beforeSums = async (step) => {
+        if (step === 3 || step === 9) throw new NotFiniteError(`Step ${step} has a loss that is not finite`);
+        if (step === 5) isThere.resolve();
+        if (step === 6) await hasCopied.promise;
+      };
+    }
+    const { nodes } = joinAll(group, replicas);
+    await isThere.promise;
+    const late = group.join("newcomer", { replica: newcomer });
+    await finish(...nodes, late);
+    for (const { calls } of replicas) {
+      assertEquals(calls.filter((call) => call.startsWith("skip")), ["skip 3", "skip 9"]);
+    }
+    assertEquals(newcomer.applied, replicas[0].applied);
+    assert(sameBits(newcomer.state, replicas[0].state));
+    digests.add(replicas[0].applied.digest);
+  }
+  assertEquals(digests.size, 1);
 });
 
 Deno.test("leave() ends a member's part at the next step, and the others go on", async () => {

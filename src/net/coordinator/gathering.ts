@@ -208,13 +208,15 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
 
 /** Tells a member the epoch, and whom to follow if it is not in it. */
 export function sendEpoch(draft: Draft, member: MemberRecord): void {
-  const { epoch, step, digest, spares } = draft.state;
+  const { epoch, step, digest, spares, skip: skipped } = draft.state;
+  const skip = skipped === step + 1;
   if (digest === null) throw new Error("An epoch begins on a known state");
   const active = withRole(draft, "active");
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = active.map(({ id, url }) => ({ id, url }));
   const { donor } = member;
-  send(draft, member, { type: "epoch", epoch, step: step + 1, digest, members, spares: [...spares], donor });
+  const head = { type: "epoch", epoch, step: step + 1, digest } as const;
+  send(draft, member, { ...head, members, spares: [...spares], donor, skip });
 }
 
 /** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */

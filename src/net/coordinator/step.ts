@@ -87,8 +87,14 @@ export function takeFailure(
   message: MessageOf<MemberMessage, "failed">,
 ): void {
   const { state } = draft;
-  const { epoch, step, peer, reason } = message;
+  const { epoch, step, peer, reason, skip } = message;
   if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
+  if (skip) {
+    // Another epoch leaves it out: all of its members do, and none of them computes.
+    if (state.phase !== "training" || member.role !== "active") return;
+    state.skip = step;
+    return abort(draft, `${member.id} found that it is to be skipped: ${reason}`);
+  }
   const blamed = peer ?? member.id;
   if (state.members.has(blamed)) {
     state.blame.set(blamed, [...new Set([...state.blame.get(blamed) ?? [], epoch])]);

@@ -103,6 +103,8 @@ export interface CoordinatorState {
   lastTick: number | null;
   members: Map<string, MemberRecord>;
   ready: Map<string, Ready>;
+  /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
+  skip: number | null;
   /** For each member, the epochs in which it was blamed for the loss of the step under way. */
   blame: Map<string, readonly number[]>;
   isFinished: boolean;

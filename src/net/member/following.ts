@@ -29,7 +29,7 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
     if (spares.includes(memberId)) beat(draft);
     return follow(draft, donor ?? members[0]);
   }
-  state.epoch = { epoch, members };
+  state.epoch = { epoch, members, skip: message.skip ? step : null };
   state.donor = donor;
   state.phase = "replaying";
   advanceFollowing(draft);
@@ -162,6 +162,7 @@ function fail(draft: Draft, peer: Peer | null, reason: string): void {
       step: committed.step + 1,
       peer: peer?.id ?? null,
       reason: toReason(reason),
+      skip: false,
     },
   });
 }
