@@ -31,6 +31,8 @@ export interface Scenario {
   readonly durationMs: number;
   readonly faultMs: number;
   readonly faults: readonly Fault[];
+  /** Every so many steps one is not finite, whoever does it, and is to be left out; 0: none is. */
+  readonly skipEvery?: number;
   /** Pass messages through their text form and schemas. */
   readonly isChecked?: boolean;
 }
@@ -473,6 +475,7 @@ export class Simulation {
     const gradient = hash(step, this.#expected[step - 1]);
     assert(step <= this.#newest, `${node.name} applies step ${step}, which was not committed`);
     const gradients = new Map([...model.gradients, [step, gradient]]);
+    if (this.#isNotFinite(step)) gradients.clear();
     gradients.delete(step - RETAINED);
     node.model = { step, digest, gradients };
     if (step % 5 === 0) node.checkpoint = node.model;
@@ -484,6 +487,8 @@ export class Simulation {
     const { epoch, step, members } = work;
     assertEquals(step, node.model.step + 1, `${node.name} works on the wrong step`);
     assert(!node.aborted.has(`${epoch}/${step}`), `${node.name} begins an aborted step`);
+    assertEquals(work.skip && !this.#isNotFinite(step), false, `${node.name} leaves step ${step} out`);
+    if (this.#isNotFinite(step)) return this.#beginNotFinite(node, work);
     const key = `${epoch}/${step}/${members.map(({ url }) => url).join()}`;
     const exchange = this.#exchanges.get(key) ?? { work, begun: new Map(), contributions: new Set<string>() };
     this.#exchanges.set(key, exchange);
@@ -513,6 +518,27 @@ export class Simulation {
           this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs });
         }));
     }
+  }
+
+  #isNotFinite(step: number): boolean {
+    const { skipEvery = 0 } = this.#scenario;
+    return skipEvery > 0 && step % skipEvery === 0;
+  }
+
+  /** Finds that the step is not finite, or leaves it out: both without the others. */
+  #beginNotFinite(node: Node, work: StepWork): void {
+    const { epoch, step, skip } = work;
+    const { life } = node;
+    const exchange: Exchange = { work, begun: new Map([[node.name, node]]), contributions: new Set() };
+    node.exchange = exchange;
+    this.#after(1 + this.#draw(25), () =>
+      this.#within(node, life, () => {
+        if (node.exchange !== exchange) return;
+        node.exchange = null;
+        const digest = hash(node.model.digest, step, "skipped");
+        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0 });
+        else this.#tell(node, { kind: "failed", epoch, step, peer: null, reason: "not finite", skip: true });
+      }));
   }
 
   #leaveExchange(node: Node, isSilent: boolean): void {

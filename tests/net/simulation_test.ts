@@ -13,6 +13,7 @@ function simulate(faults: readonly Fault[], counts: Record<string, number>): voi
       durationMs: 1200,
       faultMs: [60, 150, 300][seed % 3],
       faults,
+      skipEvery: seed % 4 === 1 ? 5 : 0,
       isChecked: seed % 20 === 0,
     });
     simulation.run();
