@@ -7,6 +7,7 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   random: [],
+  lines: [],
   config: ["errors"],
   net: ["errors"],
   formats: ["config", "errors"],

@@ -43,7 +43,9 @@ class ChaosNode implements Disposable {
     this.process = new KeptProcess({
       name: `node-${index}`,
       command,
-      onLine: (line) => this.entries.push(JSON.parse(line)),
+      onLine: (line) => {
+        if (isWhole(line)) this.entries.push(JSON.parse(line));
+      },
       retried: [MEMBER_EXIT.retry, MEMBER_EXIT.left],
     });
   }
@@ -70,7 +72,9 @@ export class ChaosGroup implements AsyncDisposable {
     this.coordinator = new KeptProcess({
       name: "coordinator",
       command: () => script("../../tasks/coordinate.ts", [...flags, ...times], secret),
-      onLine: (line) => this.#hear(JSON.parse(line)),
+      onLine: (line) => {
+        if (isWhole(line)) this.#hear(JSON.parse(line));
+      },
       retried: [MEMBER_EXIT.done, MEMBER_EXIT.retry, MEMBER_EXIT.left], // who was away at the end goes on alone
     });
   }
@@ -151,6 +155,11 @@ function script(path: string, args: readonly string[], secret: string): Deno.Com
     stdout: "piped",
     stderr: "piped",
   });
+}
+
+/** Is it all of a JSON object? */
+function isWhole(line: string): boolean {
+  return line.endsWith("}");
 }
 
 /** A port that nobody has now. */

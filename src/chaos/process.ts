@@ -1,10 +1,12 @@
 /** A process that is started again whenever it ends, until it has done what it is for, and may be killed or frozen. */
+import { forEachLine } from "../lines.ts";
 import { sleep } from "./proxy.ts";
 
 export interface ProcessOptions {
   readonly name: string;
   /** Asked for at each start. */
   readonly command: () => Deno.Command;
+  /** Takes a line of stdout; the last one of a process that was killed may have been cut. */
   readonly onLine: (line: string) => void;
   /** The exit codes after which it is started again, as after a signal. */
   readonly retried: readonly number[];
@@ -87,18 +89,5 @@ export class KeptProcess {
     } catch {
       return false; // it has just ended
     }
-  }
-}
-
-/** Whole lines as they come: the last one of a process that was killed may have been cut. */
-async function forEachLine(
-  bytes: ReadableStream<Uint8Array<ArrayBuffer>>,
-  onLine: (line: string) => void,
-): Promise<void> {
-  let rest = "";
-  for await (const text of bytes.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    lines.forEach(onLine);
   }
 }
