@@ -23,6 +23,9 @@ const PAUSE_MS = 500;
 
 await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   if (args.length > 0) throw new UserError(`Found ${args.join(" and ")}, expected flags alone`);
+  if (Deno.build.os === "windows") {
+    throw new UserError("Windows can't stop a process and let it go on; use another system for this");
+  }
   const { kills = 50, seed = 1 } = flags;
   for (const [flag, value] of Object.entries({ kills, seed })) {
     if (!Number.isInteger(value) || value < 0) {

@@ -3,7 +3,7 @@ import { MEMBER_EXIT, type MemberOrder } from "./member.ts";
 import type { Fault, LinkKind } from "./faults.ts";
 import type { Entry } from "./ledger.ts";
 import { KeptProcess } from "./process.ts";
-import { FAIR, Proxy, sleep } from "./proxy.ts";
+import { FAIR, Proxy, sleep, type Weather } from "./proxy.ts";
 
 export interface GroupOptions {
   readonly settings: readonly string[];
@@ -101,7 +101,7 @@ export class ChaosGroup implements AsyncDisposable {
     const link = "link" in fault ? node.links[fault.link] : node.links.data;
     switch (fault.kind) {
       case "kill":
-        if (fault.bytes > 0) await Promise.race([link.reach(fault.bytes), sleep(BYTE_BEATS * heartbeatMs)]);
+        if (fault.bytes > 0) await this.#within(link, link.reach(fault.bytes));
         return Number(node.process.kill());
       case "killAll":
         return this.nodes.map(({ process }) => process.kill()).filter(Boolean).length;
@@ -118,18 +118,30 @@ export class ChaosGroup implements AsyncDisposable {
         return 0;
       case "cut":
         if (fault.bytes === 0) link.cut();
-        else await Promise.race([link.cutAfter(fault.bytes), sleep(BYTE_BEATS * heartbeatMs)]);
+        else await this.#within(link, link.cutAfter(fault.bytes));
         return 0;
       case "stall":
         link.stall(fault.ms);
         return 0;
       case "delay":
+        await this.#change(link, { ...FAIR, delayMs: fault.delayMs });
+        return 0;
       case "throttle":
-        link.weather = { ...FAIR, ...fault };
-        await sleep(WEATHER_BEATS * heartbeatMs);
-        link.weather = FAIR;
+        await this.#change(link, { ...FAIR, bytesPerSecond: fault.bytesPerSecond });
         return 0;
     }
+  }
+
+  /** Waits for a byte, but not for ever. */
+  async #within(link: Proxy, passed: Promise<void>): Promise<void> {
+    await Promise.race([passed, sleep(BYTE_BEATS * this.#options.heartbeatMs)]);
+    link.disarm();
+  }
+
+  async #change(link: Proxy, weather: Weather): Promise<void> {
+    link.weather = weather;
+    await sleep(WEATHER_BEATS * this.#options.heartbeatMs);
+    link.weather = FAIR;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -49,6 +49,11 @@ export class Proxy implements Disposable {
     return this.#after(bytes, () => {});
   }
 
+  /** Takes back what was to happen at a byte. */
+  disarm(): void {
+    this.#fuse = null;
+  }
+
   /** Passes nothing on for a while, and ends no connection: the silence of a broken cable. */
   stall(ms: number): void {
     this.#stalled = sleep(ms);

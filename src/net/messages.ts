@@ -92,7 +92,7 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     step,
     peer: memberId.nullable(),
     reason,
-    skip: z.boolean(),
+    skip: z.boolean().optional(),
   }),
   /** The member does no further step; `finished`: because the run has reached its end. */
   z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),

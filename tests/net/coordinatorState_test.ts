@@ -275,7 +275,7 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
       reason: "not finite",
       skip: false,
     });
-    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite", skip: false });
+    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
     assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
     assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
     bench.answers(...(time === 3 ? [1, 3] : [1, 2, 3]));
@@ -284,7 +284,7 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
   const { epoch } = bench.state;
   bench.ready([1, 3]);
   assertEquals(
-    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late", skip: false }).length,
+    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length,
     0,
   );
 });

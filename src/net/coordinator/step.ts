@@ -87,7 +87,7 @@ export function takeFailure(
   message: MessageOf<MemberMessage, "failed">,
 ): void {
   const { state } = draft;
-  const { epoch, step, peer, reason, skip } = message;
+  const { epoch, step, peer, reason, skip = false } = message;
   if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
   if (skip) {
     // Another epoch leaves it out: all of its members do, and none of them computes.

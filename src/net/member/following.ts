@@ -162,7 +162,6 @@ function fail(draft: Draft, peer: Peer | null, reason: string): void {
       step: committed.step + 1,
       peer: peer?.id ?? null,
       reason: toReason(reason),
-      skip: false,
     },
   });
 }
