@@ -96,7 +96,6 @@ export class ChaosGroup implements AsyncDisposable {
 
   /** Does a fault; resolves when it is over. @returns how many processes were killed */
   async inflict(fault: Fault): Promise<number> {
-    const { heartbeatMs } = this.#options;
     const node = "node" in fault ? this.nodes[fault.node] : this.nodes[0];
     const link = "link" in fault ? node.links[fault.link] : node.links.data;
     switch (fault.kind) {

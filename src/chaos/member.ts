@@ -28,7 +28,8 @@ export interface MemberOrder {
 /** Without the time. */
 type Event<E = Entry> = E extends Entry ? Omit<E, "at"> : never;
 
-export const MEMBER_EXIT = { done: 0, failed: 1, retry: 75, left: 130 } as const;
+/** `over`: the others had finished when it came. */
+export const MEMBER_EXIT = { done: 0, failed: 1, over: 3, retry: 75, left: 130 } as const;
 
 async function main(order: MemberOrder, signal: AbortSignal): Promise<number> {
   say({ kind: "start" });
@@ -96,7 +97,9 @@ if (import.meta.main) {
   Deno.addSignalListener("SIGTERM", () => leaving.abort());
   const code = await main(JSON.parse(Deno.args[0]), leaving.signal).catch((error) => {
     if (error === leaving.signal.reason) return MEMBER_EXIT.left; // it had not begun
-    console.error(error instanceof Error ? error.message : error);
+    const message = error instanceof Error ? error.message : String(error);
+    if (message.includes("The run has finished")) return MEMBER_EXIT.over;
+    console.error(message);
     return error instanceof RetryError ? MEMBER_EXIT.retry : MEMBER_EXIT.failed;
   });
   Deno.exit(code);

@@ -13,6 +13,7 @@ import { drawer, Stream } from "../random.ts";
 import { drawFault, type Fault } from "./faults.ts";
 import { ChaosGroup } from "./group.ts";
 import { auditSamples, countRedone, type Entry, recoveryTime, stepTimes } from "./ledger.ts";
+import { MEMBER_EXIT } from "./member.ts";
 import { sleep } from "./proxy.ts";
 
 export interface ChaosOptions {
@@ -232,9 +233,9 @@ function watchEnds(group: ChaosGroup): { ends: string[]; finished: () => boolean
   let isFinished = false;
   for (const { process, entries } of group.nodes) {
     process.ended.then((code) => {
+      if (code === MEMBER_EXIT.over) return; // whoever has finished ends, too, or is started again
       const hasFinished = entries.at(-1)?.kind === "end";
-      // Who comes when the others have finished is told that nothing is left to do.
-      if (code !== null && !hasFinished && !isFinished) {
+      if (code !== null && !hasFinished) {
         ends.push(`${process.name} ended with exit code ${code}: ${process.said.join(" | ")}`);
       }
       if (code !== null) isFinished = true;
