@@ -224,7 +224,10 @@ async function runRound(
   if ([...digests].join() !== digest) {
     lost.push(`The run ended with ${[...digests].join(" and ") || "no digest"}, expected ${digest}`);
   }
-  return { entries, recoveries: recoveriesOf(group, inflicted), steps: group.step, lost };
+  // Who was away at the end does the rest alone: that is audited, but not counted.
+  const end = Math.min(...entries.map(({ kind, at }) => (kind === "end" ? at : Infinity)));
+  const counted = entries.filter(({ at }) => at <= end);
+  return { entries: counted, recoveries: recoveriesOf(group, inflicted), steps: group.step, lost };
 }
 
 /** Which nodes ended in a way that they should not, as lines, and whether the run is over. */
