@@ -1,3 +1,4 @@
+import { forEachLine } from "../src/lines.ts";
 import { Exit } from "./_failure.ts";
 
 /** A process that is kept alive. */
@@ -70,20 +71,6 @@ export function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof Deno.errors.NotFound)) throw error;
   }
-}
-
-/** Lines as they come; what stands behind the last line end is a line, too. */
-export async function forEachLine(
-  bytes: ReadableStream<Uint8Array<ArrayBuffer>>,
-  onLine: (line: string) => void,
-): Promise<void> {
-  let rest = "";
-  for await (const text of bytes.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop()!;
-    lines.forEach(onLine);
-  }
-  if (rest !== "") onLine(rest);
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -7,6 +7,7 @@ const ROOT = fromFileUrl(new URL("..", import.meta.url));
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   random: [],
+  lines: [],
   config: ["errors"],
   net: ["errors"],
   formats: ["config", "errors"],
@@ -24,7 +25,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 const EDGES: Readonly<Record<string, readonly string[]>> = {
   api: [...Object.keys(ALLOWED), "mod"],
   mod: [...Object.keys(ALLOWED), "api"],
-  tasks: [...Object.keys(ALLOWED), "api", "mod"],
+  chaos: [...Object.keys(ALLOWED), "api"],
+  tasks: [...Object.keys(ALLOWED), "api", "chaos", "mod"],
 };
 
 /** Rooms that use web standards alone. */

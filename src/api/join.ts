@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { deriveRun } from "../config/derive.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
+import type { MemberAction } from "../net/member/types.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
 import { groupConfigDigest } from "../train/runFolder.ts";
@@ -14,17 +15,22 @@ import { sumTravel } from "./parts.ts";
  *
  * The signal leaves the group at the end of the step, or after 5 s in the middle of it, and saves the last applied one.
  *
+ * @param onAction told of what this node does in the group, before it is done
  * @throws as `runTraining`; UserError if the group refuses this node: why; RetryError if a process started anew may
  * join
  */
-export async function trainInGroup(options: TrainingOptions, join: JoinOptions): Promise<TrainingResult> {
+export async function trainInGroup(
+  options: TrainingOptions,
+  join: JoinOptions,
+  onAction?: (action: MemberAction) => void,
+): Promise<TrainingResult> {
   const { config, signal, onMessage } = options;
   const { batchAt } = deriveRun(config);
   const tokensOf = (step: number) => batchAt(step).batchSize * config.model.seqLen;
   const identity = await identityOf(options);
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
-  const part = { replica, identity, tokensOf, signal, onMessage, ...sumTravel(config.scale.wire) };
+  const part = { replica, identity, tokensOf, signal, onMessage, onAction, ...sumTravel(config.scale.wire) };
   await takePart(join, part);
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !signal?.aborted) {

@@ -3,6 +3,7 @@ import library from "../../deno.json" with { type: "json" };
 import { RetryError, UserError } from "../errors.ts";
 import type { OpenSocket } from "../net/connect.ts";
 import type { ListenOptions } from "../net/listenServer.ts";
+import type { MemberAction } from "../net/member/types.ts";
 import type { Identity } from "../net/messages.ts";
 import { joinGroup } from "../net/node.ts";
 import type { OwnServer } from "../net/ownServer.ts";
@@ -42,6 +43,8 @@ export interface Part {
   readonly signal?: AbortSignal;
   /** One-line news for the user. */
   readonly onMessage?: (text: string) => void;
+  /** Told of what this member does, before it is done. */
+  readonly onAction?: (action: MemberAction) => void;
 }
 
 /** A node that is asked to leave gives up a step that takes longer. */
@@ -55,7 +58,7 @@ const LEAVE_MS = 5000;
  */
 export async function takePart(
   { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
-  { replica, identity, wire, exactValues, tokensOf, signal, onMessage = () => {} }: Part,
+  { replica, identity, wire, exactValues, tokensOf, signal, onMessage = () => {}, onAction }: Part,
 ): Promise<void> {
   const giveUp = new AbortController();
   const node = joinGroup({
@@ -63,7 +66,7 @@ export async function takePart(
     identity: { ...identity, version: library.version },
     signal: giveUp.signal,
     log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
-    ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf },
+    ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leave = () => {

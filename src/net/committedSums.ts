@@ -49,6 +49,14 @@ export class CommittedSums {
     this.#waiting.delete(step);
   }
 
+  /** A step was committed that has no sum: who follows lacks it, and copies. */
+  skip(step: number): void {
+    this.#newest = step;
+    this.#sums.clear();
+    this.#waiting.get(step)?.resolve(null);
+    this.#waiting.delete(step);
+  }
+
   /** The state is another one, after `step` steps that were not done here. */
   reset(step: number): void {
     this.#newest = step;

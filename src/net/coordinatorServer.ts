@@ -149,7 +149,7 @@ class RunningCoordinator implements Coordinator {
       this.#links.delete(link);
       const { kind } = reason;
       if (kind !== "left" && kind !== "lost") log("warn", `Link of ${claim.id}: ${describeClose(reason)}`);
-      this.#take({ kind: "closed", link, isClean: kind !== "lost" });
+      this.#take({ kind: "closed", link });
     });
   }
 

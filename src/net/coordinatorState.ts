@@ -36,7 +36,6 @@ import type {
   CoordinatorSettings,
   CoordinatorState,
   Draft,
-  MemberRecord,
   SavedGroup,
 } from "./coordinator/types.ts";
 import { memberOf, send } from "./coordinator/types.ts";
@@ -58,6 +57,7 @@ export function createCoordinator(
     step: saved?.step ?? 0,
     digest: null,
     epochMembers: saved?.members ?? [],
+    spares: [],
     lost: [],
     electorates: saved?.electorates ?? [],
     needsMajority: saved?.needsMajority ?? false,
@@ -65,6 +65,7 @@ export function createCoordinator(
     lastTick: null,
     members: new Map(),
     ready: new Map(),
+    skip: null,
     blame: new Map(),
     isFinished: false,
   };
@@ -96,10 +97,7 @@ function handle(draft: Draft, event: CoordinatorEvent): void {
       return handleMessage(draft, event.link, event.message);
     case "closed": {
       const member = memberOf(draft, event.link);
-      if (member !== undefined) {
-        lose(draft, member, "its connection has ended", hasEnded(draft, member, event.isClean));
-      }
-      return;
+      return member === undefined ? undefined : lose(draft, member, "its connection has ended");
     }
     case "tick":
       return handleTick(draft);
@@ -147,20 +145,8 @@ function handleTick(draft: Draft): void {
   for (const member of state.members.values()) {
     // What came while this process slept is still unread.
     if (wasAsleep) member.lastSeen = now;
-    if (silence(draft, member) <= MISSED_HEARTBEATS * heartbeatMs) continue;
+    if (now - member.lastSeen <= MISSED_HEARTBEATS * heartbeatMs) continue;
     actions.push({ kind: "close", link: member.link });
-    lose(draft, member, `it was silent for ${MISSED_HEARTBEATS} heartbeats`, false);
+    lose(draft, member, `it was silent for ${MISSED_HEARTBEATS} heartbeats`);
   }
-}
-
-/**
- * Does the end of a connection show the end of the process? A process that is killed says no goodbye, and was
- * heard until then; any other may have given this coordinator up for another one.
- */
-function hasEnded(draft: Draft, member: MemberRecord, isClean: boolean): boolean {
-  return !isClean && silence(draft, member) < SLEEP_HEARTBEATS * draft.state.settings.heartbeatMs;
-}
-
-function silence({ now }: Draft, { lastSeen }: MemberRecord): number {
-  return now - lastSeen;
 }

@@ -86,11 +86,11 @@ function handle(draft: Draft, event: MemberEvent): void {
     case "failed": {
       if (!isUnderWay(draft, event)) return;
       dropWork(draft);
-      const { epoch, step, peer, reason } = event;
+      const { epoch, step, peer, reason, skip = false } = event;
       if (state.isLinked) {
         actions.push({
           kind: "send",
-          message: { type: "failed", epoch, step, peer, reason: toReason(reason) },
+          message: { type: "failed", epoch, step, peer, reason: toReason(reason), skip },
         });
       }
       return;

@@ -14,7 +14,7 @@ import { DonorError, Follower } from "./follower.ts";
 import type { MemberEvent, Peer, StepWork } from "./member/types.ts";
 import { Mesh } from "./mesh.ts";
 import { Pace } from "./pace.ts";
-import type { Replica, Snapshot } from "./replica.ts";
+import { NotFiniteError, type Replica, type Snapshot } from "./replica.ts";
 import { serialReplica } from "./serialReplica.ts";
 import { createStepSum, openBuckets } from "./stepSum.ts";
 import { digestAfter } from "./sumDigest.ts";
@@ -37,9 +37,10 @@ export interface WorkOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** A sum that may be applied. */
+/** What may be applied. */
 interface Ready {
-  readonly sum: Float32Array;
+  /** null: the step is left out. */
+  readonly sum: Float32Array | null;
   /** From when on nothing but the exchange went on; null: it is another step's that is replayed. */
   readonly exposedFrom: number | null;
   release(): void;
@@ -128,8 +129,13 @@ export class MemberWork {
     this.#ready = null;
     const exposedMs = ready.exposedFrom === null ? null : performance.now() - ready.exposedFrom;
     this.#do(async () => {
-      await this.#replica.apply(ready.sum, digest);
-      this.#sums.add(step, ready.sum);
+      if (ready.sum === null) {
+        await this.#replica.skip?.(digest);
+        this.#sums.skip(step);
+      } else {
+        await this.#replica.apply(ready.sum, digest);
+        this.#sums.add(step, ready.sum);
+      }
       ready.release();
       if (exposedMs !== null) this.pace.step(this.#options.tokensOf(step), exposedMs);
     });
@@ -207,6 +213,7 @@ export class MemberWork {
     try {
       if (epoch !== this.#epoch) await this.#beginEpoch(work);
       const begun = performance.now();
+      if (work.skip) return await this.#skipStep(work, signal);
       const { sum, digests, workMs, release } = await this.#sumStep(work, signal);
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
@@ -214,9 +221,21 @@ export class MemberWork {
       this.#options.tell({ kind: "reduced", epoch, step, digest, workMs });
     } catch (error) {
       if (signal.aborted) return;
+      if (error instanceof NotFiniteError) {
+        return this.#tellFailed(work, null, error.message, this.#replica.skip !== undefined);
+      }
       if (!(error instanceof ExchangeError)) throw error;
       this.#tellFailed(work, error.peer, error.message);
     }
+  }
+
+  /** The digest of a state in whose step nothing was added is a function of the one before it and the step alone. */
+  async #skipStep({ epoch, step }: StepWork, signal: AbortSignal): Promise<void> {
+    if (this.#replica.skip === undefined) throw new Error(`Step ${step} can't be left out here`);
+    const digest = await digestAfter(this.#replica.applied.digest, step, ["skipped"]);
+    signal.throwIfAborted();
+    this.#ready = { sum: null, exposedFrom: null, release: () => {} };
+    this.#options.tell({ kind: "reduced", epoch, step, digest, workMs: 0 });
   }
 
   async #beginEpoch({ epoch, step, members }: StepWork): Promise<void> {
@@ -234,9 +253,9 @@ export class MemberWork {
     if (this.#work !== null) this.#tellFailed(this.#work, peer, reason);
   }
 
-  #tellFailed({ epoch, step }: StepWork, peer: string | null, reason: string): void {
+  #tellFailed({ epoch, step }: StepWork, peer: string | null, reason: string, skip = false): void {
     const blamed = peer === this.#options.dialler.id ? null : peer;
-    this.#options.tell({ kind: "failed", epoch, step, peer: blamed, reason });
+    this.#options.tell({ kind: "failed", epoch, step, peer: blamed, reason, skip });
   }
 
   async #snapshot(): Promise<Snapshot | null> {

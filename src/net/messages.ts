@@ -10,7 +10,7 @@ import { z } from "zod";
 import { UserError } from "../errors.ts";
 
 /** Grows when a message changes; members and coordinator have the same one. */
-export const PROTOCOL = 1;
+export const PROTOCOL = 2;
 /** A longer frame is not even parsed. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
@@ -42,6 +42,7 @@ export const identitySchema = z.strictObject({
   probe: digest,
 });
 
+/** An epoch's members, and the spares that stood by when it began. */
 const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
 const heldSchema = z.strictObject({ epoch, step, digest });
 
@@ -81,8 +82,18 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     /** From the beginning of the step until this member's own gradients were done. */
     workMs: z.number().min(0),
   }),
-  /** The member has given the step up; null: through its own fault. */
-  z.strictObject({ type: z.literal("failed"), epoch, step, peer: memberId.nullable(), reason }),
+  /**
+   * The member has given the step up; null: through its own fault. `skip`: whoever does the step finds what it
+   * found, and the run's policy is to leave such a step out.
+   */
+  z.strictObject({
+    type: z.literal("failed"),
+    epoch,
+    step,
+    peer: memberId.nullable(),
+    reason,
+    skip: z.boolean().optional(),
+  }),
   /** The member does no further step; `finished`: because the run has reached its end. */
   z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),
   /** A newcomer has the state of the group, a step or two aside. */
@@ -132,7 +143,11 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
     step,
     digest,
     members: z.array(z.strictObject({ id: memberId, url })).min(1).max(MAX_MEMBERS),
+    /** Who stands by: of the group, but not in the epoch. */
+    spares: memberIds,
     donor: memberId.nullable(),
+    /** The first step is left out: a step without a sum. */
+    skip: z.boolean(),
   }),
   z.strictObject({ type: z.literal("commit"), epoch, step, digest }),
   z.strictObject({ type: z.literal("abort"), epoch, step, reason }),

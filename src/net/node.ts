@@ -50,6 +50,8 @@ export interface JoinOptions {
   readonly signal?: AbortSignal;
   /** Takes a line for people. */
   readonly log: (level: "info" | "warn", text: string) => void;
+  /** Told of each thing that the member does, before it is done: for whoever keeps account of a group. */
+  readonly onAction?: (action: MemberAction) => void;
 }
 
 /** Why a member was sent away; `retry`: a process started anew may join. */
@@ -177,7 +179,8 @@ class Member implements Node {
   }
 
   #carryOut(action: MemberAction): void {
-    const { log } = this.#options;
+    const { log, onAction } = this.#options;
+    onAction?.(action);
     switch (action.kind) {
       case "send":
         return this.#line.send(action.message);

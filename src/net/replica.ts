@@ -6,6 +6,14 @@ export interface Applied {
   readonly digest: string;
 }
 
+/**
+ * A step has no sum, whoever computes it: a loss or gradient is not finite. All members leave it out where they can,
+ * see `Replica.skip`.
+ */
+export class NotFiniteError extends Error {
+  override readonly name = "NotFiniteError";
+}
+
 /** What a member trains, as the network sees it: sums and states are numbers and bytes. Calls come one at a time. */
 export interface Replica {
   /** Values of a step's sum. */
@@ -20,11 +28,16 @@ export interface Replica {
    *
    * @param pieces subtrees of the run's tree
    * @param into (sumLength) for each piece; shared memory, whose contents are of no use if this throws
-   * @throws the signal's reason when the step is given up
+   * @throws the signal's reason when the step is given up; NotFiniteError where there is `skip`
    */
   sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void>;
   /** Updates the state with the sum of step `applied.step + 1` over all virtual workers. @param digest of the state after it */
   apply(sum: Float32Array, digest: string): Promise<void>;
+  /**
+   * Leaves step `applied.step + 1` out, all members alike: the state after it is the one before it, a step on. Absent:
+   * steps can't be left out. @param digest of the state after it
+   */
+  skip?(digest: string): Promise<void>;
   /** A copy of the state that stays as it is while training goes on; the chunks are at most 1 MiB each. */
   snapshot(): Promise<Snapshot>;
   /** Takes over another member's state. */

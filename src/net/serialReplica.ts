@@ -22,6 +22,7 @@ export function serialReplica(replica: Replica): Replica {
         signal.throwIfAborted();
         await replica.sums(pieces, into, signal);
       }),
+    skip: replica.skip && ((digest) => inTurn(() => replica.skip!(digest))),
     apply: (sum, digest) => inTurn(() => replica.apply(sum, digest)),
     snapshot: () => inTurn(() => replica.snapshot()),
     load: (applied, chunks) => inTurn(() => replica.load(applied, chunks)),

@@ -6,7 +6,7 @@ import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
 import type { StepWork } from "./member/types.ts";
 import { cutBuckets } from "./partition.ts";
 import { reduceArrays } from "./reduceArrays.ts";
-import type { Replica } from "./replica.ts";
+import { NotFiniteError, type Replica } from "./replica.ts";
 import type { Share } from "./shares.ts";
 import { subtreesOf } from "./tree.ts";
 
@@ -90,8 +90,7 @@ export function createStepSum(
 function rejectNonFinite(nonFinite: Reduced["nonFinite"], from: number): void {
   if (nonFinite === null) return;
   const { element, member } = nonFinite;
-  const what = member === null
-    ? "The sum of finite gradients overflows"
-    : `A gradient of ${member} is not finite`;
-  throw new ExchangeError(`${what} at element ${from + element}`, member);
+  const where = `at element ${from + element}`;
+  if (member === null) throw new NotFiniteError(`The sum of finite gradients overflows ${where}`);
+  throw new ExchangeError(`A gradient of ${member} is not finite ${where}`, member);
 }

@@ -1,5 +1,6 @@
 import { UserError } from "../errors.ts";
-import type { Applied, Replica, Snapshot } from "../net/replica.ts";
+import type { RunConfig } from "../config/schema.ts";
+import { type Applied, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
 import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
@@ -14,6 +15,8 @@ export class TrainingReplica implements Replica, Disposable {
   readonly #options: TrainingOptions;
   readonly #run: TrainingRun;
   #state: GroupState;
+  /** Where the policy says so. */
+  readonly skip?: (digest: string) => Promise<void>;
   /** When the step under way began here, by performance.now(). */
   #begin = performance.now();
 
@@ -21,21 +24,17 @@ export class TrainingReplica implements Replica, Disposable {
     this.#options = options;
     this.#run = run;
     this.#state = state;
+    if (options.config.train.nonFinite === "skip") this.skip = (digest) => this.#skip(digest);
   }
 
   /**
    * A training at its newest checkpoint, or at its start. The engine may have been used before.
    *
-   * @throws UserError as `runTraining` does before its first step, and for other policies than `train.nonFinite=stop`;
-   * the signal's reason
+   * @throws UserError as `runTraining` does before its first step, and for policies by which a group's steps would not
+   * be done one after the other; the signal's reason
    */
   static async open(options: TrainingOptions): Promise<TrainingReplica> {
-    const { nonFinite } = options.config.train;
-    if (nonFinite !== "stop") {
-      throw new UserError(
-        `train.nonFinite is ${nonFinite}, but a group of nodes can't leave a step out; set it to stop`,
-      );
-    }
+    checkPolicy(options.config);
     const run = new TrainingRun(options);
     try {
       return new TrainingReplica(options, run, await start(options, run));
@@ -57,7 +56,10 @@ export class TrainingReplica implements Replica, Disposable {
     return this.#run.totalSteps;
   }
 
-  /** @throws UserError if a sum is not finite, so that no other node has to take it for a fault of this one */
+  /**
+   * @throws UserError if a sum is not finite (policy `stop`), so that no other node has to take it for a fault of this
+   * one; NotFiniteError (policy `skip`)
+   */
   async sums(
     pieces: readonly WorkerRange[],
     into: readonly Float32Array[],
@@ -72,9 +74,10 @@ export class TrainingReplica implements Replica, Disposable {
       signal.throwIfAborted();
       const sum = await engine.readSum(into[i]);
       if (!areFinite(sum)) {
+        const found = `Step ${step.step} has a loss or a gradient that is not finite`;
+        if (this.skip !== undefined) throw new NotFiniteError(found);
         throw new UserError(
-          `Step ${step.step} has a loss or a gradient that is not finite; lower optimizer.learningRate ` +
-            "and start the run again: it goes on from its last checkpoint",
+          `${found}; lower optimizer.learningRate and start the run again: it goes on from its last checkpoint`,
         );
       }
       this.#run.feedback?.round(sum);
@@ -88,7 +91,14 @@ export class TrainingReplica implements Replica, Disposable {
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
     this.#run.feedback?.commit();
-    const state = await this.#run.settle(this.#state, this.#begin);
+    await this.#goOn(await this.#run.settle(this.#state, this.#begin), digest);
+  }
+
+  async #skip(digest: string): Promise<void> {
+    await this.#goOn(await this.#run.skip(this.#state), digest);
+  }
+
+  async #goOn(state: TrainState, digest: string): Promise<void> {
     this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
     this.#begin = performance.now();
   }
@@ -116,6 +126,24 @@ export class TrainingReplica implements Replica, Disposable {
 
   [Symbol.dispose](): void {
     this.#run[Symbol.dispose]();
+  }
+}
+
+/**
+ * In a group a step's number names a state, and grows by one with each: so a step that is not finite can stop the run, or
+ * be counted and left out, but not be done again with other data or take others back.
+ */
+function checkPolicy({ train: { nonFinite, skippedStepCounts } }: RunConfig): void {
+  if (nonFinite === "rollback") {
+    throw new UserError(
+      "train.nonFinite is rollback, but the nodes of a group don't go back to earlier steps; set it to skip, or train " +
+        "alone until the failing batch is passed: a group goes on from there",
+    );
+  }
+  if (nonFinite === "skip" && !skippedStepCounts) {
+    throw new UserError(
+      "train.skippedStepCounts is false, but in a group every step counts; set it to true, or train.nonFinite to stop",
+    );
   }
 }
 

@@ -205,6 +205,19 @@ export class TrainingRun implements Disposable {
     return { ...next, groupDigest: null };
   }
 
+  /** Leaves the next step out, as the run's policy has it for one that is not finite. */
+  async skip(state: TrainState): Promise<TrainState> {
+    const halted = {
+      step: state.step + 1,
+      lossSum: NaN,
+      zSum: NaN,
+      targetCount: 1,
+      gradNorm: NaN,
+      halted: true,
+    };
+    return { ...await this.#afterHalt(state, halted), groupDigest: null };
+  }
+
   /** Must the results be read after `step`, the last of those queued behind the state? */
   mustSettle(state: TrainState, step: number): boolean {
     const duties: Duty[] = ["validation", "sample", "checkpoint"];

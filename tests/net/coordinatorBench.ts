@@ -10,6 +10,7 @@ import {
   type MessageOf,
   parseCoordinatorMessage,
   parseMemberMessage,
+  PROTOCOL,
 } from "../../src/net/messages.ts";
 
 type Hello = MessageOf<MemberMessage, "hello">;
@@ -32,7 +33,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
   const appliedStep = changes.appliedStep ?? 0;
   return {
     type: "hello",
-    protocol: 1,
+    protocol: PROTOCOL,
     ...IDENTITY,
     memberId: `m${index}`,
     url: `ws://127.0.0.1:${9000 + index}/`,

@@ -164,7 +164,7 @@ Deno.test("runCoordinator() closes links on which somebody says what is not thei
         "member",
         "m1",
         { ...hello(1), protocol: 7 },
-        "message: A member speaks protocol 7, expected 1; use the same",
+        "message: A member speaks protocol 7, expected 2; use the same",
       ],
       [
         "member",

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { type SavedGroup, toSaved } from "../../src/net/coordinator/types.ts";
+import { type CoordinatorAction, type SavedGroup, toSaved } from "../../src/net/coordinator/types.ts";
 import { Bench, digestOf, hello, links, sent } from "./coordinatorBench.ts";
 
 /** A group of m1 to m`count` in epoch 1 or later, at step 0. */
@@ -58,7 +58,7 @@ Deno.test("a member's end aborts the step; the others form the next epoch once a
   const bench = group(3);
   bench.ready([1, 2, 3]);
   bench.ready([1, 2]);
-  const actions = bench.does({ kind: "closed", link: 3, isClean: false });
+  const actions = bench.does({ kind: "closed", link: 3 });
   assertEquals(links(actions, "abort"), [1, 2]);
   assertEquals(sent(actions, "abort")[0].message.step, 2);
   assertEquals(links(bench.ready([1, 2]), "commit"), []);
@@ -127,7 +127,7 @@ Deno.test("an epoch in which nothing was committed yet does not shrink the group
 Deno.test("the first commit of an epoch waits until enough of the last one's members know of it", () => {
   const bench = group(4);
   bench.ready([1, 2, 3, 4]);
-  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link, isClean: true });
+  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link });
   bench.joins(2, { group: null });
   bench.answers(1);
   assertEquals(bench.state.epochMembers, ["m1"]);
@@ -139,19 +139,65 @@ Deno.test("the first commit of an epoch waits until enough of the last one's mem
   assertEquals(bench.state.reason, null);
 });
 
-Deno.test("members whose processes ended don't count as a majority elsewhere", () => {
+Deno.test("members whose connections ended may be elsewhere: they, or others of their names, are waited for", () => {
   const bench = group(4);
   bench.ready([1, 2, 3, 4]);
-  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link, isClean: false });
+  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link });
   bench.answers(1);
-  assertEquals(bench.state.epochMembers, ["m1"]);
+  assertMatch(bench.state.reason ?? "", /m2, m3, m4 .* may be training elsewhere/);
+  bench.joins(3);
+  assertEquals([bench.state.phase, bench.state.epochMembers], ["training", ["m1"]]);
 
-  // But one that says goodbye may have gone to another coordinator.
   const left = group(4);
   left.ready([1, 2, 3, 4]);
-  for (const link of [2, 3, 4]) left.does({ kind: "closed", link, isClean: true });
+  for (const link of [2, 3, 4]) left.says(link, { type: "leaving", finished: false });
   left.answers(1);
-  assertEquals(left.state.phase, "gathering");
+  assertEquals(left.state.epochMembers, ["m1"]);
+});
+
+Deno.test("a spare that stands by counts from the next commit on, and one that is lost no longer", () => {
+  const bench = new Bench();
+  for (const index of [1, 2]) bench.joins(index, { virtualWorkers: 1 });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  const [{ message }] = sent(bench.ready([1]), "epoch");
+  assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
+  assertEquals(bench.state.electorates, [["m1"], ["m1", "m2"]]);
+  bench.ready([1]);
+  assertEquals(bench.state.electorates, [["m1", "m2"]]);
+  bench.does({ kind: "closed", link: 2 });
+  assertEquals(bench.state.phase, "training");
+  bench.ready([1]);
+  bench.ready([1]);
+  assertEquals(bench.state.electorates, [["m1"]]);
+});
+
+Deno.test("more spares than members are waited for: alone, the members may not be the only group", () => {
+  const bench = new Bench();
+  for (const index of [1, 2, 3, 4]) bench.joins(index, { virtualWorkers: 1 });
+  for (const index of [2, 3, 4]) {
+    bench.says(index, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  }
+  bench.ready([1]);
+  assertEquals(links(bench.ready([1]), "commit"), []);
+  assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
+  const heartbeat = { type: "heartbeat", step: 1, tokensPerSecond: 0, exposedShare: 0 } as const;
+  assertEquals(links(bench.says(3, { ...heartbeat, epoch: 2 }), "commit"), [1, 2, 3, 4]);
+  for (const link of [2, 3, 4]) bench.does({ kind: "closed", link });
+  assertEquals(links(bench.ready([1]), "commit"), []);
+});
+
+Deno.test("without the file, a process that was started anew does not count", () => {
+  const members = ["m1", "m2", "m3"];
+  const bench = new Bench({ waitMs: 1000 });
+  bench.joins(1, { appliedStep: 7, group: { epoch: 9, members } });
+  for (const index of [2, 3]) bench.joins(index);
+  bench.passes(9000, [1, 2, 3]);
+  assertMatch(
+    bench.state.reason ?? "",
+    /^Waits: m2, m3 .* expected more than half of them, as they were, here/,
+  );
+  bench.joins(2, { appliedStep: 7, group: { epoch: 9, members } });
+  assertEquals(bench.state.phase, "training");
 });
 
 Deno.test("a newcomer is told a donor and enters with the step after it has caught up", () => {
@@ -176,8 +222,8 @@ Deno.test("with more members than virtual workers the rest are spares, one of wh
   assertEquals(bench.state.epochMembers, ["m1", "m2"]);
   assertEquals(sent(bench.actions, "epoch")[2].message.donor, "m1");
   bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
-  assertEquals(links(bench.ready([1, 2]), "epoch"), []);
-  bench.does({ kind: "closed", link: 1, isClean: false });
+  assertEquals(sent(bench.ready([1, 2]), "epoch")[0].message.spares, ["m3"]);
+  bench.does({ kind: "closed", link: 1 });
   bench.joins(2, { virtualWorkers: 2, appliedStep: 1 });
   assertEquals(bench.state.epochMembers, ["m2", "m3"]);
 });
@@ -188,9 +234,10 @@ Deno.test("a spare goes on where the only member of the epoch ended", () => {
   bench.joins(2, { virtualWorkers: 1 });
   bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
   bench.ready([1]);
-  assertEquals(links(bench.does({ kind: "closed", link: 1, isClean: false }), "abort"), [2]);
-  bench.joins(2, { virtualWorkers: 1, appliedStep: 1, group: { epoch: 1, members: ["m1"] } });
-  assertEquals([bench.state.phase, bench.state.epochMembers, bench.state.step], ["training", ["m2"], 1]);
+  bench.ready([1]);
+  assertEquals(links(bench.does({ kind: "closed", link: 1 }), "abort"), [2]);
+  bench.joins(2, { virtualWorkers: 1, appliedStep: 2, group: { epoch: 2, members: ["m1", "m2"] } });
+  assertEquals([bench.state.phase, bench.state.epochMembers, bench.state.step], ["training", ["m2"], 2]);
 });
 
 Deno.test("the member whose digest differs from the majority's is named and removed, and the step done again", () => {
@@ -220,7 +267,14 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
   const bench = group(3);
   for (let time = 1; time <= 3; time++) {
     const { epoch } = bench.state;
-    const actions = bench.says(1, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
+    const actions = bench.says(1, {
+      type: "failed",
+      epoch,
+      step: 1,
+      peer: "m2",
+      reason: "not finite",
+      skip: false,
+    });
     bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
     assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
     assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
@@ -229,7 +283,25 @@ Deno.test("a member that gave up names a peer, and the one blamed three times is
   assertEquals(bench.state.epochMembers, ["m1", "m3"]);
   const { epoch } = bench.state;
   bench.ready([1, 3]);
-  assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length, 0);
+  assertEquals(
+    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length,
+    0,
+  );
+});
+
+Deno.test("a step that a member finds is to be skipped is left out by the next epoch, and none after it", () => {
+  const bench = group(2);
+  const { epoch } = bench.state;
+  const failed = { type: "failed", step: 1, peer: null, reason: "not finite", skip: true } as const;
+  assertEquals(bench.says(1, { ...failed, epoch: epoch + 1 }), []);
+  assertEquals(links(bench.says(1, { ...failed, epoch }), "abort"), [1, 2]);
+  assertEquals(bench.says(2, { ...failed, epoch }), []);
+  bench.answers(1);
+  const skips = (actions: CoordinatorAction[]) => sent(actions, "epoch").map(({ message }) => message.skip);
+  assertEquals(skips(bench.answers(2)), [true, true]);
+  assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
+  bench.does({ kind: "closed", link: 2 });
+  assertEquals(skips(bench.answers(1)), [false]);
 });
 
 Deno.test("a hello of another run, version, config, tokenizer or adapter is refused with its reason", () => {
@@ -255,7 +327,7 @@ Deno.test("a hello of another run, version, config, tokenizer or adapter is refu
 Deno.test("a group that never began takes the identity of who comes after all have gone", () => {
   const bench = new Bench({ minMembers: 2 });
   bench.joins(1, { run: "wrong" });
-  bench.does({ kind: "closed", link: 1, isClean: false });
+  bench.does({ kind: "closed", link: 1 });
   assertEquals(links(bench.joins(2), "welcome"), [2]);
 });
 
@@ -300,7 +372,7 @@ Deno.test("a new coordinator lets who holds a step apply it if another has, and 
 Deno.test("a total loss waits for the members of the last epoch, then begins with the newest state", () => {
   const bench = group(2, { waitMs: 5000 });
   bench.ready([1, 2]);
-  for (const link of [1, 2]) bench.does({ kind: "closed", link, isClean: false });
+  for (const link of [1, 2]) bench.does({ kind: "closed", link });
   bench.now += 100_000;
   bench.joins(2);
   bench.passes(4500, [2]);
@@ -317,7 +389,7 @@ Deno.test("a coordinator without its file needs more than half of the newest epo
   bench.joins(1, known);
   bench.joins(2, known);
   bench.passes(9000, [1, 2]);
-  assertMatch(bench.state.reason ?? "", /expected more than half of them here/);
+  assertMatch(bench.state.reason ?? "", /expected more than half of them, as they were, here/);
   bench.joins(5, { group: { epoch: 3, members: ["m5"] } });
   assertEquals(bench.state.phase, "gathering");
   bench.joins(3, { ...known, group: { epoch: 8, members: ["m1", "m3"] } });

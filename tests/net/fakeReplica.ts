@@ -23,6 +23,8 @@ export class FakeReplica implements Replica {
   beforeSums: (step: number, signal: AbortSignal) => void | Promise<void> = () => {};
   /** Called before another member's state is taken over. */
   beforeLoad: () => void | Promise<void> = () => {};
+  /** Leaves steps out; undefined: can't. */
+  skip?: (digest: string) => Promise<void>;
   /** Changes a virtual worker's gradient. */
   spoil: (step: number, gradient: Float32Array) => void = () => {};
 
@@ -46,6 +48,16 @@ export class FakeReplica implements Replica {
     this.state = this.state.map((value, i) => value - 0.125 * sum[i]);
     this.applied = { step, digest };
     return Promise.resolve();
+  }
+
+  /** From now on steps can be left out. */
+  allowSkip(): void {
+    this.skip = (digest) => {
+      const step = this.applied.step + 1;
+      this.calls.push(`skip ${step}`);
+      this.applied = { step, digest };
+      return Promise.resolve();
+    };
   }
 
   snapshot(): Promise<Snapshot> {

@@ -32,7 +32,16 @@ class Bench {
   /** An epoch with m1, m2 and m3, or without m2. */
   epoch(epoch: number, step: number, isIn = true, donor = isIn ? null : "m3"): MemberAction[] {
     const members = MEMBERS.filter(({ id }) => isIn || id !== "m2");
-    return this.hears({ type: "epoch", epoch, step, digest: digestOf(step - 1), members, donor });
+    return this.hears({
+      type: "epoch",
+      epoch,
+      step,
+      digest: digestOf(step - 1),
+      members,
+      spares: [],
+      donor,
+      skip: false,
+    });
   }
 
   reduces(epoch: number, step: number): MemberAction[] {
@@ -54,7 +63,7 @@ function working(): Bench {
   assertEquals(kinds(bench.does({ kind: "linked" })), ["hello"]);
   const [action] = bench.epoch(1, 1);
   assert(action.kind === "begin");
-  assertEquals(action.work, { epoch: 1, step: 1, members: MEMBERS, share: { from: 2, to: 5 } });
+  assertEquals(action.work, { epoch: 1, step: 1, members: MEMBERS, share: { from: 2, to: 5 }, skip: false });
   return bench;
 }
 
@@ -92,6 +101,27 @@ Deno.test("an aborted step is dropped and never applied", () => {
   assertEquals(bench.commits(1, 1), []);
   assertEquals(bench.reduces(1, 1), []);
   assertEquals(kinds(bench.epoch(2, 1)), ["begin"]);
+});
+
+Deno.test("a step that all would find not finite is told so, and the epoch that leaves it out goes on after it", () => {
+  const bench = working();
+  const event = { kind: "failed", epoch: 1, step: 1, peer: null, reason: "NaN", skip: true } as const;
+  const told = bench.does(event).at(-1);
+  assert(told?.kind === "send" && told.message.type === "failed" && told.message.skip);
+  bench.hears({ type: "abort", epoch: 1, step: 1, reason: "skip" });
+  const message = {
+    type: "epoch",
+    epoch: 2,
+    step: 1,
+    digest: digestOf(0),
+    members: MEMBERS,
+    donor: null,
+  } as const;
+  const skips = (actions: MemberAction[]) =>
+    actions.flatMap((action) => (action.kind === "begin" ? [action.work.skip] : []));
+  assertEquals(skips(bench.hears({ ...message, members: [...MEMBERS], spares: [], skip: true })), [true]);
+  bench.reduces(2, 1);
+  assertEquals(skips(bench.commits(2, 1)), [false]);
 });
 
 Deno.test("words of an older epoch don't count", () => {
@@ -225,7 +255,7 @@ Deno.test("a member with another state than the group's after the same step copi
   bench.does({ kind: "linked" });
   const [one, three] = [MEMBERS[0], MEMBERS[2]];
   const message = { type: "epoch", epoch: 2, step: 6, digest: digestOf(5, 1), donor: "m1" } as const;
-  assertEquals(kinds(bench.hears({ ...message, members: [one, three] })), ["copy"]);
+  assertEquals(kinds(bench.hears({ ...message, members: [one, three], spares: [], skip: false })), ["copy"]);
 });
 
 Deno.test("a member leaves at a step boundary with the coordinator's consent", () => {

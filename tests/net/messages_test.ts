@@ -27,7 +27,9 @@ Deno.test("the longest epoch message stays below the cap", () => {
     step: 2 ** 32 - 1,
     digest: "d".repeat(64),
     members,
+    spares: members.map(({ id }) => id),
     donor: "m".repeat(64),
+    skip: false,
   });
   assert(text.length < MAX_MESSAGE_BYTES, `${text.length}`);
   parseCoordinatorMessage(text);
@@ -39,7 +41,7 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [null, /not as expected/],
     [{ type: "boo" }, /not as expected at type/],
     [{ ...good, extra: 1 }, /not as expected/],
-    [{ ...good, protocol: 2 }, /speaks protocol 2, expected 1; use the same version on all nodes/],
+    [{ ...good, protocol: 1 }, /speaks protocol 1, expected 2; use the same version on all nodes/],
     [{ ...good, memberId: "a/b" }, /at memberId/],
     [{ ...good, memberId: "" }, /at memberId/],
     [{ ...good, url: "http://x" }, /at url/],

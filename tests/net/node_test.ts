@@ -4,7 +4,9 @@ import { importToken } from "../../src/net/auth.ts";
 import { openWithCa } from "../../src/net/caFile.ts";
 import type { Identity } from "../../src/net/messages.ts";
 import { joinGroup, type Node } from "../../src/net/node.ts";
+import { NotFiniteError } from "../../src/net/replica.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";
+import { sameBits } from "./support.ts";
 import { assertTrained, BUCKET_ELEMENTS, finish, Group } from "./group.ts";
 import { groupIdentity } from "./groupIdentity.ts";
 import { token } from "./sockets.ts";
@@ -238,6 +240,38 @@ Deno.test("a member whose gradients are not finite is named and sent away", asyn
   assertMatch(refusal?.reason ?? "", /m1 was blamed 3 times for the loss of step 2/);
   await finish(nodes[0], nodes[2]);
   assertTrained(await trainAlone(6, virtualWorkers), first, third);
+});
+
+Deno.test("a step that nobody can do is left out by all, and by who comes later: the same digest for any number", async () => {
+  const totalSteps = 40;
+  const isNotFinite = (step: number) => step === 3 || step % 10 === 0;
+  const digests = new Set<string>();
+  for (const members of [1, 3]) {
+    await using group = await Group.start(members);
+    const replicas = newReplicas(members, { totalSteps });
+    const newcomer = new FakeReplica({ totalSteps });
+    const hasEntered = () => newcomer.calls.some((call) => call.startsWith("sums"));
+    const isThere = Promise.withResolvers<void>();
+    for (const replica of [...replicas, newcomer]) {
+      replica.allowSkip();
+      replica.beforeSums = async (step) => {
+        if (isNotFinite(step)) throw new NotFiniteError(`Step ${step} has a loss that is not finite`);
+        if (step === 5) isThere.resolve();
+        if (step > 5 && !hasEntered()) await new Promise((resolve) => setTimeout(resolve, 50));
+      };
+    }
+    const { nodes } = joinAll(group, replicas);
+    await isThere.promise;
+    await finish(...nodes, group.join("newcomer", { replica: newcomer }));
+    for (const { calls } of replicas) {
+      const skips = calls.filter((call) => call.startsWith("skip"));
+      assertEquals(skips, ["skip 3", "skip 10", "skip 20", "skip 30", "skip 40"]);
+    }
+    assertEquals(newcomer.applied, replicas[0].applied);
+    assert(sameBits(newcomer.state, replicas[0].state));
+    digests.add(replicas[0].applied.digest);
+  }
+  assertEquals(digests.size, 1);
 });
 
 Deno.test("leave() ends a member's part at the next step, and the others go on", async () => {

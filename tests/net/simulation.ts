@@ -31,6 +31,8 @@ export interface Scenario {
   readonly durationMs: number;
   readonly faultMs: number;
   readonly faults: readonly Fault[];
+  /** Every so many steps one is not finite, whoever does it, and is to be left out; 0: none is. */
+  readonly skipEvery?: number;
   /** Pass messages through their text form and schemas. */
   readonly isChecked?: boolean;
 }
@@ -60,7 +62,6 @@ interface Link {
   /** Of messages on their way, to each side; null: the connection has ended. */
   readonly toMember: (CoordinatorMessage | null)[];
   readonly toCoordinator: (MemberMessage | null)[];
-  isClean: boolean;
 }
 
 interface Process {
@@ -77,6 +78,8 @@ interface Process {
 interface Node extends Process {
   state: MemberState | null;
   link: Link | null;
+  /** The coordinator that has welcomed this process, or the one of its name before it, last. */
+  home: Host;
   model: Model;
   checkpoint: Model;
   exchange: Exchange | null;
@@ -140,22 +143,23 @@ export class Simulation {
       life: 0,
     });
     const first: Model = { step: 0, digest: this.#expected[0], gradients: new Map() };
-    this.#nodes = Array.from({ length: scenario.members }, (_, i) => ({
-      ...process(`m${i}`),
-      state: null,
-      link: null,
-      model: first,
-      checkpoint: first,
-      exchange: null,
-      request: 0,
-      aborted: new Set<string>(),
-    }));
     this.#hosts = ["coordinator", "rival"].map((name) => ({
       ...process(name),
       state: null,
       disk: null,
       links: new Map<number, Link>(),
       fuse: Infinity,
+    }));
+    this.#nodes = Array.from({ length: scenario.members }, (_, i) => ({
+      ...process(`m${i}`),
+      state: null,
+      link: null,
+      home: this.#hosts[0],
+      model: first,
+      checkpoint: first,
+      exchange: null,
+      request: 0,
+      aborted: new Set<string>(),
     }));
   }
 
@@ -299,14 +303,22 @@ export class Simulation {
     for (const { links } of this.#hosts) for (const link of links.values()) this.#pumpBoth(link);
   }
 
-  /** Ends all faults. Of two coordinators, a person stops the one that coordinates nobody. */
+  /**
+   * Ends all faults. Where there were two coordinators a person keeps the one whose group is the newer, and says
+   * that it is the only one.
+   */
   #heal(): void {
     this.#isFaulty = false;
     this.#note("HEALED");
     for (const process of [...this.#nodes, ...this.#hosts]) this.#thaw(process);
     const [host, rival] = this.#hosts;
     host.fuse = Infinity;
-    if (rival.isAlive) this.#killHost((rival.state?.epoch ?? 0) > (host.state?.epoch ?? 0) ? host : rival);
+    if (rival.life > 0) {
+      const kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
+      for (const each of this.#hosts) this.#killHost(each);
+      for (const node of this.#nodes) node.home = kept;
+      this.#startHost(kept, true);
+    }
     this.#join();
   }
 
@@ -365,7 +377,6 @@ export class Simulation {
           coordinator: host,
           toMember: [],
           toCoordinator: [],
-          isClean: false,
         };
         host.links.set(id, link);
         node.link = link;
@@ -373,10 +384,13 @@ export class Simulation {
       }));
   }
 
-  /** A rival that nobody has told of the group takes itself for the first: only who remembers may find it. */
-  #finds(host: Host, { state }: Node): boolean {
+  /**
+   * A rival that nobody has told of the group takes itself for the first: only who remembers may find it. And a
+   * process that is started anew, which remembers nothing, is sent where the one before it was.
+   */
+  #finds(host: Host, { state, home }: Node): boolean {
+    if ((state?.seen.epoch ?? 0) === 0) return host === home;
     const [main, rival] = this.#hosts;
-    if (host === rival) return (rival.state?.epoch ?? 0) > 0 || (state?.seen.epoch ?? 0) > 0;
     return !(main.isAlive && rival.isAlive) || this.#draw(2) === 0;
   }
 
@@ -419,7 +433,7 @@ export class Simulation {
         }
         return node.link === null ? undefined : this.#sendUp(node.link, action.message);
       case "relink":
-        if (node.link !== null) this.#closeLink(node.link, true);
+        if (node.link !== null) this.#closeLink(node.link);
         return;
       case "begin":
         return this.#begin(node, action.work);
@@ -461,6 +475,7 @@ export class Simulation {
     const gradient = hash(step, this.#expected[step - 1]);
     assert(step <= this.#newest, `${node.name} applies step ${step}, which was not committed`);
     const gradients = new Map([...model.gradients, [step, gradient]]);
+    if (this.#isNotFinite(step)) gradients.clear();
     gradients.delete(step - RETAINED);
     node.model = { step, digest, gradients };
     if (step % 5 === 0) node.checkpoint = node.model;
@@ -472,6 +487,8 @@ export class Simulation {
     const { epoch, step, members } = work;
     assertEquals(step, node.model.step + 1, `${node.name} works on the wrong step`);
     assert(!node.aborted.has(`${epoch}/${step}`), `${node.name} begins an aborted step`);
+    assertEquals(work.skip && !this.#isNotFinite(step), false, `${node.name} leaves step ${step} out`);
+    if (this.#isNotFinite(step)) return this.#beginNotFinite(node, work);
     const key = `${epoch}/${step}/${members.map(({ url }) => url).join()}`;
     const exchange = this.#exchanges.get(key) ?? { work, begun: new Map(), contributions: new Set<string>() };
     this.#exchanges.set(key, exchange);
@@ -501,6 +518,27 @@ export class Simulation {
           this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs });
         }));
     }
+  }
+
+  #isNotFinite(step: number): boolean {
+    const { skipEvery = 0 } = this.#scenario;
+    return skipEvery > 0 && step % skipEvery === 0;
+  }
+
+  /** Finds that the step is not finite, or leaves it out: both without the others. */
+  #beginNotFinite(node: Node, work: StepWork): void {
+    const { epoch, step, skip } = work;
+    const { life } = node;
+    const exchange: Exchange = { work, begun: new Map([[node.name, node]]), contributions: new Set() };
+    node.exchange = exchange;
+    this.#after(1 + this.#draw(25), () =>
+      this.#within(node, life, () => {
+        if (node.exchange !== exchange) return;
+        node.exchange = null;
+        const digest = hash(node.model.digest, step, "skipped");
+        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0 });
+        else this.#tell(node, { kind: "failed", epoch, step, peer: null, reason: "not finite", skip: true });
+      }));
   }
 
   #leaveExchange(node: Node, isSilent: boolean): void {
@@ -558,12 +596,12 @@ export class Simulation {
 
   // The coordinators
 
-  #startHost(host: Host): void {
+  #startHost(host: Host, force = false): void {
     if (host.isAlive) return;
     host.isAlive = true;
     host.life++;
     host.fuse = Infinity;
-    const settings = { minMembers: 1, waitMs: WAIT, heartbeatMs: HEARTBEAT, force: false };
+    const settings = { minMembers: 1, waitMs: WAIT, heartbeatMs: HEARTBEAT, force };
     host.state = createCoordinator(settings, host.disk);
     this.#note(`${host.name} starts with ${JSON.stringify(host.disk)}`);
     this.#tick(host, host.life);
@@ -698,9 +736,7 @@ export class Simulation {
       if (message === null) coordinator.links.delete(link.id);
       this.#advanceHost(
         coordinator,
-        message === null
-          ? { kind: "closed", link: link.id, isClean: link.isClean }
-          : { kind: "message", link: link.id, message },
+        message === null ? { kind: "closed", link: link.id } : { kind: "message", link: link.id, message },
       );
     });
   }
@@ -718,6 +754,7 @@ export class Simulation {
         if (member.isAlive) this.#connect(member, member.life);
         return;
       }
+      if (message.type === "welcome" && coordinator.isAlive) member.home = coordinator;
       if (message.type === "abort") member.aborted.add(`${message.epoch}/${message.step}`);
       if (message.type === "abort") this.counts.aborts++;
       this.#tell(member, { kind: "message", message });
@@ -725,8 +762,7 @@ export class Simulation {
   }
 
   /** Ends a connection from the member's side; both notice. */
-  #closeLink(link: Link, isClean = false): void {
-    link.isClean = isClean;
+  #closeLink(link: Link): void {
     this.#sendUp(link, null);
     const { member } = link;
     member.link = null;

@@ -13,6 +13,7 @@ function simulate(faults: readonly Fault[], counts: Record<string, number>): voi
       durationMs: 1200,
       faultMs: [60, 150, 300][seed % 3],
       faults,
+      skipEvery: seed % 4 === 1 ? 5 : 0,
       isChecked: seed % 20 === 0,
     });
     simulation.run();
@@ -37,6 +38,19 @@ const CASES: Readonly<Record<string, readonly Fault[]>> = {
     "freezeCoordinator",
   ],
   "a second coordinator without the file": ["rival", "partition", "freeze", "freezeCoordinator"],
+  "a second coordinator, members cut off uncleanly, killed and leaving": [
+    "rival",
+    "rival",
+    "cut",
+    "cut",
+    "kill",
+    "vanish",
+    "leave",
+    "partition",
+    "freeze",
+    "killCoordinator",
+    "freezeCoordinator",
+  ],
 };
 
 for (const [name, faults] of Object.entries(CASES)) {

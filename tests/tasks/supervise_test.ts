@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { forEachLine, supervise } from "../../tasks/_supervise.ts";
+import { forEachLine } from "../../src/lines.ts";
+import { supervise } from "../../tasks/_supervise.ts";
 
 interface Watched {
   readonly code: number;

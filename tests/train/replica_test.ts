@@ -9,6 +9,7 @@ import {
 import { join } from "@std/path";
 import type { Batch } from "../../src/data/batch.ts";
 import { UserError } from "../../src/errors.ts";
+import { NotFiniteError } from "../../src/net/replica.ts";
 import { shareOut } from "../../src/net/shares.ts";
 import { newestIntact } from "../../src/train/findCheckpoint.ts";
 import { type Node, openNode, trainTogether } from "./group.ts";
@@ -243,14 +244,41 @@ Deno.test("an update that is not finite ends every node in the same words", asyn
   assert([...messages][0].startsWith("Step 5 has loss "), [...messages][0]);
 });
 
-Deno.test("TrainingReplica.open() refuses to skip and to roll back", async () => {
-  for (const policy of ["skip", "rollback"]) {
-    const { message } = await assertRejects(
-      () => openNode(null, tinyConfig(`train.nonFinite=${policy}`)),
-      UserError,
-    );
-    assert(message.startsWith(`train.nonFinite is ${policy}, `), message);
+Deno.test("TrainingReplica.skip() leaves a step out as a run alone does, on every number of nodes", async () => {
+  const config = tinyConfig(
+    "scale.virtualWorkers=4",
+    "log.every=1",
+    "checkpoint.keep=9",
+    "train.nonFinite=skip",
+  );
+  const poisoned = { isPoisoned: (_: Batch, step: number) => step === 4 };
+  const expected = await tinyRun(null, config, poisoned);
+  assertNotEquals(expected.digest, (await tinyRun(null, config)).digest);
+  for (const count of [1, 3]) {
+    const nodes: Node[] = [];
+    for (let i = 0; i < count; i++) nodes.push(await openNode(null, config, poisoned));
+    await trainTogether(nodes, config, 3);
+    const whole = [new Float32Array(nodes[0].replica.sumLength)];
+    const sums = () => nodes[0].replica.sums([{ from: 0, to: 4 }], whole, new AbortController().signal);
+    const { message } = await assertRejects(sums, NotFiniteError);
+    assertEquals(message, "Step 4 has a loss or a gradient that is not finite");
+    for (const { replica } of nodes) await replica.skip!("0badcafe");
+    assertEquals(nodes[0].replica.applied, { step: 4, digest: "0badcafe" });
+    await trainTogether(nodes, config);
+    for (const node of nodes) assertEquals((await node.finish()).digest, expected.digest);
   }
+});
+
+Deno.test("TrainingReplica.open() refuses policies by which a group would go back or do a step again", async () => {
+  const refused = [
+    [["train.nonFinite=rollback"], "train.nonFinite is rollback, "],
+    [["train.nonFinite=skip", "train.skippedStepCounts=false"], "train.skippedStepCounts is false, "],
+  ] as const;
+  for (const [overrides, expected] of refused) {
+    const { message } = await assertRejects(() => openNode(null, tinyConfig(...overrides)), UserError);
+    assert(message.startsWith(expected), message);
+  }
+  assertEquals((await openNode(null, CONFIG)).replica.skip, undefined);
 });
 
 Deno.test("the fake engine's bits depend on the order of a sum, which the tests above rest on", async () => {

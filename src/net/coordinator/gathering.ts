@@ -1,6 +1,6 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
-import { byId, log, send, toSaved, withRole } from "./types.ts";
+import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
@@ -70,18 +70,22 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
  * The file and its lock count as half a vote: with them, half of an electorate suffices, without them it
  * takes more than half. So of two coordinators, one of which has lost the file, only one can go on. To form
  * an epoch, whoever is here counts. For its first commit, only who knows of it does: another coordinator
- * would hear of it from them.
+ * would hear of it from them. Without the file, a process that was started anew never counts: its
+ * predecessor may have known of a newer epoch.
+ *
+ * What can't be told apart is left to the user: the successor of a member that had gone over to a coordinator
+ * without the file must not be sent to the one that has it. See `docs/elastic.md`.
  */
 export function explainMinority({ state }: Draft, counts: (member: MemberRecord) => boolean): string | null {
   if (state.settings.force) return null;
   for (const electorate of state.electorates) {
     const missing = electorate.filter((id) => {
       const member = state.members.get(id);
-      return member === undefined || !counts(member);
+      return member === undefined || !counts(member) || (state.needsMajority && !member.remembers);
     });
     const excess = electorate.length - 2 * missing.length;
     if (excess > 0 || (excess === 0 && !state.needsMajority)) continue;
-    const needed = state.needsMajority ? "more than half of them" : "half of them";
+    const needed = state.needsMajority ? "more than half of them, as they were," : "half of them";
     return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
       `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
   }
@@ -185,8 +189,6 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   state.epoch += state.needsMajority ? LOST_EPOCHS : 1;
   state.phase = "training";
   state.reason = null;
-  const older = state.settings.force ? [] : state.electorates.filter((other) => other.join() !== ids.join());
-  state.electorates = [...older, ids];
   state.epochMembers = ids;
   state.lost = [];
   state.ready.clear();
@@ -195,6 +197,10 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
       Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0 });
     } else if (member.role !== "warm") member.role = "following";
   }
+  state.spares = withRole(draft, "warm").map(({ id }) => id);
+  const electorate = electorateOf(state);
+  const older = state.settings.force ? [] : state.electorates;
+  state.electorates = [...older.filter((other) => other.join() !== electorate.join()), electorate];
   draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
   log(draft, "info", `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`);
   for (const member of [...state.members.values()].sort(byId)) sendEpoch(draft, member);
@@ -202,12 +208,15 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
 
 /** Tells a member the epoch, and whom to follow if it is not in it. */
 export function sendEpoch(draft: Draft, member: MemberRecord): void {
-  const { epoch, step, digest } = draft.state;
+  const { epoch, step, digest, spares, skip: skipped } = draft.state;
+  const skip = skipped === step + 1;
   if (digest === null) throw new Error("An epoch begins on a known state");
   const active = withRole(draft, "active");
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = active.map(({ id, url }) => ({ id, url }));
-  send(draft, member, { type: "epoch", epoch, step: step + 1, digest, members, donor: member.donor });
+  const { donor } = member;
+  const head = { type: "epoch", epoch, step: step + 1, digest } as const;
+  send(draft, member, { ...head, members, spares: [...spares], donor, skip });
 }
 
 /** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */

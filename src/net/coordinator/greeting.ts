@@ -16,7 +16,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     send(draft, { link }, { type: "refused", reason: toReason(refusal.reason), retry: refusal.retry });
     actions.push({ kind: "close", link });
     const refused = memberOf(draft, link);
-    if (refused !== undefined) lose(draft, refused, "it was refused", true);
+    if (refused !== undefined) lose(draft, refused, "it was refused");
     return;
   }
   if (hello.group !== null && hello.group.epoch > state.epoch && !adopt(draft, hello.group)) return;
@@ -46,6 +46,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     digest: hello.digest,
     held: hello.held,
     seenEpoch: hello.group?.epoch ?? 0,
+    remembers: hello.group !== null,
     survives: hello.survives,
     donor: null,
     tokensPerSecond: before?.tokensPerSecond ?? 0,

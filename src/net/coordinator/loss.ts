@@ -14,13 +14,15 @@ export function abort(draft: Draft, reason: string): void {
   askAgain(draft, withRole(draft, "active"), reason);
 }
 
-/** @param hasEnded it is known not to be in another coordinator's group */
-export function lose(draft: Draft, member: MemberRecord, reason: string, hasEnded: boolean): void {
+/**
+ * A member is gone. It stays in the electorates: however its connection ended, it may have found another
+ * coordinator; only who has said that it leaves has not.
+ */
+export function lose(draft: Draft, member: MemberRecord, reason: string): void {
   const { state } = draft;
   state.members.delete(member.id);
   state.blame.delete(member.id);
   state.lost = [...state.lost, member.id];
-  if (hasEnded) strikeOff(draft, member);
   log(draft, "warn", `${member.id} is lost: ${reason}`);
   if (member.role === "active") abort(draft, `${member.id} is lost`);
   forgetIfEmpty(draft);
@@ -30,7 +32,7 @@ export function lose(draft: Draft, member: MemberRecord, reason: string, hasEnde
 export function remove(draft: Draft, member: MemberRecord, reason: string): void {
   send(draft, member, { type: "refused", reason: toReason(reason), retry: true });
   draft.actions.push({ kind: "close", link: member.link });
-  lose(draft, member, reason, true);
+  lose(draft, member, reason);
 }
 
 export function release(draft: Draft, member: MemberRecord, finished: boolean): void {
@@ -38,6 +40,7 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
   state.members.delete(member.id);
   strikeOff(draft, member);
   state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
+  state.spares = state.spares.filter((id) => id !== member.id);
   state.isFinished ||= finished && isCurrent(draft, member);
   if (state.identity !== null && state.epoch > 0) {
     actions.push({ kind: "persist", group: toSaved(state, state.identity) });

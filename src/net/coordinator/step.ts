@@ -2,7 +2,7 @@ import type { MemberMessage, MessageOf } from "../messages.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { log, send, withRole } from "./types.ts";
+import { electorateOf, log, send, withRole } from "./types.ts";
 
 /** Times that a step is lost through failures before the member that was blamed most is removed. */
 const MAX_FAILURES = 3;
@@ -55,7 +55,7 @@ function commit(draft: Draft, digest: string): void {
   state.ready.clear();
   state.blame.clear();
   const active = withRole(draft, "active");
-  state.electorates = [active.map(({ id }) => id)];
+  state.electorates = [electorateOf(state)];
   state.needsMajority = false;
   state.reason = null;
   for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
@@ -64,7 +64,10 @@ function commit(draft: Draft, digest: string): void {
   }
   const warm = withRole(draft, "warm");
   const room = (state.identity?.virtualWorkers ?? 0) - active.length;
-  if (warm.length > 0 && room > 0) formEpoch(draft, [...active, ...warm]);
+  // A spare that stands by, or is lost, changes who counts: the members have to know.
+  const here = [...active, ...warm].map(({ id }) => id).sort();
+  const isChanged = here.join() !== electorateOf(state).join();
+  if (isChanged || (warm.length > 0 && room > 0)) formEpoch(draft, [...active, ...warm]);
 }
 
 /**
@@ -84,8 +87,14 @@ export function takeFailure(
   message: MessageOf<MemberMessage, "failed">,
 ): void {
   const { state } = draft;
-  const { epoch, step, peer, reason } = message;
+  const { epoch, step, peer, reason, skip = false } = message;
   if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
+  if (skip) {
+    // Another epoch leaves it out: all of its members do, and none of them computes.
+    if (state.phase !== "training" || member.role !== "active") return;
+    state.skip = step;
+    return abort(draft, `${member.id} found that it is to be skipped: ${reason}`);
+  }
   const blamed = peer ?? member.id;
   if (state.members.has(blamed)) {
     state.blame.set(blamed, [...new Set([...state.blame.get(blamed) ?? [], epoch])]);

@@ -49,6 +49,8 @@ export interface MemberRecord {
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;
+  /** It came with an epoch that it knows of: a process started anew knows none. */
+  remembers: boolean;
   /** Its state is one that the group had. */
   survives: boolean;
   donor: string | null;
@@ -81,16 +83,19 @@ export interface CoordinatorState {
   digest: string | null;
   /** Of the newest epoch, by id, without those that have left. */
   epochMembers: readonly string[];
-  /** Of those, who was lost since the epoch began. */
+  /** Who stood by when it began, by id, without those that have left. */
+  spares: readonly string[];
+  /** Of those in the epoch, who was lost since it began. */
   lost: readonly string[];
   /**
-   * The members of the last epoch that did a step, and of each epoch since, without those known to have
-   * ended: a group that another coordinator could have formed consists of a strict majority of one of them.
+   * The members of the last epoch that did a step with its spares, and of each epoch since, without those
+   * that have left: a group that another coordinator could have formed has a strict majority of one of them.
    */
   electorates: readonly (readonly string[])[];
   /**
    * The file was lost, or is older than what members know: until the first commit after, an electorate's
-   * strict majority is needed, because another coordinator may have the file.
+   * strict majority is needed, because another coordinator may have the file, and of processes that know of
+   * the group: one started anew can't say whose word its predecessor heeded last.
    */
   needsMajority: boolean;
   /** When gathering began, which is when the first member came; null: nobody is here. */
@@ -98,6 +103,8 @@ export interface CoordinatorState {
   lastTick: number | null;
   members: Map<string, MemberRecord>;
   ready: Map<string, Ready>;
+  /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
+  skip: number | null;
   /** For each member, the epochs in which it was blamed for the loss of the step under way. */
   blame: Map<string, readonly number[]>;
   isFinished: boolean;
@@ -106,8 +113,8 @@ export interface CoordinatorState {
 /** What happens to a coordinator. A link is a connection's number; a later one's is larger. */
 export type CoordinatorEvent =
   | { readonly kind: "message"; readonly link: number; readonly message: MemberMessage }
-  /** The connection has ended; `isClean`: with a close frame, as only a process that lives sends it. */
-  | { readonly kind: "closed"; readonly link: number; readonly isClean: boolean }
+  /** The connection has ended. */
+  | { readonly kind: "closed"; readonly link: number }
   /** Comes once a heartbeat at least. */
   | { readonly kind: "tick" }
   /** Another coordinator has the file, or the lock is lost. */
@@ -135,6 +142,11 @@ export interface Draft {
 export function toSaved(state: CoordinatorState, identity: Identity): SavedGroup {
   const { epoch, step, epochMembers, electorates, needsMajority } = state;
   return { identity, epoch, step, members: epochMembers, electorates, needsMajority };
+}
+
+/** Who counts where it is asked how many of the group are here. */
+export function electorateOf({ epochMembers, spares }: CoordinatorState): string[] {
+  return [...epochMembers, ...spares].sort();
 }
 
 export function send({ actions }: Draft, { link }: { link: number }, message: CoordinatorMessage): void {

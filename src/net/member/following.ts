@@ -15,20 +15,30 @@ const KNOWN_DIGESTS = 64;
 export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   const { state } = draft;
   const { settings: { memberId }, seen } = state;
-  const { epoch, step, digest, members } = message;
+  const { epoch, step, digest, members, spares } = message;
   const isListed = members.some(({ id }) => id === memberId);
   if (epoch < seen.epoch || (isListed && epoch === seen.epoch)) return;
-  state.seen = { epoch, members: members.map(({ id }) => id) };
+  state.seen = { epoch, members: [...members.map(({ id }) => id), ...spares] };
   if (isListed || state.leaving !== null) dropWork(draft);
   if (state.phase === "restoring") return; // says hello, or leaves, once it has a state
   if (state.leaving !== null) return leaveNow(draft);
   noteCommitted(draft, { step: step - 1, digest });
   const donor = members.find(({ id }) => id === message.donor) ?? null;
-  if (!isListed) return follow(draft, donor ?? members[0]);
-  state.epoch = { epoch, members };
+  if (!isListed) {
+    // The epoch's first commit may wait until its spares know of it: not for the next beat.
+    if (spares.includes(memberId)) beat(draft);
+    return follow(draft, donor ?? members[0]);
+  }
+  state.epoch = { epoch, members, skip: message.skip ? step : null };
   state.donor = donor;
   state.phase = "replaying";
   advanceFollowing(draft);
+}
+
+function beat({ state, actions }: Draft): void {
+  const { seen: { epoch }, applied: { step } } = state;
+  const message = { type: "heartbeat", epoch, step, tokensPerSecond: 0, exposedShare: 0 } as const;
+  actions.push({ kind: "send", message });
 }
 
 /** Keeps what the coordinator has committed, to compare with what the donor sends. */

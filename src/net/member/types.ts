@@ -23,6 +23,8 @@ export interface Epoch {
   readonly epoch: number;
   /** By id; member k has share k. */
   readonly members: readonly Peer[];
+  /** The step that it leaves out; null: none. */
+  readonly skip: number | null;
 }
 
 /** A step that a member has to do. */
@@ -32,6 +34,8 @@ export interface StepWork {
   readonly members: readonly Peer[];
   /** Of this member. */
   readonly share: Share;
+  /** Leave the step out: there is no sum. */
+  readonly skip: boolean;
 }
 
 /**
@@ -99,6 +103,8 @@ export type MemberEvent =
     readonly step: number;
     readonly peer: string | null;
     readonly reason: string;
+    /** All members would find the same, and the step is to be left out. */
+    readonly skip?: boolean;
   }
   /** The donor's state is here. */
   | { readonly kind: "copied"; readonly step: number; readonly digest: string }

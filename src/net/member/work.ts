@@ -13,7 +13,9 @@ export function begin(draft: Draft, epoch: Epoch): void {
   const share = shareOut(identity.virtualWorkers, members.length)[own];
   state.phase = "working";
   state.survives = true;
-  actions.push({ kind: "begin", work: { epoch: epoch.epoch, step: state.applied.step + 1, members, share } });
+  const step = state.applied.step + 1;
+  const skip = step === epoch.skip;
+  actions.push({ kind: "begin", work: { epoch: epoch.epoch, step, members, share, skip } });
 }
 
 /** Ends whatever is under way; what is held, too. A state of which only a part was copied is replaced. */
