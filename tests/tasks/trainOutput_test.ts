@@ -32,7 +32,8 @@ async function tiny(folder: string, text: string, ...more: string[]): Promise<st
 
 Deno.test("train prints few lines where there is no terminal, and what to do next", async () => {
   await withFolder(async (folder) => {
-    const args = await tiny(folder, TEXT, "train.duration=6 steps", "validation.every=3 steps");
+    const short = ["train.duration=6 steps", "optimizer.warmup=2 steps", "validation.every=3 steps"];
+    const args = await tiny(folder, TEXT, ...short);
     const { code, stdout, stderr } = await runTask("train", ...args, "log.samplePrompt=the dog's ");
     assertEquals([code, stderr], [0, ""]);
     const lines = stdout.trimEnd().split("\n");

@@ -120,8 +120,8 @@ Deno.test("policy rollback goes back to the last checkpoint and on with the data
       7,
     ]);
 
-    // wherever it is stopped, also right after the rollback, it comes to the same
-    for (let stopped = 1; stopped <= seen.length; stopped += 2) {
+    // wherever it is stopped after its first step, also right after the rollback, it comes to the same
+    for (let stopped = 3; stopped <= seen.length; stopped += 2) {
       const part = join(folder, `stopped-${stopped}`);
       const controller = new AbortController();
       let count = 0;

@@ -68,7 +68,9 @@ Deno.test("from: a run starts with another's newest weights and a fresh optimize
     await tinyRun(source, tinyConfig());
     const config = tinyConfig(`from=${source}`, "seed=3", "train.batchSize=3", "train.rampUp=null");
     const stop = new AbortController();
-    await tinyRun(run, config, { signal: stop.signal, onAccumulate: () => stop.abort() });
+    const rollback = { ...config, train: { ...config.train, nonFinite: "rollback" } } as const; // which saves the start
+    const first = tinyRun(run, rollback, { signal: stop.signal, onAccumulate: () => stop.abort() });
+    assertEquals(await first.catch((error) => error), stop.signal.reason);
     const bytes = (path: string, name: string) => Deno.readFileSync(join(path, name));
     const start = join(run, "checkpoints", "step-0");
     assertEquals(bytes(start, "model.safetensors"), bytes(last(source), "model.safetensors"));
