@@ -194,7 +194,7 @@ Deno.test("workerShare() cuts a batch into neighbouring shares that differ by on
 Deno.test("describeDeviations() tells what a run does otherwise than its settings say", () => {
   const of = (...overrides: string[]) => describeDeviations(resolveConfig({ overrides }));
   assertEquals(of(), []);
-  assertEquals(of("train.batchSize=16", "train.microBatchSize=16", "optimizer.warmup=500 steps"), []);
+  assertEquals(of("train.batchSize=16", "train.microBatchSize=16", "optimizer.warmup=300 steps"), []);
   assertEquals(of("train.batchSize=16", "train.microBatchSize=17"), [
     "train.microBatchSize is 17, but a batch has 16 sequences: 16 at once",
   ]);

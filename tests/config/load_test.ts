@@ -29,7 +29,7 @@ Deno.test("resolveConfig() without arguments gives the default preset", () => {
   const config = resolve();
   assertEquals(config.name, "default");
   assertEquals(config.model.numLayers, 4);
-  assertEquals(config.train.duration, { value: 500, unit: "steps" });
+  assertEquals(config.train.duration, { value: 300, unit: "steps" });
 });
 
 Deno.test("resolveConfig() reads every preset", () => {
@@ -244,7 +244,7 @@ Deno.test("differences() lists the keys that differ with both values", () => {
   assertEquals(differences(before, after), [
     'data: null -> "x"',
     "model.numLayers: 4 -> 6",
-    "train.duration: 500 steps -> 1000000 tokens",
+    "train.duration: 300 steps -> 1000000 tokens",
     'train.rampUp: null -> {"start":1,"increment":3,"samples":5}',
   ]);
 });
