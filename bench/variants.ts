@@ -5,6 +5,7 @@
 import { engineSpec } from "../src/api/parts.ts";
 import type { ModelSpec } from "../src/config/deriveModel.ts";
 import { resolveConfig } from "../src/config/load.ts";
+import { MODEL_AXES } from "../src/config/modelAxes.ts";
 import type { Batch } from "../src/data/batch.ts";
 import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";
 import { initialValues } from "../src/model/init.ts";
@@ -21,37 +22,32 @@ const BASELINE = [
 ];
 const ROUNDS = 6;
 
-const VARIANTS: Readonly<Record<string, readonly string[]>> = {
-  "positions none": ["model.positions=none"],
-  "positions sinusoidal": ["model.positions=sinusoidal"],
-  "positions rotary": ["model.positions=rotary"],
-  "positions rotaryInterleaved": ["model.positions=rotaryInterleaved"],
-  "positions alibi": ["model.positions=alibi"],
-  "positions t5": ["model.positions=t5"],
-  "activation geluErf": ["model.activation=geluErf"],
-  "activation relu": ["model.activation=relu"],
-  "activation silu": ["model.activation=silu"],
-  "activation swiglu": ["model.activation=swiglu"],
-  "activation geglu": ["model.activation=geglu"],
-  "activation gegluTanh": ["model.activation=gegluTanh"],
-  "activation reglu": ["model.activation=reglu"],
-  "norm rmsnorm": ["model.norm=rmsnorm"],
-  "embedding norm": ["model.embeddingNorm=true"],
-  "qk norm": ["model.qkNorm=true"],
-  "parallel residual": ["model.parallelResidual=true"],
-  "no biases": ["model.bias=false"],
-  "untied head": ["model.tied=false"],
-  "heads of 64 dimensions": ["model.headDim=64"],
-  "2 key heads of 8": ["model.numKvHeads=2"],
-  "window 64": ["model.attention=banded", "model.window=64"],
-  "window 64 in every other layer": ["model.attention=alternating", "model.window=64"],
-  "prefix, non-causal": ["model.architecture=nonCausalDecoder", "objective.kind=prefix"],
-  "packed documents of 64": ["packing.separate=true"],
-  "z-loss": ["model.zLoss=1e-4"],
+/** What values need beside themselves to be a model of the baseline's size. */
+const COMPANIONS: Readonly<Record<string, readonly string[]>> = {
+  banded: ["model.window=64"],
+  alternating: ["model.window=64"],
+  nonCausalDecoder: ["objective.kind=prefix"],
+  encoderDecoder: ["model.numLayers=2"],
+};
+
+/** Settings of each variant: every value of the model's axes that the baseline has not, then numbers and the rest. */
+export const VARIANTS: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(
+    Object.entries(MODEL_AXES).flatMap(([key, [, ...others]]) =>
+      others.map((value) => [
+        `${key} ${value}`,
+        [`model.${key}=${value}`, ...(COMPANIONS[`${value}`] ?? [])],
+      ])
+    ),
+  ),
+  "headDim 64": ["model.headDim=64"],
+  "numKvHeads 2": ["model.numKvHeads=2"],
+  "logitSoftCap 30": ["model.logitSoftCap=30"],
+  "zLoss 1e-4": ["model.zLoss=1e-4"],
   "dropout 0.1": ["model.dropout=0.1", "model.attentionDropout=0.1"],
+  "packed documents of 64": ["packing.separate=true"],
   "recompute": ["engine.recompute=true"],
   "adafactor": ["optimizer.kind=adafactor"],
-  "encoder and decoder of 2 layers": ["model.architecture=encoderDecoder", "model.numLayers=2"],
 };
 
 interface Run {

@@ -1,11 +1,12 @@
 // Softmax cross entropy of rows of logits (rows, width): loss = lse - logit of the target + z_loss * lse^2; a row
-// whose target is negative has none. GRADIENT 1: the logits are replaced by the gradient of the sum of the losses.
+// whose target is negative has none. GRADIENT 1: the logits are replaced by the gradient of the sum of the losses, by
+// the logits as they were before soft_cap; inverse_cap is 1 / cap, or 0 where there is none.
 //
 // LANES, ROWS: as in row_sums.
 //# let SUMS = 1
 //# let VEC = 0
 //# include rows
-//# uniforms width z_loss:f32
+//# uniforms width z_loss:f32 inverse_cap:f32
 //# tensor targets : read i32
 //# tensor logits : read_write
 //# tensor losses : write
@@ -64,7 +65,8 @@ fn kernel(group: u32, thread: u32) {
   let slope = select(0.0, 1.0 + 2.0 * u.z_loss * lse, counts);
   for (var c = lane; c < u.width; c += ${LANES}u) {
     let p = exp(load_logits(at + c) - lse) * slope;
-    store_logits(at + c, select(p, p - 1.0, counts && c == u32(max(wanted_id, 0))));
+    let tanh_x = load_logits(at + c) * u.inverse_cap;
+    store_logits(at + c, select(p, p - 1.0, counts && c == u32(max(wanted_id, 0))) * (1.0 - tanh_x * tanh_x));
   }
 //# end
 }

@@ -13,7 +13,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   formats: ["config", "errors"],
   data: ["formats", "errors", "random"],
   gpu: ["errors"],
-  ops: ["gpu", "errors", "random"],
+  ops: ["gpu", "config/axes.ts", "errors", "random"],
   model: ["ops", "gpu", "config", "errors", "random"],
   engine: ["model", "ops", "gpu", "config", "data/batch.ts", "errors"],
   train: ["engine", "model", "data", "net/replica.ts", "formats", "config", "errors", "random"],

@@ -1,4 +1,5 @@
 import { UserError } from "../errors.ts";
+import { ACTIVATIONS, ATTENTIONS, POSITIONS } from "./axes.ts";
 import type { ModelConfig } from "./schema.ts";
 
 /** A model with every size decided. */
@@ -37,6 +38,7 @@ export const PLAIN_GPT = {
   tied: true,
   dropout: 0,
   attentionDropout: 0,
+  logitSoftCap: null,
   zLoss: 0,
   initStd: 0.02,
   scaledResidualInit: true,
@@ -45,8 +47,6 @@ export const PLAIN_GPT = {
 const MAX_HEAD_DIM = 256;
 /** Blocks are recorded one by one. */
 const MAX_LAYERS = 1000;
-/** There is a table with an entry for each distance. */
-const MAX_T5_DISTANCE = 2 ** 20;
 
 /**
  * Fills in the sizes that a config leaves open, and refuses what makes no sense together. Numbers that belong to a choice
@@ -81,7 +81,8 @@ export function deriveModel(model: ModelConfig, vocabSize: number): ModelSpec {
   }
   const hasEncoder = architecture === "encoderDecoder";
   checkLayers(model);
-  checkPositions(model, headDim);
+  const fault = POSITIONS[model.positions].fault(model, headDim);
+  if (fault !== null) fail(fault);
   checkAttention(model);
   return {
     ...model,
@@ -94,28 +95,14 @@ export function deriveModel(model: ModelConfig, vocabSize: number): ModelSpec {
   };
 }
 
-/** Does the MLP multiply two projections, so that its first layer has 2 ffnDim rows? */
-export function isGated(activation: ModelConfig["activation"]): boolean {
-  return activation.endsWith("glu") || activation === "gegluTanh";
-}
-
-/** The dimensions of a head that rotary positions turn, rounded down as in GPT-NeoX; 0 for other kinds. */
-export function rotaryDim({ positions, rotaryFraction }: ModelConfig | ModelSpec, headDim: number): number {
-  return isRotary(positions) ? Math.floor(headDim * rotaryFraction) : 0;
-}
-
-function isRotary(positions: ModelConfig["positions"]): boolean {
-  return positions === "rotary" || positions === "rotaryInterleaved";
-}
-
 /** Does a layer of the decoder see only the last `window` keys? */
 export function isBanded({ attention }: ModelSpec, layer: number): boolean {
-  return attention === "banded" || (attention === "alternating" && layer % 2 === 1);
+  return ATTENTIONS[attention].banded(layer);
 }
 
 /** 4 modelDim; gated MLPs have three matrices for two, so two thirds of that, rounded down to a multiple of 8. */
 function equalParameters({ modelDim, activation }: ModelConfig): number {
-  return isGated(activation) ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;
+  return ACTIVATIONS[activation].gated ? Math.max(1, Math.floor(modelDim / 3)) * 8 : 4 * modelDim;
 }
 
 function checkLayers({ architecture, numLayers, numEncoderLayers, parallelResidual }: ModelConfig): void {
@@ -135,36 +122,6 @@ function checkLayers({ architecture, numLayers, numEncoderLayers, parallelResidu
       "model.parallelResidual is true, but in an encoderDecoder cross-attention comes between attention and MLP; " +
         "set it to false",
     );
-  }
-}
-
-function checkPositions(model: ModelConfig, headDim: number): void {
-  const { positions, modelDim, rotaryFraction, architecture, t5NumBuckets, t5MaxDistance } = model;
-  const rotated = rotaryDim(model, headDim);
-  if (isRotary(positions) && (rotated < 2 || rotated % 2 !== 0)) {
-    fail(
-      `model.rotaryFraction is ${rotaryFraction}, which rotates ${rotated} of a head's ${headDim} dimensions; ` +
-        "expected an even number of at least 2",
-    );
-  }
-  if (positions === "sinusoidal" && modelDim % 2 !== 0) {
-    fail(`model.modelDim is ${modelDim}, expected an even number for sinusoidal positions`);
-  }
-  if (positions !== "t5") return;
-  const directions = architecture === "encoderDecoder" ? 2 : 1;
-  if (t5NumBuckets < 2 * directions || t5NumBuckets % directions !== 0) {
-    const expected = directions === 2
-      ? "an even number of at least 4: half are for keys ahead"
-      : "at least 2";
-    fail(`model.t5NumBuckets is ${t5NumBuckets}, expected ${expected}`);
-  }
-  if (t5MaxDistance <= t5NumBuckets / 2) {
-    fail(
-      `model.t5MaxDistance is ${t5MaxDistance}, expected more than half of model.t5NumBuckets (${t5NumBuckets})`,
-    );
-  }
-  if (t5MaxDistance > MAX_T5_DISTANCE) {
-    fail(`model.t5MaxDistance is ${t5MaxDistance}, expected at most ${MAX_T5_DISTANCE}`);
   }
 }
 

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { intervalAmount, trainingAmount } from "./amount.ts";
+import { ACTIVATIONS, ATTENTIONS, namesOf, POSITIONS } from "./axes.ts";
 
 const positiveInt = z.int().positive();
 const probability = z.number().min(0).lt(1);
@@ -27,14 +28,14 @@ export const modelSchema = z.strictObject({
   seqLen: positiveInt,
   /** null: the tokenizer's. A larger one pads the table. */
   vocabSize: positiveInt.nullable(),
-  positions: z.enum(["none", "learned", "sinusoidal", "rotary", "rotaryInterleaved", "alibi", "t5"]),
+  positions: z.enum(namesOf(POSITIONS)),
   rotaryBase: z.number().positive(),
   /** Share of a head's dimensions that is rotated. */
   rotaryFraction: z.number().positive().max(1),
   t5NumBuckets: positiveInt,
   /** Distance from which on all share a bucket. */
   t5MaxDistance: positiveInt,
-  activation: z.enum(["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"]),
+  activation: z.enum(namesOf(ACTIVATIONS)),
   norm: z.enum(["layernorm", "rmsnorm"]),
   normEps: z.number().positive(),
   /** A LayerNorm right after the word embedding; a tied head uses the embedding as it is. */
@@ -44,7 +45,7 @@ export const modelSchema = z.strictObject({
   /** Attention and MLP read the same residual stream and are added together. */
   parallelResidual: z.boolean(),
   /** Self-attention of the decoder's layers; alternating: layers 0, 2, ... dense, 1, 3, ... banded. */
-  attention: z.enum(["dense", "banded", "alternating"]),
+  attention: z.enum(namesOf(ATTENTIONS)),
   /** Keys that a query of a banded layer sees, its own included. */
   window: positiveInt.nullable(),
   /** Divide scores by sqrt(headDim); T5 doesn't. */
@@ -59,6 +60,8 @@ export const modelSchema = z.strictObject({
   dropout: probability,
   /** On the attention weights. */
   attentionDropout: probability,
+  /** Logits become cap * tanh(logits / cap), as in Gemma 2; in the loss and wherever they are read. null: as they are. */
+  logitSoftCap: z.number().positive().nullable(),
   /** Coefficient of mean(logsumexp^2) in the loss. */
   zLoss: z.number().min(0),
   /** Standard deviation of weights and embeddings at the start. null: sqrt(1 / (3 modelDim)), BLOOM's rule. */

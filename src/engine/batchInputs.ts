@@ -1,4 +1,5 @@
 /** Copies what a step reads to the GPU. */
+import { POSITIONS } from "../config/axes.ts";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { type Batch, IGNORE, type Spans } from "../data/batch.ts";
 import type { Live } from "../gpu/kernel.ts";
@@ -85,7 +86,13 @@ export function writeRows(
     : Uint32Array.from({ length: rows * columns }, (_, i) => i % columns);
   const mostPlaces = stand.reduce((most, place) => Math.max(most, place + 1), 0);
   // Only a learned table has a gradient that wants places sorted.
-  const distinctPlaces = writeIds(runtime, places, stand, mostPlaces, withOrder && positions === "learned");
+  const distinctPlaces = writeIds(
+    runtime,
+    places,
+    stand,
+    mostPlaces,
+    withOrder && POSITIONS[positions].rowPerPlace,
+  );
   writeSpans(runtime, spans, given, seen, Infinity);
   return { rows: rows * columns, batch: rows, columns, distinct, distinctPlaces };
 }

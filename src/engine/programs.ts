@@ -6,12 +6,11 @@ import { place, type Placement } from "../gpu/place.ts";
 import { Arena, type EngineLimits, type Tensor } from "../gpu/tensor.ts";
 import type { ModelContext, SourceInputs, StackInputs } from "../model/context.ts";
 import { decays } from "../model/parameters.ts";
-import { blockSegment, headWeight, runEncoder, runStack } from "../model/stack.ts";
+import { blockSegment, head, headWeight, runEncoder, runStack } from "../model/stack.ts";
 import { addAll, addInto } from "../ops/add.ts";
 import { crossEntropy } from "../ops/crossEntropy.ts";
 import { Graph } from "../ops/graph.ts";
 import { lastRow } from "../ops/lastRow.ts";
-import { linear } from "../ops/linear.ts";
 import { createOptimizer, recordUpdate } from "../ops/optimizer.ts";
 import { type EngineTensors, layOut, type Partial, sourceColumns, stackInputs } from "./layout.ts";
 import type { EngineSpec, TrainingSpec } from "./spec.ts";
@@ -49,7 +48,7 @@ export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePr
   const rowLoss = { ...loss, sums: null };
   evaluation.segment(
     "head",
-    () => crossEntropy(evaluation, hidden, headWeight(context), rowLoss, model.zLoss),
+    () => crossEntropy(evaluation, hidden, headWeight(context), rowLoss, model),
   );
 
   return {
@@ -104,7 +103,7 @@ function recordTraining(
   const graph = new Graph(limits, { parameterGradients });
   const context = modelContext(graph, spec, tensors, { seed: training.seed, samples: tensors.samples });
   const hidden = runModel(context, tensors);
-  graph.segment("head", () => crossEntropy(graph, hidden, headWeight(context), loss, spec.model.zLoss));
+  graph.segment("head", () => crossEntropy(graph, hidden, headWeight(context), loss, spec.model));
   const blocks = [tensors.decoder, tensors.encoder].flatMap((stack) =>
     Array.from({ length: stack?.numLayers ?? 0 }, (_, layer) => blockSegment(stack!.name, layer))
   );
@@ -156,7 +155,7 @@ export function recordLogits(spec: EngineSpec, limits: EngineLimits, tensors: En
   const hidden = runModel(context, tensors);
   const arena = new Arena("logits", limits.maxBuffer);
   const logits = arena.add("logits", [spec.microBatchSize * spec.columns, spec.model.vocabSize]);
-  graph.segment("head", () => linear(graph, hidden, headWeight(context), null, logits));
+  graph.segment("head", () => head(context, hidden, logits));
   return { placement: place(graph), arena, logits };
 }
 
@@ -202,7 +201,7 @@ export function recordNext(spec: EngineSpec, limits: EngineLimits, tensors: Engi
     const source: SourceInputs | null = crossSpans &&
       { columns: S, spans: crossSpans.part(columns), keysAndValues };
     const hidden = runStack(context, firstColumns(decoder, columns), source);
-    graph.segment("head", () => linear(graph, lastRow(graph, hidden), headWeight(context), null, logits));
+    graph.segment("head", () => head(context, lastRow(graph, hidden), logits));
     return place(graph);
   };
   const recordSource = (encoder: StackInputs) => {

@@ -1,3 +1,4 @@
+import { POSITIONS } from "../config/axes.ts";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tokenizer } from "../data/tokenizers/tokenizer.ts";
 import type { EngineReport } from "../engine/engine.ts";
@@ -135,9 +136,9 @@ function checkContext({ positions, seqLen }: ModelSpec, columns: number): void {
   if (!Number.isInteger(columns) || columns < 1) {
     throw new UserError(`A context of ${columns} tokens makes no sense, expected a whole number above 0`);
   }
-  if (positions === "learned" && columns > seqLen) {
+  if (POSITIONS[positions].rowPerPlace && columns > seqLen) {
     throw new UserError(
-      `A context of ${columns} tokens is too long: the model has learned positions, which end at ${seqLen}; ` +
+      `A context of ${columns} tokens is too long: the model has ${positions} positions, which end at ${seqLen}; ` +
         `expected at most that, or a model with other positions`,
     );
   }

@@ -1,4 +1,5 @@
-import { isGated, type ModelSpec } from "../config/deriveModel.ts";
+import { ACTIVATIONS } from "../config/axes.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { positionKinds } from "./positions.ts";
 
 /** A parameter's name and shape; matrices are (out, in). */
@@ -47,7 +48,7 @@ function stack(spec: ModelSpec, name: StackName, numLayers: number): Parameter[]
         ]
         : []),
       ...norm(spec, `${block}.norm2`),
-      ...linear(spec, `${block}.mlp.up`, isGated(spec.activation) ? 2 * F : F, C),
+      ...linear(spec, `${block}.mlp.up`, ACTIVATIONS[spec.activation].gated ? 2 * F : F, C),
       ...linear(spec, `${block}.mlp.down`, C, F),
     ];
   });

@@ -1,5 +1,6 @@
 /** How a model knows where a token stands: a kind is an entry of this table. */
-import { type ModelSpec, rotaryDim } from "../config/deriveModel.ts";
+import { POSITIONS, rotaryDim } from "../config/axes.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { add } from "../ops/add.ts";
 import type { AttentionBias } from "../ops/attention.ts";
@@ -12,8 +13,6 @@ import type { Parameter, StackName } from "./parameters.ts";
 
 interface PositionKind {
   parameters(spec: ModelSpec, stack: StackName): Parameter[];
-  /** The longest row; null: any. */
-  maxColumns(spec: ModelSpec): number | null;
   /** @param length places that rows have */
   tables(spec: ModelSpec, stack: StackName, length: number): Table[];
   /** x (B*T, C), the embedded tokens -> (B*T, C). */
@@ -26,7 +25,6 @@ interface PositionKind {
 
 const none: PositionKind = {
   parameters: () => [],
-  maxColumns: () => null,
   tables: () => [],
   embed: (_context, _stack, x) => x,
   rotate: (_context, _stack, qkv) => qkv,
@@ -46,7 +44,7 @@ const rotaryKind: PositionKind = {
       numHeads: spec.numHeads + spec.numKvHeads,
       headDim: spec.headDim,
       rotaryDim: rotaryDim(spec, spec.headDim),
-      interleaved: spec.positions === "rotaryInterleaved",
+      interleaved: POSITIONS[spec.positions].pairs === "neighbours",
     }),
 };
 
@@ -55,7 +53,6 @@ export const positionKinds: Readonly<Record<ModelSpec["positions"], PositionKind
   learned: {
     ...none,
     parameters: ({ seqLen, modelDim }, stack) => [{ name: `${stack}pos_emb`, shape: [seqLen, modelDim] }],
-    maxColumns: ({ seqLen }) => seqLen,
     embed: ({ graph, parameter }, { name, places }, x) =>
       add(graph, x, embedding(graph, places, parameter(`${name}pos_emb`))),
   },

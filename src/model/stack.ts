@@ -1,6 +1,8 @@
 import type { Tensor } from "../gpu/tensor.ts";
 import { embedding } from "../ops/embedding.ts";
+import { linear } from "../ops/linear.ts";
 import { scale } from "../ops/scale.ts";
+import { softCap } from "../ops/softCap.ts";
 import { crossKeysAndValues } from "./attention.ts";
 import { block } from "./block.ts";
 import { dropoutAt, type ModelContext, normAt, type SourceInputs, type StackInputs } from "./context.ts";
@@ -62,6 +64,13 @@ export function runEncoder(context: ModelContext, stack: StackInputs): Tensor[] 
       () => Array.from({ length: spec.numLayers }, (_, layer) => crossKeysAndValues(context, layer, encoded)),
     );
   });
+}
+
+/** Writes the logits (M, V) of what the final norm has made, x (M, C). */
+export function head(context: ModelContext, x: Tensor, logits: Tensor): void {
+  const { graph, spec } = context;
+  linear(graph, x, headWeight(context), null, logits);
+  if (spec.logitSoftCap !== null) softCap(graph, logits, spec.logitSoftCap);
 }
 
 /** The head's weight (V, C): of its own, or the embedding's. */

@@ -1,31 +1,18 @@
 import activationText from "../../shaders/activation.wgsl" with { type: "text" };
+import { type Activation, ACTIVATIONS } from "../config/axes.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Graph } from "./graph.ts";
 import { forRows, shader, width } from "./rowwise.ts";
 
 const source = shader("activation.wgsl", activationText);
 
-/** The function behind each kind, and whether it gates one half of its input with the other. */
-const KINDS = {
-  gelu: { kind: "gelu", gated: false }, // tanh form: GPT-2, BLOOM
-  geluErf: { kind: "geluErf", gated: false },
-  relu: { kind: "relu", gated: false },
-  silu: { kind: "silu", gated: false },
-  swiglu: { kind: "silu", gated: true }, // Shazeer 2020; the gate is the second half, as in Megatron
-  geglu: { kind: "geluErf", gated: true },
-  gegluTanh: { kind: "gelu", gated: true }, // T5 1.1
-  reglu: { kind: "relu", gated: true },
-} as const;
-
-export type Activation = keyof typeof KINDS;
-
 /** x (M, F), or (M, 2F) where gated -> (M, F). */
 export function activation(graph: Graph, x: Tensor, name: Activation): Tensor {
-  const { kind, gated } = KINDS[name];
+  const { curve, gated } = ACTIVATIONS[name];
   const inWidth = width(x);
   const F = gated ? inWidth / 2 : inWidth;
   const y = graph.tensor(`${name}(${x.name})`, [x.shape[0], F]); // (M, F)
-  const constants = { KIND: kind, GATED: gated, LIVE: true };
+  const constants = { KIND: curve, GATED: gated, LIVE: true };
   const options = { widths: [inWidth], live: true };
   forRows(graph, x.shape[0], options, ({ from, to, uniforms, groups, wholeGroups }) => {
     const VEC = !gated && wholeGroups(F);

@@ -1,12 +1,13 @@
 /**
  * Runs one case of an op on the GPU, forward and backward, and compares it with the f64 reference.
  */
+import type { Activation } from "../config/axes.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Live } from "../gpu/kernel.ts";
 import { place } from "../gpu/place.ts";
 import { type HostArray, Runtime } from "../gpu/program.ts";
 import { Arena, type Tensor } from "../gpu/tensor.ts";
-import { type Activation, activation } from "./activation.ts";
+import { activation } from "./activation.ts";
 import { add, addAll, addInto } from "./add.ts";
 import { attention, type AttentionBias } from "./attention.ts";
 import { type OpCase, referenceInputs, references } from "./cases.ts";
@@ -133,7 +134,10 @@ export async function runOp(gpu: Gpu, opCase: OpCase): Promise<Found> {
   if (opCase.op === "crossEntropy") {
     const losses = seeds.add("losses", [columns, 2]);
     const loss = { targets: tensors.get("targets")!, losses, sums };
-    crossEntropy(graph, tensors.get("x")!, tensors.get("weight")!, loss, Number(opCase.options.zLoss));
+    crossEntropy(graph, tensors.get("x")!, tensors.get("weight")!, loss, {
+      zLoss: Number(opCase.options.zLoss),
+      logitSoftCap: Number(opCase.options.softCap) || null,
+    });
     output = sums;
   } else {
     const y = recordForward(graph, opCase, tensors, tokens, { batch, columns });

@@ -4,6 +4,7 @@ import { ALIGNMENT, type Tensor } from "../gpu/tensor.ts";
 import type { Graph } from "./graph.ts";
 import { matmul, matrix, rowsOf, transposed } from "./matmul.ts";
 import { forRows, shader } from "./rowwise.ts";
+import { softCap } from "./softCap.ts";
 
 const rowSource = shader("cross_entropy.wgsl", crossEntropyText);
 const sumSource = shader("loss_sum.wgsl", lossSumText);
@@ -20,6 +21,12 @@ export interface LossTensors {
   readonly sums: Tensor | null;
 }
 
+export interface LossOptions {
+  readonly zLoss: number;
+  /** See `softCap()`. null: logits are as they are. */
+  readonly logitSoftCap: number | null;
+}
+
 /**
  * The head and its loss, a few rows at a time: all logits (M, V) never exist. While training, the gradients of x and
  * of the weight follow at once from the same logits, since they are gradients of the plain sum of the losses.
@@ -32,7 +39,7 @@ export function crossEntropy(
   x: Tensor,
   weight: Tensor,
   loss: LossTensors,
-  zLoss: number,
+  { zLoss, logitSoftCap: cap }: LossOptions,
 ): void {
   const M = x.shape[0];
   const V = weight.shape[0];
@@ -54,13 +61,14 @@ export function crossEntropy(
     const live = { dimension: "m", row0: from } as const;
     const part = rowsOf(matrix(logits), 0, rows);
     matmul(graph, { out: part, a: rowsOf(matrix(x), from, from + rows), b: turned, live });
+    if (cap !== null) softCap(graph, logits, cap, { rows, row0: from });
     graph.dispatch(kernel, {
       tensors: {
         targets: loss.targets.rows(from, from + rows),
         logits: logits.rows(0, rows),
         losses: loss.losses.rows(from, from + rows),
       },
-      uniforms: { row0: from, rows, width: V, z_loss: zLoss },
+      uniforms: { row0: from, rows, width: V, z_loss: zLoss, inverse_cap: cap === null ? 0 : 1 / cap },
       groups: (now) => Math.ceil(Math.min(rows, Math.max((now.rows ?? 0) - from, 0)) / cut.ROWS),
       flops: 8 * rows * V,
     });

@@ -38,6 +38,8 @@ export interface RowOptions {
   readonly widths: readonly number[];
   /** The rows are tokens of a micro-batch, of which a step may use fewer. */
   readonly live: boolean;
+  /** The micro-batch's token in the first of the rows. Default: its first. */
+  readonly row0?: number;
   /** Windows are multiples of this; 4 keeps flat groups of four values whole. */
   readonly multiple?: number;
 }
@@ -46,15 +48,16 @@ export interface RowOptions {
 export function forRows(
   recorder: Recorder,
   count: number,
-  { widths, live, multiple = 4 }: RowOptions,
+  { widths, live, row0 = 0, multiple = 4 }: RowOptions,
   record: (window: RowWindow) => void,
 ): void {
   for (const { from, to } of rowWindows(count, recorder.limits, widths, multiple)) {
-    const inUse = (now: Live) => live ? Math.min(to - from, Math.max((now.rows ?? 0) - from, 0)) : to - from;
+    const inUse = (now: Live) =>
+      live ? Math.min(to - from, Math.max((now.rows ?? 0) - row0 - from, 0)) : to - from;
     record({
       from,
       to,
-      uniforms: { row0: from, rows: to - from },
+      uniforms: { row0: row0 + from, rows: to - from },
       groups: (perRow, perGroup) =>
         live
           ? (now) => Math.ceil(inUse(now) * perRow / perGroup)

@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import { POSITIONS } from "../config/axes.ts";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -84,8 +85,8 @@ function* differences(theirs: ModelSpec, ours: ModelSpec): Generator<string> {
     const rows = `${theirs.vocabSize} to ${ours.vocabSize}`;
     yield `The table of tokens grows from ${rows} rows: the first are the weights', new ones have initial values`;
   }
-  if (ours.positions === "learned" && ours.seqLen < theirs.seqLen) {
-    yield `Of ${theirs.seqLen} learned positions the first ${ours.seqLen} are taken`;
+  if (POSITIONS[ours.positions].rowPerPlace && ours.seqLen < theirs.seqLen) {
+    yield `Of ${theirs.seqLen} ${ours.positions} positions the first ${ours.seqLen} are taken`;
   }
   const dropped = (["dropout", "attentionDropout"] as const)
     .filter((key) => theirs[key] > 0 && theirs[key] !== ours[key])

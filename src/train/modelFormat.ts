@@ -3,10 +3,10 @@
  * loads a checkpoint as it is; in our own names and with a config.json of our own elsewhere.
  */
 import { z } from "zod";
-import { deriveModel, type ModelSpec } from "../config/deriveModel.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { modelSchema } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { checked } from "../formats/checked.ts";
+import { checked, derived } from "../formats/checked.ts";
 import { quote } from "../formats/file.ts";
 import { HF_FAMILIES } from "../formats/hf/families.ts";
 import type { HfFamily } from "../formats/hf/family.ts";
@@ -68,14 +68,7 @@ export function formatOf(json: unknown): HfFamily {
 export function readModelConfig(json: unknown, has: (tensor: string) => boolean): ModelSpec {
   const { readConfig, keys } = formatOf(json);
   const spec = readConfig(json, has);
-  try {
-    deriveModel(settingsOf(spec), spec.vocabSize);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const theirs: Readonly<Record<string, string | undefined>> = keys;
-    const message = error.message.replaceAll(/\bmodel\.(\w+)/g, (_, key) => theirs[key] ?? key);
-    throw new UserError(`config.json: ${message}`);
-  }
+  derived(settingsOf(spec), spec.vocabSize, keys);
   return spec;
 }
 

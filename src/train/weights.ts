@@ -1,4 +1,5 @@
 import { join } from "@std/path";
+import { POSITIONS } from "../config/axes.ts";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
@@ -55,17 +56,14 @@ export function requireSameModel(where: string, found: ModelSpec, spec: ModelSpe
 
 /** The settings that shape a model's weights or decide what they mean. */
 function meaningOf({ positions }: ModelSpec): (keyof ModelSpec)[] {
-  const ofPositions: Partial<Record<ModelSpec["positions"], (keyof ModelSpec)[]>> = {
-    learned: ["seqLen"],
-    rotary: ["rotaryBase", "rotaryFraction"],
-    rotaryInterleaved: ["rotaryBase", "rotaryFraction"],
-    t5: ["t5NumBuckets", "t5MaxDistance"],
-  };
+  const { settings, rowPerPlace } = POSITIONS[positions];
   return [
     ...["numLayers", "numEncoderLayers", "modelDim", "numHeads", "numKvHeads", "headDim"] as const,
     ...["ffnDim", "vocabSize", "activation", "norm", "normEps", "embeddingNorm", "qkNorm"] as const,
     ...["parallelResidual", "scaleScores", "scaleOutput", "bias", "tied", "positions"] as const,
-    ...ofPositions[positions] ?? [],
+    ...["logitSoftCap"] as const,
+    ...settings,
+    ...(rowPerPlace ? ["seqLen"] as const : []),
   ];
 }
 

@@ -1,8 +1,8 @@
 import { type Batch, countTargets, IGNORE, type SourceRows, type Spans } from "../data/batch.ts";
+import { POSITIONS } from "../config/axes.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
 import type { TensorSource } from "../formats/safetensors.ts";
-import { positionKinds } from "../model/positions.ts";
 import type { CaseModel } from "./caseModel.ts";
 import { expectShape, readIds, shapeOf } from "./tensors.ts";
 
@@ -16,7 +16,7 @@ export function readCaseBatch(reference: TensorSource, { spec, packing }: CaseMo
   const input = hasEncoder ? "decoder_input_ids" : "input_ids";
   const shape = rowsShape(reference, input);
   const [rows, columns] = shape;
-  const most = positionKinds[spec.positions].maxColumns(spec) ?? Infinity;
+  const most = POSITIONS[spec.positions].rowPerPlace ? spec.seqLen : Infinity;
   if (columns > most) {
     throw new UserError(
       `The rows of ${quote(reference.name)} have ${columns} tokens, config.json allows ${most}`,

@@ -1,9 +1,8 @@
-import { deriveModel, type ModelSpec, PLAIN_GPT } from "../config/deriveModel.ts";
-import type { PackingConfig } from "../config/schema.ts";
+import type { ModelSpec } from "../config/deriveModel.ts";
 import { type NamedValues, readWeights } from "../formats/hf/read.ts";
 import { takePiece } from "../formats/hf/tensors.ts";
 import type { TensorSource } from "../formats/safetensors.ts";
-import { readStudyConfig, type StudyArchitecture } from "../formats/study.ts";
+import { readStudyConfig, type StudyModel } from "../formats/study.ts";
 import { formatOf, ownFormat, readModelConfig } from "../train/modelFormat.ts";
 import { expectFinite } from "./tensors.ts";
 
@@ -19,10 +18,7 @@ export interface CaseTensor {
 }
 
 /** The model of a reference case. */
-export interface CaseModel {
-  readonly spec: ModelSpec;
-  /** How documents share a row. */
-  readonly packing: PackingConfig;
+export interface CaseModel extends StudyModel {
   readonly tensors: readonly CaseTensor[];
   /** In our names and layout, one at a time. @throws UserError for a tensor that is not as config.json says */
   weights(source: TensorSource): Iterable<NamedValues>;
@@ -36,14 +32,15 @@ export interface CaseModel {
  */
 export function readCaseModel(config: unknown, has: (tensor: string) => boolean): CaseModel {
   const isStudy = !("model_type" in Object(config));
-  const study = isStudy ? readStudyConfig(config) : null;
-  const model = study === null ? readModelConfig(config, has) : studyModel(study);
-  const spec = { ...model, dropout: 0, attentionDropout: 0 }; // cases are computed without
+  const { spec: model, packing } = isStudy
+    ? readStudyConfig(config)
+    : { spec: readModelConfig(config, has), packing: { separate: false, restartPositions: false } };
+  const spec: ModelSpec = { ...model, dropout: 0, attentionDropout: 0 }; // cases are computed without
   const format = isStudy ? ownFormat : formatOf(config);
   const tensors = format.tensors(spec);
   return {
     spec,
-    packing: { separate: study?.packed ?? false, restartPositions: study?.restartPositions ?? false },
+    packing,
     tensors: tensors.flatMap((tensor) =>
       tensor.pieces.map((piece) => ({
         name: tensor.name,
@@ -60,16 +57,4 @@ export function readCaseModel(config: unknown, has: (tensor: string) => boolean)
       }
     },
   };
-}
-
-function studyModel(study: StudyArchitecture): ModelSpec {
-  const { objective, packed: _, restartPositions: __, initStd: ___, scaledResidualInit: ____, ...options } =
-    study;
-  return deriveModel({
-    ...PLAIN_GPT,
-    ...options,
-    architecture: objective === "prefix" ? "nonCausalDecoder" : "causalDecoder",
-    numEncoderLayers: null,
-    headDim: null,
-  }, study.vocabSize);
 }

@@ -1,28 +1,23 @@
 /** The grid of models: its axes, and a small set of models in which every two values of two axes meet. */
+import { POSITIONS } from "../../src/config/axes.ts";
 import { deriveModel, type ModelSpec, PLAIN_GPT } from "../../src/config/deriveModel.ts";
 import type { UpdateRule } from "../../src/config/deriveUpdate.ts";
+import { MODEL_AXES } from "../../src/config/modelAxes.ts";
 import type { ModelConfig } from "../../src/config/schema.ts";
 import { type Choice, coverPairs } from "./coveringArray.ts";
 import { type TinyMask, TRAINING } from "./tiny.ts";
 
+const { architecture: _, ...KINDS } = MODEL_AXES;
+
 const AXES = {
-  activation: ["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"],
-  positions: ["none", "learned", "sinusoidal", "rotary", "rotaryInterleaved", "alibi", "t5"],
+  ...KINDS,
   rows: ["causal", "separate", "restarted", "prefix", "source"],
-  attention: ["dense", "banded", "alternating"],
   numKvHeads: [null, 2, 1],
   headDim: [null, 4, 36],
   dropout: [0, 0.1],
   attentionDropout: [0, 0.2],
   rotaryFraction: [1, 0.5],
-  norm: ["layernorm", "rmsnorm"],
-  embeddingNorm: [false, true],
-  qkNorm: [false, true],
-  parallelResidual: [false, true],
-  scaleScores: [true, false],
-  scaleOutput: [false, true],
-  bias: [true, false],
-  tied: [true, false],
+  logitSoftCap: [null, 1.5],
   zLoss: [0, 0.1],
   initStd: [0.02, null],
   optimizer: ["adamw", "adafactor"],
@@ -64,7 +59,7 @@ function makesSense(
 ): boolean {
   if (rows === "prefix" && attention !== undefined && attention !== "dense") return false;
   if (rows === "source" && parallelResidual === true) return false;
-  return !(positions?.startsWith("rotary") && headDim === null); // 3 dimensions: no pairs
+  return positions === undefined || POSITIONS[positions].pairs === null || headDim !== null; // 3 dimensions: no pairs
 }
 
 /** A config with the values of a choice. */

@@ -1,4 +1,5 @@
-import { isBanded, type ModelSpec, rotaryDim } from "../../src/config/deriveModel.ts";
+import { rotaryDim } from "../../src/config/axes.ts";
+import { isBanded, type ModelSpec } from "../../src/config/deriveModel.ts";
 import type { Batch } from "../../src/data/batch.ts";
 import { type OpName, references } from "../../src/ops/cases.ts";
 import type { Input, Options } from "../../src/ops/reference/types.ts";
@@ -193,5 +194,8 @@ export function referenceLoss(spec: ModelSpec, weights: Weights, batch: Batch, k
   const x = spec.scaleOutput ? decoded.map((value) => value / Math.sqrt(C)) : decoded;
   const head = weights.get(spec.tied ? "tok_emb" : "head.weight"); // (V, C)
   const targets = { shape: [B * batch.columns], values: batch.targets };
-  return run("crossEntropy", { x: rows(x, batch.columns), weight: head, targets }, { zLoss: spec.zLoss })[0];
+  return run("crossEntropy", { x: rows(x, batch.columns), weight: head, targets }, {
+    zLoss: spec.zLoss,
+    softCap: spec.logitSoftCap ?? 0,
+  })[0];
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { namesOf, POSITIONS } from "../../src/config/axes.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { readModelSpec } from "../../src/train/modelFiles.ts";
@@ -18,19 +19,17 @@ const ARCHITECTURES: readonly Partial<ModelSpec>[] = [
   { architecture: "encoderDecoder", numEncoderLayers: 1 },
 ];
 
-const POSITIONS: readonly Partial<ModelSpec>[] = [
-  { positions: "none" },
-  { positions: "learned", seqLen: COLUMNS },
-  { positions: "sinusoidal" },
-  { positions: "rotary" },
-  { positions: "rotaryInterleaved", rotaryFraction: 0.5 },
-  { positions: "alibi" },
-  { positions: "t5", t5NumBuckets: 8, t5MaxDistance: 30 },
-];
+/** Every kind; settings that do not belong to it say nothing. */
+const KINDS_OF_POSITIONS = namesOf(POSITIONS).map((positions): Partial<ModelSpec> => ({
+  positions,
+  ...(POSITIONS[positions].rowPerPlace ? { seqLen: COLUMNS } : {}),
+  ...(POSITIONS[positions].pairs === "neighbours" ? { rotaryFraction: 0.5 } : {}),
+  ...{ t5NumBuckets: 8, t5MaxDistance: 30 },
+}));
 
 const VARIANTS: readonly Partial<ModelSpec>[] = [
-  ...ARCHITECTURES.flatMap((shape) => POSITIONS.map((positions) => ({ ...shape, ...positions }))),
-  { positions: "rotary", numKvHeads: 1, qkNorm: true },
+  ...ARCHITECTURES.flatMap((shape) => KINDS_OF_POSITIONS.map((positions) => ({ ...shape, ...positions }))),
+  { positions: "rotary", numKvHeads: 1, qkNorm: true, logitSoftCap: 0.5 },
   { positions: "alibi", numKvHeads: 3, numHeads: 3, embeddingNorm: true, parallelResidual: true },
   { positions: "sinusoidal", attention: "banded", window: 7 },
   { positions: "t5", t5NumBuckets: 8, t5MaxDistance: 30, attention: "alternating", window: 66 },

@@ -96,7 +96,7 @@ Deno.test("ops agree with their references where fewer than four rows fit a wind
       floatTensor("weight", [C, 9]),
       floatTensor("bias", [C]),
     ]),
-    makeCase("crossEntropy", `V${C}`, { zLoss: 0.1 }, [
+    makeCase("crossEntropy", `V${C}`, { zLoss: 0.1, softCap: 0 }, [
       floatTensor("x", [7, 9]),
       floatTensor("weight", [C, 9]),
       idTensor("targets", [7], C),

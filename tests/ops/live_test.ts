@@ -138,13 +138,13 @@ const cases: readonly LiveCase[] = [
   },
   {
     op: "crossEntropy",
-    options: { zLoss: 0.1 },
+    options: { zLoss: 0.1, softCap: 2 },
     recorded: { batch: 3, columns: 23 },
     activations: { x: 5 },
     parameters: { weight: [VOCAB_SIZE, 5] },
     record(graph, get) {
       const loss = { targets: get("targets"), losses: get("losses"), sums: get("sums") };
-      crossEntropy(graph, get("x"), get("weight"), loss, 0.1);
+      crossEntropy(graph, get("x"), get("weight"), loss, { zLoss: 0.1, logitSoftCap: 2 });
       return null;
     },
   },

@@ -109,10 +109,21 @@ Deno.test("references.crossEntropy sums over the targets that are not ignored", 
   const lse = [Math.log(2), Math.log(4), 1000];
   const plain = lse[0] + (lse[1] - Math.log(3)) + 1000;
   const squares = lse[0] ** 2 + lse[1] ** 2 + 1000 ** 2;
-  assertClose(run("crossEntropy", { x, weight, targets }, { zLoss: 0 }), [plain]);
-  assertClose(run("crossEntropy", { x, weight, targets }, { zLoss: 0.5 }), [plain + 0.5 * squares], 1e-9);
+  assertClose(run("crossEntropy", { x, weight, targets }, { zLoss: 0, softCap: 0 }), [plain]);
+  assertClose(run("crossEntropy", { x, weight, targets }, { zLoss: 0.5, softCap: 0 }), [
+    plain + 0.5 * squares,
+  ], 1e-9);
   const ignored = Int32Array.of(0, -100, -100);
-  assertClose(run("crossEntropy", { x, weight, targets: ignored }, { zLoss: 0 }), [Math.log(2)]);
+  assertClose(run("crossEntropy", { x, weight, targets: ignored }, { zLoss: 0, softCap: 0 }), [Math.log(2)]);
+});
+
+Deno.test("references.crossEntropy caps logits softly", () => {
+  const weight = [[1, 0], [0, 1]];
+  const targets = Int32Array.of(1, 0);
+  const capped = [3 * Math.tanh(2 / 3), 3]; // of 2 and of 1000
+  const loss = Math.log(1 + Math.exp(capped[0])) + Math.log(1 + Math.exp(-capped[1]));
+  const x = [[2, 0], [1000, 0]];
+  assertClose(run("crossEntropy", { x, weight, targets }, { zLoss: 0, softCap: 3 }), [loss]);
 });
 
 Deno.test("references.gradNorm is the norm of the mean gradient", () => {

@@ -1,48 +1,37 @@
 import { z } from "zod";
-import type { ModelSpec } from "../../config/deriveModel.ts";
+import { type Activation, ACTIVATIONS, type Curve, namesOf } from "../../config/axes.ts";
 
-type Activation = ModelSpec["activation"];
-
-/** transformers' name to ours: `gelu` there is the exact form, `gelu` here the tanh form that GPT-2 uses. */
-const ACTIVATIONS = {
-  gelu_new: "gelu",
-  gelu_fast: "gelu",
-  gelu_pytorch_tanh: "gelu",
-  gelu: "geluErf",
-  relu: "relu",
-  silu: "silu",
-  swish: "silu",
-} as const;
-
-type PlainActivation = (typeof ACTIVATIONS)[keyof typeof ACTIVATIONS];
-
-/** A function to the MLP that multiplies a projection by it. */
-const GATED = { gelu: "gegluTanh", geluErf: "geglu", relu: "reglu", silu: "swiglu" } as const;
-
-const NAMES: Readonly<Record<PlainActivation, string>> = {
-  gelu: "gelu_new",
-  geluErf: "gelu",
-  relu: "relu",
-  silu: "silu",
+/** transformers' names of our functions, the first of them the one that is written: `gelu` there is the exact form. */
+const NAMES: Readonly<Partial<Record<Curve, readonly string[]>>> = {
+  gelu: ["gelu_new", "gelu_fast", "gelu_pytorch_tanh"],
+  geluErf: ["gelu"],
+  relu: ["relu"],
+  silu: ["silu", "swish"],
 };
 
+const CURVES = new Map(namesOf(NAMES).flatMap((curve) => (NAMES[curve] ?? []).map((name) => [name, curve])));
+
 /** Ours that transformers has without a gate, and with one. */
-export const PLAIN_ACTIVATIONS: readonly Activation[] = Object.values(ACTIVATIONS);
-export const GATED_ACTIVATIONS: readonly Activation[] = Object.values(GATED);
+export const PLAIN_ACTIVATIONS = activations(false);
+export const GATED_ACTIVATIONS = activations(true);
+
+function activations(gated: boolean): readonly Activation[] {
+  return namesOf(ACTIVATIONS).filter((name) =>
+    ACTIVATIONS[name].gated === gated && ACTIVATIONS[name].curve in NAMES
+  );
+}
 
 /** Reads transformers' name of a function as ours. */
-export const activationSchema = z.enum(Object.keys(ACTIVATIONS) as [keyof typeof ACTIVATIONS])
-  .transform((name) => ACTIVATIONS[name]);
+export const activationSchema = z.enum([...CURVES.keys()]).transform((name) => CURVES.get(name)!);
 
 /** The gated MLP with this function. */
-export function gatedBy(activation: z.infer<typeof activationSchema>): Activation {
-  return GATED[activation];
+export function gatedBy(curve: Curve): Activation {
+  return GATED_ACTIVATIONS.find((name) => ACTIVATIONS[name].curve === curve)!;
 }
 
 /** transformers' name of an activation or, of a gated one, of the function in its gate. */
 export function activationName(activation: Activation): string {
-  const plain = (Object.keys(NAMES) as PlainActivation[])
-    .find((name) => name === activation || GATED[name] === activation);
-  if (plain === undefined) throw new Error(`transformers has no activation ${activation}`);
-  return NAMES[plain];
+  const [name] = NAMES[ACTIVATIONS[activation].curve] ?? [];
+  if (name === undefined) throw new Error(`transformers has no activation ${activation}`);
+  return name;
 }

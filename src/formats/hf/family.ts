@@ -56,6 +56,7 @@ const USUAL: Known = {
   parallelResidual: [false],
   scaleScores: [true],
   scaleOutput: [false],
+  logitSoftCap: [null],
   bias: [true],
 };
 

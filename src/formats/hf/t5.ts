@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { isGated, type ModelSpec, PLAIN_GPT } from "../../config/deriveModel.ts";
+import { ACTIVATIONS } from "../../config/axes.ts";
+import { type ModelSpec, PLAIN_GPT } from "../../config/deriveModel.ts";
 import { UserError } from "../../errors.ts";
 import { quote } from "../file.ts";
 import {
@@ -91,7 +92,7 @@ export const t5: HfFamily = {
 
   writeConfig(spec, tokens) {
     const name = activationName(spec.activation);
-    const gated = isGated(spec.activation);
+    const { gated } = ACTIVATIONS[spec.activation];
     const { pad_token_id: pad, decoder_start_token_id: start } = tokens;
     return {
       num_layers: spec.numEncoderLayers,
@@ -169,7 +170,9 @@ function stack(spec: ModelSpec, ours: string, theirs: "encoder" | "decoder", num
       // wi_0 is the gate
       ...linear(
         `${block}.mlp.up`,
-        isGated(spec.activation) ? { [`${mlp}.wi_1`]: F, [`${mlp}.wi_0`]: F } : { [`${mlp}.wi`]: F },
+        ACTIVATIONS[spec.activation].gated
+          ? { [`${mlp}.wi_1`]: F, [`${mlp}.wi_0`]: F }
+          : { [`${mlp}.wi`]: F },
         C,
         false,
       ),

@@ -1,7 +1,7 @@
+import { type Activation, ACTIVATIONS, namesOf } from "../../config/axes.ts";
 import { floatTensor, makeCase, type OpCase } from "./types.ts";
 
-const GATED = ["swiglu", "geglu", "gegluTanh", "reglu"];
-const KINDS = ["gelu", "geluErf", "relu", "silu", ...GATED];
+const KINDS = namesOf(ACTIVATIONS);
 
 export const activationCases: readonly OpCase[] = [
   activationCase("gelu", 1, 1),
@@ -11,8 +11,8 @@ export const activationCases: readonly OpCase[] = [
   activationCase("geglu", 256, 344, 1, "model"),
 ];
 
-function activationCase(kind: string, M: number, F: number, std = 1, sizes?: OpCase["sizes"]): OpCase {
-  const width = GATED.includes(kind) ? 2 * F : F;
+function activationCase(kind: Activation, M: number, F: number, std = 1, sizes?: OpCase["sizes"]): OpCase {
+  const width = ACTIVATIONS[kind].gated ? 2 * F : F;
   // Nothing within 0.01 of 0, where the slope of ReLU jumps and finite differences say nothing.
   const map = (value: number) => std * value + 0.01 * Math.sign(value);
   const name = `${kind} M${M} F${F}${std === 1 ? "" : ` std ${std}`}`;

@@ -6,6 +6,8 @@ interface CrossEntropyCase {
   readonly C: number;
   readonly V: number;
   readonly zLoss?: number;
+  /** 0, which is the default: none. */
+  readonly softCap?: number;
   /** Every how manieth target has no loss. */
   readonly ignoreEvery?: number;
   /** Of the logits. */
@@ -25,6 +27,9 @@ const specs: readonly CrossEntropyCase[] = [
   { M: 67, C: 16, V: 1031, zLoss: 1e-4, ignoreEvery: 5 },
   { M: 7, C: 5, V: 61, zLoss: 1e-4, ignoreEvery: 1 }, // no target at all
   { M: 13, C: 16, V: 300, std: 40 }, // logits far beyond what exp can hold
+  { M: 17, C: 8, V: 61, softCap: 2, ignoreEvery: 3 },
+  { M: 67, C: 16, V: 1031, softCap: 30, zLoss: 1e-4 }, // most logits far below the cap
+  { M: 13, C: 16, V: 300, softCap: 30, std: 40 }, // and beyond it
   { M: 256, C: 128, V: 1024, sizes: "model" },
   { M: 256, C: 128, V: 1024, zLoss: 1e-4, ignoreEvery: 3, sizes: "model" },
 ];
@@ -32,7 +37,7 @@ const specs: readonly CrossEntropyCase[] = [
 export const crossEntropyCases: readonly OpCase[] = specs.map(crossEntropyCase);
 
 function crossEntropyCase(spec: CrossEntropyCase): OpCase {
-  const { M, C, V, zLoss = 0, ignoreEvery = Infinity, std = 1, sizes } = spec;
+  const { M, C, V, zLoss = 0, softCap = 0, ignoreEvery = Infinity, std = 1, sizes } = spec;
   const tensors = [
     floatTensor("x", [M, C], { map: (value) => std * value }),
     floatTensor("weight", [V, C], { map: (value) => value / Math.sqrt(C) }),
@@ -40,8 +45,9 @@ function crossEntropyCase(spec: CrossEntropyCase): OpCase {
   ];
   const name = [
     `M${M} C${C} V${V} zLoss ${zLoss}`,
+    ...(softCap === 0 ? [] : [`softCap ${softCap}`]),
     ...(ignoreEvery === Infinity ? [] : [`ignore 1/${ignoreEvery}`]),
     ...(std === 1 ? [] : [`std ${std}`]),
   ].join(" ");
-  return makeCase("crossEntropy", name, { zLoss }, tensors, sizes);
+  return makeCase("crossEntropy", name, { zLoss, softCap }, tensors, sizes);
 }

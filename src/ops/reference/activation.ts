@@ -1,3 +1,4 @@
+import { ACTIVATIONS, type Curve as CurveName } from "../../config/axes.ts";
 import { erf } from "./erf.ts";
 import { floats, type OpReference, type Options } from "./types.ts";
 
@@ -33,14 +34,11 @@ const silu: Curve = {
   slope: (x) => sigmoid(x) * (1 + x * sigmoid(-x)),
 };
 
-const plain = new Map<unknown, Curve>(Object.entries({ gelu, geluErf, relu, silu }));
-const gated = new Map<unknown, Curve>(
-  Object.entries({ swiglu: silu, geglu: geluErf, gegluTanh: gelu, reglu: relu }),
-);
+const curves: Readonly<Record<CurveName, Curve>> = { gelu, geluErf, relu, silu };
 
 /**
- * By options.kind. `gelu` (tanh form), `geluErf`, `relu`, `silu`: x (M, F) -> act(x) (M, F). `swiglu`, `geglu` (with
- * erf), `gegluTanh`, `reglu`: x (M, 2F) -> x1 * act(x2) (M, F), where the gate x2 is the second half of the row.
+ * By options.kind: x (M, F) -> act(x) (M, F) or, gated, x (M, 2F) -> x1 * act(x2) (M, F), where the gate x2 is the second
+ * half of the row.
  */
 export const activation: OpReference = {
   forward(inputs, options) {
@@ -78,8 +76,8 @@ function halves(i: number, F: number): [at: number, gate: number] {
 }
 
 function findCurve({ kind }: Options): { curve: Curve; isGated: boolean } {
-  const isGated = gated.has(kind);
-  const curve = isGated ? gated.get(kind) : plain.get(kind);
-  if (!curve) throw new Error(`Option kind is ${kind}, expected an activation`);
-  return { curve, isGated };
+  const found = Object.entries(ACTIVATIONS).find(([name]) => name === kind);
+  if (!found) throw new Error(`Option kind is ${kind}, expected an activation`);
+  const [, { curve, gated }] = found;
+  return { curve: curves[curve], isGated: gated };
 }

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ACTIVATIONS, namesOf, POSITIONS } from "../../../src/config/axes.ts";
 import { type ModelSpec, PLAIN_GPT } from "../../../src/config/deriveModel.ts";
 import { UserError } from "../../../src/errors.ts";
 import { HF_FAMILIES } from "../../../src/formats/hf/families.ts";
@@ -72,12 +73,12 @@ const OTHER_MODELS: Settings<Exclude<keyof ModelSpec, OfTraining>> = {
   ffnDim: [123],
   seqLen: [13],
   vocabSize: [17],
-  positions: ["none", "learned", "sinusoidal", "rotary", "rotaryInterleaved", "alibi", "t5"],
+  positions: namesOf(POSITIONS),
   rotaryBase: [77],
   rotaryFraction: [0.5, 1],
   t5NumBuckets: [8],
   t5MaxDistance: [99],
-  activation: ["gelu", "geluErf", "relu", "silu", "swiglu", "geglu", "gegluTanh", "reglu"],
+  activation: namesOf(ACTIVATIONS),
   norm: ["layernorm", "rmsnorm"],
   normEps: [1e-3],
   embeddingNorm: [false, true],
@@ -87,6 +88,7 @@ const OTHER_MODELS: Settings<Exclude<keyof ModelSpec, OfTraining>> = {
   window: [5],
   scaleScores: [false, true],
   scaleOutput: [false, true],
+  logitSoftCap: [30],
   bias: [false, true],
   tied: [false, true],
 };
@@ -251,18 +253,7 @@ Deno.test("readConfig() tells activations apart, and writeConfig() writes each",
   assertEquals([t5("gated-gelu", "gelu"), t5("relu", "relu"), t5("gelu_new")], ["geglu", "relu", "gelu"]);
   for (const family of HF_FAMILIES.filter(({ modelType }) => modelType !== "bloom")) {
     const spec = specOf(family.modelType);
-    for (
-      const activation of [
-        "gelu",
-        "geluErf",
-        "relu",
-        "silu",
-        "swiglu",
-        "geglu",
-        "gegluTanh",
-        "reglu",
-      ] as const
-    ) {
+    for (const activation of namesOf(ACTIVATIONS)) {
       if (family.obstacles({ ...spec, activation }).length > 0) continue;
       assertEquals(rewritten(family, { ...spec, activation }).activation, activation);
     }
