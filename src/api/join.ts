@@ -31,12 +31,24 @@ export async function trainInGroup(
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
   const part = { replica, identity, tokensOf, signal, onMessage, onAction, ...sumTravel(config.scale.wire) };
-  await takePart(join, part);
+  await takePart({ ...join, memberId: join.memberId ?? lastingId(options.folder?.path ?? null) }, part);
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !signal?.aborted) {
     onMessage?.("The group has finished the run before this node had its state");
   }
   return await replica.finish();
+}
+
+/**
+ * A name that a process has again when it is started again: that of its run's folder on its machine. The folder's lock
+ * keeps others from taking it meanwhile.
+ *
+ * @returns undefined without a folder, or without the permission to know the machine's name
+ */
+export function lastingId(folder: string | null): string | undefined {
+  if (folder === null) return undefined;
+  if (Deno.permissions.querySync({ name: "sys", kind: "hostname" }).state !== "granted") return undefined;
+  return `node-${sha256(`${Deno.hostname()} ${Deno.realPathSync(folder)}`).slice(0, 8)}`;
 }
 
 /** What all nodes of a group must have in common so that they compute the same bits. */

@@ -16,7 +16,10 @@ export interface JoinOptions {
   readonly url: string;
   /** The group's secret, from `importToken`. */
   readonly token: CryptoKey;
-  /** What the group calls this node: letters, digits, dots and dashes. By default a random name. */
+  /**
+   * What the group calls this node: letters, digits, dots and dashes. By default a name that lasts with the run's folder,
+   * and a random one where there is none.
+   */
   readonly memberId?: string;
   /** Where other nodes reach this one; by default any free port of 127.0.0.1. */
   readonly listen?:

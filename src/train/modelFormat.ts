@@ -17,6 +17,7 @@ const MODEL_TYPE = "bloomery";
 
 const specSchema = z.object({
   ...modelSchema.shape,
+  logitSoftCap: modelSchema.shape.logitSoftCap.default(null), // files of 0.1.0 have none
   model_type: z.literal(MODEL_TYPE),
   numKvHeads: z.int().positive(),
   ffnDim: z.int().positive(),
