@@ -19,14 +19,16 @@
  * caller's, whose thread then blocks while the GPU computes.
  *
  * Permissions: WebGPU needs none. The Worker's modules are read at run time, which takes `--allow-read` of this
- * package's folder where it is on disk; a device of the caller's needs no Worker and no permission. Beyond that:
+ * package's folder where it is on disk; a device of the caller's needs no Worker and no permission. A group (`join`,
+ * `joinGroup`) adds in a Worker too, and takes `--allow-net` of the coordinator and the other nodes. Beyond that:
  * `--allow-read` and `--allow-write` of the run's folder and the data; `--allow-run=deno` for the embedded corpus, which
  * is what is trained on where `data` is not set; `--allow-sys=systemMemoryInfo` to be told of too little memory before
  * a software driver takes it; `--allow-env=HOME,XDG_CACHE_HOME,LOCALAPPDATA` and access to `~/.cache/bloomery` so that
  * kernel variants are measured only once.
  *
  * In a program made with `deno compile` the Worker's module must be named, since the compiler can't see it:
- * `deno compile --include PACKAGE/src/engine/worker.ts main.ts`. The shaders are imported as text and come along. Such a
+ * `deno compile --include PACKAGE/src/engine/worker.ts main.ts`, and for a group `--include
+ * PACKAGE/src/net/sumWorker.ts`, too. The shaders are imported as text and come along. Such a
  * program has no embedded corpus: set `data`.
  *
  * @module

@@ -26,7 +26,7 @@ export interface Plan
 
 /** Bytes of the host's memory. */
 export interface HostBytes {
-  /** Partial sums that wait for their twins, at most, where `engine.hostSums` keeps them here. */
+  /** Partial sums that wait for their twins, at most, and the one that they are added to, where `engine.hostSums` keeps them here. */
   readonly waiting: number;
   /** In a group of so many nodes; null: one node trains alone. */
   readonly group: GroupBytes | null;
@@ -36,8 +36,7 @@ export interface HostBytes {
 export interface GroupBytes {
   readonly nodes: number;
   /**
-   * The partial sums of a node's share, what it gets of others' and the sum, one sum on its way from the GPU, and what
-   * error feedback keeps.
+   * The partial sums of a node's share, what it gets of others' and the sum, and what error feedback keeps.
    */
   readonly sums: number;
   /** Data on its way between nodes. */
@@ -96,7 +95,7 @@ export async function planRun(
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
     hostBytes: {
-      waiting: config.engine.hostSums ? 4 * sumLength * treeLevels(virtualWorkers) : 0,
+      waiting: config.engine.hostSums ? 4 * sumLength * (treeLevels(virtualWorkers) + 1) : 0,
       group: nodes === 1 ? null : groupBytes(planned, config.scale, nodes),
     },
   };
@@ -110,7 +109,7 @@ function groupBytes(
   const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes, sumTravel(wire));
   const state = bytes.weights + bytes.moments;
   const residual = wire === "bf16" ? 2 * 4 * sumLength : 0; // as it is, and as a step under way makes it
-  return { nodes, sums: sums + 4 * sumLength + residual, links, newcomer: newcomer + state };
+  return { nodes, sums: sums + residual, links, newcomer: newcomer + state };
 }
 
 function describe({ source, trainTokens, validationTokens }: Dataset): Plan["corpus"] {

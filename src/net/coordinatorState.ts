@@ -20,6 +20,10 @@
  *    and it copies their state. Hence a new coordinator needs of the old one only what fences the old one's
  *    epochs off, and asks the members for the rest.
  *
+ * Where pieces are rounded (`WireTypes.pieceType`), 1 does not hold: shares and what earlier rounding lost enter the
+ * sum. Then a step that only lost members applied may be done again with other bits, and if they come back, the group
+ * stops for a person to choose.
+ *
  * One group only. Epochs grow, are on disk before they are used, and a member heeds no word of an older epoch
  * than the newest it has seen. See `CoordinatorState.electorates` for what keeps a partition from training
  * twice.
