@@ -88,6 +88,7 @@ export async function planRun(
   const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle, sumLength } = planned;
   const { virtualWorkers } = config.scale;
   const { nodes = 1 } = options;
+  const levels = treeLevels(virtualWorkers);
   return {
     ...{ adapter, isSoftware, microBatchSize, bytes, obstacle },
     corpus: dataset && describe(dataset),
@@ -95,7 +96,7 @@ export async function planRun(
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
     hostBytes: {
-      waiting: config.engine.hostSums ? 4 * sumLength * (treeLevels(virtualWorkers) + 1) : 0,
+      waiting: config.engine.hostSums && levels > 0 ? 4 * sumLength * (levels + 1) : 0,
       group: nodes === 1 ? null : groupBytes(planned, config.scale, nodes),
     },
   };
