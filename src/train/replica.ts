@@ -15,6 +15,8 @@ export class TrainingReplica implements Replica, Disposable {
   readonly #options: TrainingOptions;
   readonly #run: TrainingRun;
   #state: GroupState;
+  /** Is the engine's state `#state`, all of it? Not while another one is put there. */
+  #isWhole = true;
   /** Where the policy says so. */
   readonly skip?: (digest: string) => Promise<void>;
   /** When the step under way began here, by performance.now(). */
@@ -109,18 +111,28 @@ export class TrainingReplica implements Replica, Disposable {
   }
 
   async load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void> {
+    this.#isWhole = false;
     const state = await takeState(this.#options.engine, chunks);
     this.#state = inGroup(await this.#run.adopt(state), applied.digest);
+    this.#isWhole = true;
     this.#begin = performance.now();
   }
 
   async restore(): Promise<Applied> {
+    this.#isWhole = false;
     this.#state = await start(this.#options, this.#run);
+    this.#isWhole = true;
     return this.applied;
   }
 
-  /** Saves the state and, if the run is over, scores the whole held-out part. */
+  /**
+   * Saves the state and, if the run is over, scores the whole held-out part. Where a copy was cut off, the state is what
+   * `restore` gives.
+   *
+   * @throws the signal's reason if there is no whole state and it came
+   */
   async finish(): Promise<TrainingResult> {
+    if (!this.#isWhole) await this.restore();
     return await this.#run.finish(this.#state);
   }
 

@@ -98,6 +98,33 @@ Deno.test("TrainingReplica.snapshot() has chunks of at most 1 MiB, and load() re
   assertLessOrEqual(bytes, whole.length * 2 ** 20);
 });
 
+Deno.test("TrainingReplica.finish() after a load() that was cut off saves what restore() gives", async () => {
+  await withFolder(async (folder) => {
+    const [donor, untouched] = await openNodes(2);
+    await trainTogether([donor], CONFIG, 5);
+    const { applied, chunks } = await donor.replica.snapshot();
+    const whole = (await Array.fromAsync(chunks())).flatMap((chunk) => [...chunk]);
+    const cutOff = async function* () {
+      yield Uint8Array.from(whole.slice(0, whole.length / 2)); // most of the weights
+      await Promise.reject(new Error("The group has finished"));
+    };
+    const first = await untouched.finish();
+    for (const steps of [0, 3]) {
+      const run = join(folder, `${steps}`);
+      const late = await openNode(run, CONFIG);
+      await trainTogether([late], CONFIG, steps);
+      const expected = steps === 0 ? first.digest : (await checkpointOf(run, steps)).digest;
+      await assertRejects(() => late.replica.load(applied, cutOff()), Error, "The group has finished");
+      const result = await late.finish();
+      assertEquals([result.steps, result.digest], [steps, expected]);
+      assertEquals((await checkpointOf(run, steps)).digest, expected);
+      const again = await openNode(run, CONFIG);
+      await trainTogether([again], CONFIG);
+      assertEquals((await again.finish()).digest, (await tinyRun(null, CONFIG)).digest);
+    }
+  });
+});
+
 Deno.test("a run goes on alone, in groups of any size and alone again, to the same digest", async () => {
   await withFolder(async (folder) => {
     const expected = await tinyRun(null, CONFIG);
