@@ -92,7 +92,6 @@ export class TrainingReplica implements Replica, Disposable {
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
-    this.#run.feedback?.commit();
     await this.#goOn(await this.#run.settle(this.#state, this.#begin), digest);
   }
 

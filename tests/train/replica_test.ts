@@ -296,6 +296,31 @@ Deno.test("TrainingReplica.skip() leaves a step out as a run alone does, on ever
   }
 });
 
+Deno.test("what rounding has lost in a step that is left out goes to no other step", async () => {
+  const config = tinyConfig("scale.virtualWorkers=3", "scale.wire=bf16", "train.nonFinite=skip");
+  const { signal } = new AbortController();
+  const whole = [{ from: 0, to: 3 }];
+  await withFolder(async (folder) => {
+    const residuals = await Promise.all(["kept", "skipped", "halted"].map(async (name) => {
+      const run = join(folder, name);
+      const node = await openNode(run, config);
+      await trainTogether([node], config, 4);
+      const { replica } = node;
+      if (name !== "kept") {
+        const sum = new Float32Array(replica.sumLength);
+        await replica.sums(whole, [sum], signal);
+        if (name === "skipped") await replica.skip!("0badcafe");
+        else await replica.apply(sum.fill(NaN), "0badcafe");
+        assertEquals(replica.applied, { step: 5, digest: "0badcafe" });
+      }
+      await node.finish();
+      const step = name === "kept" ? 4 : 5;
+      return Deno.readFileSync(join(run, "checkpoints", `step-${step}`, "residual.safetensors"));
+    }));
+    for (const residual of residuals) assertEquals(residual, residuals[0]);
+  });
+});
+
 Deno.test("TrainingReplica.open() refuses policies by which a group would go back or do a step again", async () => {
   const refused = [
     [["train.nonFinite=rollback"], "train.nonFinite is rollback, "],
