@@ -75,6 +75,7 @@ export class TrainingReplica implements Replica, Disposable {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
       const sum = await engine.readSum(into[i]);
+      this.#run.feedback?.round(sum); // which can make it infinite
       if (!areFinite(sum)) {
         const found = `Step ${step.step} has a loss or a gradient that is not finite`;
         if (this.skip !== undefined) throw new NotFiniteError(found);
@@ -82,7 +83,6 @@ export class TrainingReplica implements Replica, Disposable {
           `${found}; lower optimizer.learningRate and start the run again: it goes on from its last checkpoint`,
         );
       }
-      this.#run.feedback?.round(sum);
     }
   }
 

@@ -321,6 +321,18 @@ Deno.test("what rounding has lost in a step that is left out goes to no other st
   });
 });
 
+Deno.test("a sum that becomes infinite as it is rounded is not sent", async () => {
+  const largest = (2 - 2 ** -23) * 2 ** 127; // of the finite float32 values; a bfloat16 that is nearest is infinite
+  const config = tinyConfig("scale.wire=bf16", "train.nonFinite=skip");
+  const node = await openNode(null, config, {
+    onSum: (sum) => void (sum[0] = largest),
+  });
+  const into = [new Float32Array(node.replica.sumLength)];
+  const sums = () =>
+    node.replica.sums([{ from: 0, to: config.scale.virtualWorkers }], into, new AbortController().signal);
+  await assertRejects(sums, NotFiniteError);
+});
+
 Deno.test("TrainingReplica.open() refuses policies by which a group would go back or do a step again", async () => {
   const refused = [
     [["train.nonFinite=rollback"], "train.nonFinite is rollback, "],
