@@ -87,8 +87,9 @@ export class TrainingReplica implements Replica, Disposable {
   }
 
   /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */
-  async apply(sum: Float32Array, digest: string): Promise<void> {
+  async apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
     const { engine } = this.#options;
+    if (isReplayed) this.#run.feedback?.discard();
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });

@@ -296,12 +296,12 @@ Deno.test("TrainingReplica.skip() leaves a step out as a run alone does, on ever
   }
 });
 
-Deno.test("what rounding has lost in a step that is left out goes to no other step", async () => {
+Deno.test("what rounding has lost in a step that is left out, or done without this node, goes to no other step", async () => {
   const config = tinyConfig("scale.virtualWorkers=3", "scale.wire=bf16", "train.nonFinite=skip");
   const { signal } = new AbortController();
   const whole = [{ from: 0, to: 3 }];
   await withFolder(async (folder) => {
-    const residuals = await Promise.all(["kept", "skipped", "halted"].map(async (name) => {
+    const residuals = await Promise.all(["kept", "skipped", "halted", "replayed"].map(async (name) => {
       const run = join(folder, name);
       const node = await openNode(run, config);
       await trainTogether([node], config, 4);
@@ -310,7 +310,8 @@ Deno.test("what rounding has lost in a step that is left out goes to no other st
         const sum = new Float32Array(replica.sumLength);
         await replica.sums(whole, [sum], signal);
         if (name === "skipped") await replica.skip!("0badcafe");
-        else await replica.apply(sum.fill(NaN), "0badcafe");
+        else if (name === "halted") await replica.apply(sum.fill(NaN), "0badcafe");
+        else await replica.apply(sum, "0badcafe", true);
         assertEquals(replica.applied, { step: 5, digest: "0badcafe" });
       }
       await node.finish();
@@ -322,7 +323,7 @@ Deno.test("what rounding has lost in a step that is left out goes to no other st
 });
 
 Deno.test("a sum that becomes infinite as it is rounded is not sent", async () => {
-  const largest = (2 - 2 ** -23) * 2 ** 127; // of the finite float32 values; a bfloat16 that is nearest is infinite
+  const largest = (2 - 2 ** -23) * 2 ** 127; // of the finite float32 values; the nearest bfloat16 is infinite
   const config = tinyConfig("scale.wire=bf16", "train.nonFinite=skip");
   const node = await openNode(null, config, {
     onSum: (sum) => void (sum[0] = largest),
