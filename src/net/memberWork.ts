@@ -41,7 +41,7 @@ export interface WorkOptions {
 interface Ready {
   /** null: the step is left out. */
   readonly sum: Float32Array | null;
-  /** From when on nothing but the exchange went on; null: it is another step's that is replayed. */
+  /** From when on nothing but the exchange went on; null: it is replayed, or left out. */
   readonly exposedFrom: number | null;
   release(): void;
 }
@@ -133,7 +133,7 @@ export class MemberWork {
         await this.#replica.skip?.(digest);
         this.#sums.skip(step);
       } else {
-        await this.#replica.apply(ready.sum, digest);
+        await this.#replica.apply(ready.sum, digest, ready.exposedFrom === null);
         this.#sums.add(step, ready.sum);
       }
       ready.release();

@@ -31,8 +31,13 @@ export interface Replica {
    * @throws the signal's reason when the step is given up; NotFiniteError where there is `skip`
    */
   sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void>;
-  /** Updates the state with the sum of step `applied.step + 1` over all virtual workers. @param digest of the state after it */
-  apply(sum: Float32Array, digest: string): Promise<void>;
+  /**
+   * Updates the state with the sum of step `applied.step + 1` over all virtual workers.
+   *
+   * @param digest of the state after it
+   * @param isReplayed the others have made the sum: nothing that `sums` may have computed here is in it
+   */
+  apply(sum: Float32Array, digest: string, isReplayed?: boolean): Promise<void>;
   /**
    * Leaves step `applied.step + 1` out, all members alike: the state after it is the one before it, a step on. Absent:
    * steps can't be left out. @param digest of the state after it

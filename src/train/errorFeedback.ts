@@ -34,9 +34,14 @@ export class ErrorFeedback {
     for (let i = 0; i < lost.length; i++) lost[i] -= values[i];
   }
 
-  /** The step was applied. What is not finite any more was not applied by anybody: it is forgotten. */
+  /** The step was applied, if there is one. */
   commit(): void {
-    if (this.#next?.every(Number.isFinite)) this.#residual.set(this.#next);
+    if (this.#next !== null) this.#residual.set(this.#next);
+    this.#next = null;
+  }
+
+  /** The step was not applied: what is left is what was before it. */
+  discard(): void {
     this.#next = null;
   }
 

@@ -15,6 +15,8 @@ export class TrainingReplica implements Replica, Disposable {
   readonly #options: TrainingOptions;
   readonly #run: TrainingRun;
   #state: GroupState;
+  /** Is the engine's state `#state`, all of it? Not while another one is put there. */
+  #isWhole = true;
   /** Where the policy says so. */
   readonly skip?: (digest: string) => Promise<void>;
   /** When the step under way began here, by performance.now(). */
@@ -73,6 +75,7 @@ export class TrainingReplica implements Replica, Disposable {
       await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
       signal.throwIfAborted();
       const sum = await engine.readSum(into[i]);
+      this.#run.feedback?.round(sum); // which can make it infinite
       if (!areFinite(sum)) {
         const found = `Step ${step.step} has a loss or a gradient that is not finite`;
         if (this.skip !== undefined) throw new NotFiniteError(found);
@@ -80,17 +83,16 @@ export class TrainingReplica implements Replica, Disposable {
           `${found}; lower optimizer.learningRate and start the run again: it goes on from its last checkpoint`,
         );
       }
-      this.#run.feedback?.round(sum);
     }
   }
 
   /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */
-  async apply(sum: Float32Array, digest: string): Promise<void> {
+  async apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
     const { engine } = this.#options;
+    if (isReplayed) this.#run.feedback?.discard();
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
-    this.#run.feedback?.commit();
     await this.#goOn(await this.#run.settle(this.#state, this.#begin), digest);
   }
 
@@ -109,18 +111,28 @@ export class TrainingReplica implements Replica, Disposable {
   }
 
   async load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void> {
+    this.#isWhole = false;
     const state = await takeState(this.#options.engine, chunks);
     this.#state = inGroup(await this.#run.adopt(state), applied.digest);
+    this.#isWhole = true;
     this.#begin = performance.now();
   }
 
   async restore(): Promise<Applied> {
+    this.#isWhole = false;
     this.#state = await start(this.#options, this.#run);
+    this.#isWhole = true;
     return this.applied;
   }
 
-  /** Saves the state and, if the run is over, scores the whole held-out part. */
+  /**
+   * Saves the state and, if the run is over, scores the whole held-out part. Where a copy was cut off, the state is what
+   * `restore` gives.
+   *
+   * @throws the signal's reason if there is no whole state and it came
+   */
   async finish(): Promise<TrainingResult> {
+    if (!this.#isWhole) await this.restore();
     return await this.#run.finish(this.#state);
   }
 

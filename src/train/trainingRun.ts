@@ -187,6 +187,8 @@ export class TrainingRun implements Disposable {
     const ms = performance.now() - begin;
     const halted = results.find((result) => result.halted);
     const applied = results.filter((result) => !result.halted);
+    if (halted === undefined) this.feedback?.commit();
+    else this.feedback?.discard();
     const last = applied.at(-1);
     if (last !== undefined) {
       const progress = this.#run.progressAt(last.step);
@@ -207,6 +209,7 @@ export class TrainingRun implements Disposable {
 
   /** Leaves the next step out, as the run's policy has it for one that is not finite. */
   async skip(state: TrainState): Promise<TrainState> {
+    this.feedback?.discard();
     const halted = {
       step: state.step + 1,
       lossSum: NaN,
@@ -218,11 +221,14 @@ export class TrainingRun implements Disposable {
     return { ...await this.#afterHalt(state, halted), groupDigest: null };
   }
 
-  /** Must the results be read after `step`, the last of those queued behind the state? */
+  /**
+   * Must the results be read after `step`, the last of those queued behind the state? What rounding loses goes to the
+   * next step only if the step was applied: there each is read.
+   */
   mustSettle(state: TrainState, step: number): boolean {
     const duties: Duty[] = ["validation", "sample", "checkpoint"];
     const queued = step - state.step;
-    return step >= this.#run.totalSteps || this.#isLogged(step) ||
+    return step >= this.#run.totalSteps || this.#isLogged(step) || this.feedback !== null ||
       (queued + 1) * this.#meter.msPerStep > MAX_QUEUED_MS || this.#meter.msPerStep === 0 ||
       duties.some((duty) => this.#isDue(duty, state, step));
   }

@@ -11,14 +11,17 @@ export const EXACT_VALUES = 4;
 const QUIET = 0x400000;
 const INFINITY = 0x7f800000;
 
-/** Rounds the engine's sum as an exchange with other nodes would. @param feedback where the wire has one */
+/**
+ * Rounds the engine's sum as an exchange with other nodes would.
+ *
+ * @param feedback where the wire has one; is to be told whether the step was applied
+ */
 export async function roundSum(engine: Engine, wire: Wire, feedback: ErrorFeedback | null): Promise<void> {
   if (wire === "f32") return;
   const sum = await engine.readSum();
   feedback?.begin();
   feedback?.round(sum);
   roundToBf16(sum.subarray(0, sum.length - EXACT_VALUES));
-  feedback?.commit();
   await engine.writeSum(sum);
 }
 

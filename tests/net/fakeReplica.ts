@@ -42,9 +42,9 @@ export class FakeReplica implements Replica {
     pieces.forEach(({ from, to }, i) => into[i].set(this.#sum(step, from, to)));
   }
 
-  apply(sum: Float32Array, digest: string): Promise<void> {
+  apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
     const step = this.applied.step + 1;
-    this.calls.push(`apply ${step}`);
+    this.calls.push(`${isReplayed ? "replay" : "apply"} ${step}`);
     this.state = this.state.map((value, i) => value - 0.125 * sum[i]);
     this.applied = { step, digest };
     return Promise.resolve();

@@ -243,6 +243,26 @@ Deno.test("a spare that its donor can't serve any more takes back that it has ca
   assertEquals(kinds(bench.epoch(1, 2, false)), ["copy"]);
 });
 
+Deno.test("who enters an epoch and lacks a sum blames a donor that is gone, not one that has no such sum", () => {
+  for (const [lacks, blamed] of [[false, "m1"], [true, null]] as const) {
+    const bench = new Bench();
+    bench.does({ kind: "linked" });
+    bench.epoch(1, 1, false);
+    assertEquals(kinds(bench.epoch(2, 2, true, "m1")), ["stopFollowing", "replay"]);
+    const told = bench.does({ kind: "donorFailed", lacks, reason: "no sum of step 1" }).at(-1);
+    assert(told?.kind === "send" && told.message.type === "failed");
+    assertEquals(told.message.peer, blamed);
+    // It gets the state some other way.
+    assertEquals(kinds(bench.hears({ type: "abort", epoch: 2, step: 2, reason: "m2 has no state" })), [
+      "hello",
+    ]);
+    assertEquals(kinds(bench.epoch(3, 2, false, "m1")), ["replay"]);
+    assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: true, reason: "no sum of step 1" })), [
+      "copy",
+    ]);
+  }
+});
+
 Deno.test("a member that is ahead of its group waits for it", () => {
   const bench = new Bench(5);
   bench.does({ kind: "linked" });

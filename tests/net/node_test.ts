@@ -132,8 +132,9 @@ Deno.test("a newcomer copies the state, replays the steps since, and enters", as
   const [loaded, ...replayed] = newcomer.calls.slice(0, begun);
   assertMatch(loaded, /^load/);
   assert(
-    stepsWhileLoading >= 3 && replayed.length >= 3 && replayed.every((call) => call.startsWith("apply")),
+    stepsWhileLoading >= 3 && replayed.length >= 3 && replayed.every((call) => call.startsWith("replay")),
   );
+  assertEquals(newcomer.calls.at(-1), `apply ${totalSteps}`); // which it has a part in
 });
 
 Deno.test("members hold while the coordinator is away, and go on with the next one", async () => {

@@ -14,6 +14,8 @@ export interface FakeOptions {
   /** Called as a micro-batch comes, before its work. */
   readonly onAccumulate?: (micro: Batch, step: number, signal?: AbortSignal) => void | Promise<void>;
   readonly onEvaluate?: (signal?: AbortSignal) => void | Promise<void>;
+  /** Changes a sum as it is read. (sumLength) */
+  readonly onSum?: (sum: Float32Array) => void;
   /** Called as a tensor is asked for. */
   readonly onRead?: () => void | Promise<void>;
 }
@@ -165,6 +167,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     },
     readSum: (into = new Float32Array(sumLength)) => {
       into.set(total());
+      options.onSum?.(into);
       return Promise.resolve(into);
     },
     writeSum(values) {

@@ -71,6 +71,37 @@ Deno.test("policy skip leaves the step's update out, and the steps queued behind
   assertEquals(result.digest, alone.digest, "the log interval must not change a bit");
 });
 
+Deno.test("what rounding has lost in a skipped step, or in one queued behind it, goes to no other step", async () => {
+  const isPoisoned: TinyOptions["isPoisoned"] = (_, step) => step === 4; // the loss alone: its gradients are finite
+  const config = (every: number) =>
+    tinyConfig(
+      "train.nonFinite=skip",
+      "scale.wire=bf16",
+      `log.every=${every}`,
+      "validation.every=null",
+      "checkpoint.every=null",
+    );
+  const [often, seldom] = [
+    await tinyRun(null, config(1), { isPoisoned }),
+    await tinyRun(null, config(7), { isPoisoned }),
+  ];
+  assertEquals(seldom.digest, often.digest, "the log interval must not change a bit");
+  await withFolder(async (run) => {
+    const saving = tinyConfig(
+      "train.nonFinite=skip",
+      "scale.wire=bf16",
+      "checkpoint.every=1 steps",
+      "checkpoint.keep=9",
+    );
+    await tinyRun(run, saving, { isPoisoned });
+    const [third, fourth, fifth] = [3, 4, 5].map((step) =>
+      Deno.readFileSync(join(run, "checkpoints", `step-${step}`, "residual.safetensors"))
+    );
+    assertEquals(fourth, third);
+    assertNotEquals(fifth, fourth);
+  });
+});
+
 Deno.test("a skipped step that doesn't count is done again with the next batch", async () => {
   await withFolder(async (run) => {
     const config = tinyConfig("train.nonFinite=skip", "train.skippedStepCounts=false", "log.every=1");

@@ -98,6 +98,33 @@ Deno.test("TrainingReplica.snapshot() has chunks of at most 1 MiB, and load() re
   assertLessOrEqual(bytes, whole.length * 2 ** 20);
 });
 
+Deno.test("TrainingReplica.finish() after a load() that was cut off saves what restore() gives", async () => {
+  await withFolder(async (folder) => {
+    const [donor, untouched] = await openNodes(2);
+    await trainTogether([donor], CONFIG, 5);
+    const { applied, chunks } = await donor.replica.snapshot();
+    const whole = (await Array.fromAsync(chunks())).flatMap((chunk) => [...chunk]);
+    const cutOff = async function* () {
+      yield Uint8Array.from(whole.slice(0, whole.length / 2)); // most of the weights
+      await Promise.reject(new Error("The group has finished"));
+    };
+    const first = await untouched.finish();
+    for (const steps of [0, 3]) {
+      const run = join(folder, `${steps}`);
+      const late = await openNode(run, CONFIG);
+      await trainTogether([late], CONFIG, steps);
+      const expected = steps === 0 ? first.digest : (await checkpointOf(run, steps)).digest;
+      await assertRejects(() => late.replica.load(applied, cutOff()), Error, "The group has finished");
+      const result = await late.finish();
+      assertEquals([result.steps, result.digest], [steps, expected]);
+      assertEquals((await checkpointOf(run, steps)).digest, expected);
+      const again = await openNode(run, CONFIG);
+      await trainTogether([again], CONFIG);
+      assertEquals((await again.finish()).digest, (await tinyRun(null, CONFIG)).digest);
+    }
+  });
+});
+
 Deno.test("a run goes on alone, in groups of any size and alone again, to the same digest", async () => {
   await withFolder(async (folder) => {
     const expected = await tinyRun(null, CONFIG);
@@ -267,6 +294,44 @@ Deno.test("TrainingReplica.skip() leaves a step out as a run alone does, on ever
     await trainTogether(nodes, config);
     for (const node of nodes) assertEquals((await node.finish()).digest, expected.digest);
   }
+});
+
+Deno.test("what rounding has lost in a step that is left out, or done without this node, goes to no other step", async () => {
+  const config = tinyConfig("scale.virtualWorkers=3", "scale.wire=bf16", "train.nonFinite=skip");
+  const { signal } = new AbortController();
+  const whole = [{ from: 0, to: 3 }];
+  await withFolder(async (folder) => {
+    const residuals = await Promise.all(["kept", "skipped", "halted", "replayed"].map(async (name) => {
+      const run = join(folder, name);
+      const node = await openNode(run, config);
+      await trainTogether([node], config, 4);
+      const { replica } = node;
+      if (name !== "kept") {
+        const sum = new Float32Array(replica.sumLength);
+        await replica.sums(whole, [sum], signal);
+        if (name === "skipped") await replica.skip!("0badcafe");
+        else if (name === "halted") await replica.apply(sum.fill(NaN), "0badcafe");
+        else await replica.apply(sum, "0badcafe", true);
+        assertEquals(replica.applied, { step: 5, digest: "0badcafe" });
+      }
+      await node.finish();
+      const step = name === "kept" ? 4 : 5;
+      return Deno.readFileSync(join(run, "checkpoints", `step-${step}`, "residual.safetensors"));
+    }));
+    for (const residual of residuals) assertEquals(residual, residuals[0]);
+  });
+});
+
+Deno.test("a sum that becomes infinite as it is rounded is not sent", async () => {
+  const largest = (2 - 2 ** -23) * 2 ** 127; // of the finite float32 values; the nearest bfloat16 is infinite
+  const config = tinyConfig("scale.wire=bf16", "train.nonFinite=skip");
+  const node = await openNode(null, config, {
+    onSum: (sum) => void (sum[0] = largest),
+  });
+  const into = [new Float32Array(node.replica.sumLength)];
+  const sums = () =>
+    node.replica.sums([{ from: 0, to: config.scale.virtualWorkers }], into, new AbortController().signal);
+  await assertRejects(sums, NotFiniteError);
 });
 
 Deno.test("TrainingReplica.open() refuses policies by which a group would go back or do a step again", async () => {

@@ -101,7 +101,8 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
     dropWork(draft);
   } else if (state.phase === "replaying" && state.fetching !== null) {
     state.fetching = null;
-    if (state.epoch !== null) fail(draft, state.donor, event.reason);
+    // A donor that lacks a sum, such as that of a step left out, has done nothing wrong.
+    if (state.epoch !== null) fail(draft, event.lacks ? null : state.donor, event.reason);
     else if (event.lacks) copyAnew(draft);
     // Otherwise the coordinator will name another donor; until then each tick tries again.
   }
