@@ -36,6 +36,12 @@ const CONFIG = "config.jsonc";
 const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
 
 /**
+ * Keys that were added after runs had been made without them, each with the value, as JSON, by which nothing changes.
+ * With that value they are left out of digests: the digest of an older run stays what it was.
+ */
+const NEUTRAL: Readonly<Record<string, string>> = { "model.logitSoftCap": "null", "scale.wire": '"f32"' };
+
+/**
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
  * removed.
  *
@@ -121,7 +127,7 @@ export function groupConfigDigest(config: RunConfig): string {
 }
 
 function digestWithout(free: RegExp, config: RunConfig): string {
-  const fixed = settings("", config).filter(([key]) => !free.test(key));
+  const fixed = settings("", config).filter(([key, value]) => !free.test(key) && NEUTRAL[key] !== value);
   return createHash("sha256").update(JSON.stringify(fixed)).digest("hex");
 }
 
