@@ -50,6 +50,11 @@ export interface Part {
   readonly onAction?: (action: MemberAction) => void;
 }
 
+/** A name for a member. */
+export function randomId(): string {
+  return `node-${crypto.randomUUID().slice(0, 8)}`;
+}
+
 /** A node that is asked to leave gives up a step that takes longer. */
 const LEAVE_MS = 5000;
 
@@ -60,7 +65,7 @@ const LEAVE_MS = 5000;
  * replica throws
  */
 export async function takePart(
-  { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
+  { url, token, memberId = randomId(), listen, openSocket }: JoinOptions,
   { replica, identity, wire, exactValues, tokensOf, signal, onMessage = () => {}, onAction }: Part,
 ): Promise<void> {
   const giveUp = new AbortController();

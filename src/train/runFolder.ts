@@ -32,6 +32,9 @@ const FREE_KEYS =
 /** A run's settings, by which its folder is known. */
 const CONFIG = "config.jsonc";
 
+/** What a node that keeps the run is called in its group; its own, not the run's. */
+export const MEMBER = "member";
+
 /** Keys in which the nodes of a group may differ: where things lie, what is told and kept, and how fast it goes. */
 const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
 
@@ -180,12 +183,13 @@ function isEmpty(folder: string): boolean {
   return Deno.readDirSync(folder).next().done === true;
 }
 
+/** What stays where a run begins anew. */
+const KEPT: readonly string[] = ["lock", CONFIG, MEMBER];
+
 /** Removes what a start without a checkpoint has left: tokens, tokenizer and logs. */
 async function forget(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    if (name !== "lock" && name !== CONFIG) {
-      await Deno.remove(join(folder, name), { recursive: true });
-    }
+    if (!KEPT.includes(name)) await Deno.remove(join(folder, name), { recursive: true });
   }
   await Deno.mkdir(checkpointsOf(folder), { recursive: true });
 }
