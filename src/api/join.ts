@@ -34,7 +34,8 @@ export async function trainInGroup(
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
   const part = { replica, identity, tokensOf, signal, onMessage, onAction, ...sumTravel(config.scale.wire) };
-  await takePart({ ...join, memberId: join.memberId ?? await lastingId(options.folder?.path ?? null) }, part);
+  const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);
+  await takePart({ ...join, memberId }, part).over;
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !signal?.aborted) {
     onMessage?.("The group has finished the run before this node had its state");
