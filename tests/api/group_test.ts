@@ -253,6 +253,28 @@ Deno.test("a member whose part is not finite, or can't be made, ends by itself, 
   });
 });
 
+Deno.test("a sum of finite parts that overflows ends all members with an error, and none is sent away", async () => {
+  await inGroup(3, async ({ join, lines }) => {
+    const groups = await Promise.all([join(), join(), join()]);
+    for (const sums of await Promise.all(groups.map((group) => group.allReduce(fill)))) assertSum(sums);
+    const overflow: typeof fill = ({ counts }, { worker }) => {
+      if (worker === 0 || worker === VIRTUAL_WORKERS - 1) counts[1] = 3e38;
+    };
+    const messages = await Promise.all(groups.map(async (group) => {
+      const { message } = await assertRejects(() => group.allReduce(overflow), UserError);
+      return message;
+    }));
+    const last = messages.filter((text) => text === "counts[1] is Infinity in this member's part of sum 2");
+    const others = messages.filter((text) =>
+      text.startsWith(
+        "A sum of finite values overflows float32 at counts[1] in step 2; make what is added",
+      )
+    );
+    assertEquals([others.length, last.length], [2, 1], messages.join("\n"));
+    assertEquals(lines.filter((line) => line.includes("was blamed")), []);
+  });
+});
+
 Deno.test("Group.allReduce() rejects with the signal's reason, and takes one call at a time", async () => {
   await inGroup(2, async ({ join }) => {
     const stop = new AbortController();
