@@ -13,6 +13,8 @@ export interface ArrayLayout<A extends ArrayLengths> {
   readonly text: string;
   /** The arrays in a vector of all values, which they share. (length) */
   split(vector: Float32Array): Arrays<A>;
+  /** What a value of such a vector is called: `clicks[7]`. */
+  nameOf(element: number): string;
 }
 
 /** @throws UserError for no array, or a length that is none */
@@ -34,6 +36,10 @@ export function layOutArrays<A extends ArrayLengths>(lengths: A): ArrayLayout<A>
     split: (vector) =>
       // the names are A's
       Object.fromEntries(places.map(({ name, from, to }) => [name, vector.subarray(from, to)])) as Arrays<A>,
+    nameOf: (element) => {
+      const { name, from } = places.findLast(({ from }) => from <= element)!; // the first begins at 0
+      return `${name}[${element - from}]`;
+    },
   };
 }
 
@@ -42,9 +48,6 @@ export function whyNotFinite<A extends ArrayLengths>(
   layout: ArrayLayout<A>,
   vector: Float32Array,
 ): string | null {
-  for (const [name, values] of Object.entries<Float32Array>(layout.split(vector))) {
-    const at = values.findIndex((value) => !Number.isFinite(value));
-    if (at >= 0) return `${name}[${at}] is ${values[at]}`;
-  }
-  return null;
+  const at = vector.findIndex((value) => !Number.isFinite(value));
+  return at < 0 ? null : `${layout.nameOf(at)} is ${vector[at]}`;
 }

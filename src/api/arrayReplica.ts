@@ -163,6 +163,10 @@ export class ArrayReplica<A extends ArrayLengths> implements Replica {
     this.#applied = applied;
   }
 
+  nameOf(element: number): string {
+    return this.#layout.nameOf(element);
+  }
+
   /** The service's state is always whole. */
   restore(): Promise<Applied> {
     return Promise.resolve(this.#applied);

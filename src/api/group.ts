@@ -81,7 +81,7 @@ export async function joinGroup<const A extends ArrayLengths>(options: GroupOpti
   const leaving = new AbortController();
   const configDigest = sha256(layout.text);
   const none = sha256("");
-  const over = takePart(options, {
+  const { over } = takePart(options, {
     replica,
     identity: { run: name, virtualWorkers, configDigest, tokenizerHash: none, probe: none },
     tokensOf: () => layout.length,

@@ -1,12 +1,15 @@
 import { createHash } from "node:crypto";
+import { join as joinPath } from "@std/path";
 import { deriveRun } from "../config/derive.ts";
+import { writeAtomically } from "../data/atomicFile.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
 import type { MemberAction } from "../net/member/types.ts";
+import { readIfThere } from "../train/durable.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
-import { groupConfigDigest } from "../train/runFolder.ts";
+import { groupConfigDigest, MEMBER } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
-import { type JoinOptions, type Part, takePart } from "./member.ts";
+import { type JoinOptions, type Part, randomId, takePart } from "./member.ts";
 import { sumTravel } from "./parts.ts";
 
 /**
@@ -31,7 +34,8 @@ export async function trainInGroup(
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
   const part = { replica, identity, tokensOf, signal, onMessage, onAction, ...sumTravel(config.scale.wire) };
-  await takePart({ ...join, memberId: join.memberId ?? lastingId(options.folder?.path ?? null) }, part);
+  const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);
+  await takePart({ ...join, memberId }, part).over;
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
   if (replica.applied.step < replica.totalSteps && !signal?.aborted) {
     onMessage?.("The group has finished the run before this node had its state");
@@ -40,15 +44,20 @@ export async function trainInGroup(
 }
 
 /**
- * A name that a process has again when it is started again: that of its run's folder on its machine. The folder's lock
- * keeps others from taking it meanwhile.
+ * A name that a process has again when it is started again: its run's folder keeps it. The folder's lock keeps others
+ * from taking it meanwhile. It is random, as machines made from one image have the same names and paths.
  *
- * @returns undefined without a folder, or without the permission to know the machine's name
+ * @returns undefined without a folder
+ * @throws UserError if it can't be kept
  */
-export function lastingId(folder: string | null): string | undefined {
+export async function lastingId(folder: string | null): Promise<string | undefined> {
   if (folder === null) return undefined;
-  if (Deno.permissions.querySync({ name: "sys", kind: "hostname" }).state !== "granted") return undefined;
-  return `node-${sha256(`${Deno.hostname()} ${Deno.realPathSync(folder)}`).slice(0, 8)}`;
+  const path = joinPath(folder, MEMBER);
+  const kept = await readIfThere(path);
+  if (kept !== null) return kept.trim();
+  const id = randomId();
+  await writeAtomically(path, `${id}\n`);
+  return id;
 }
 
 /** What all nodes of a group must have in common so that they compute the same bits. */

@@ -1,11 +1,11 @@
 /** A process's part in a group, whatever it computes there. */
 import library from "../../deno.json" with { type: "json" };
 import { RetryError, UserError } from "../errors.ts";
-import type { OpenSocket } from "../net/connect.ts";
+import { type OpenSocket, requireServerUrl } from "../net/connect.ts";
 import type { ListenOptions } from "../net/listenServer.ts";
 import type { MemberAction } from "../net/member/types.ts";
-import type { Identity } from "../net/messages.ts";
-import { joinGroup } from "../net/node.ts";
+import { type Identity, introductionSchema } from "../net/messages.ts";
+import { joinGroup, type Node } from "../net/node.ts";
 import type { OwnServer } from "../net/ownServer.ts";
 import type { Replica } from "../net/replica.ts";
 import type { WireTypes } from "../net/allreduce.ts";
@@ -17,7 +17,7 @@ export interface JoinOptions {
   /** The group's secret, from `importToken`. */
   readonly token: CryptoKey;
   /**
-   * What the group calls this node: letters, digits, dots and dashes. By default a name that lasts with the run's folder,
+   * What the group calls this node: letters, digits, dots, dashes and underscores. By default a name that lasts with the run's folder,
    * and a random one where there is none.
    */
   readonly memberId?: string;
@@ -50,27 +50,69 @@ export interface Part {
   readonly onAction?: (action: MemberAction) => void;
 }
 
+/** A name for a member. */
+export function randomId(): string {
+  return `node-${crypto.randomUUID().slice(0, 8)}`;
+}
+
 /** A node that is asked to leave gives up a step that takes longer. */
 const LEAVE_MS = 5000;
 
+/** What a member says of itself: the option that it comes from, and what that may be. */
+const OPTIONS: Readonly<Record<string, readonly [option: string, expected: string]>> = {
+  run: ["name", "1 to 128 characters on one line"],
+  virtualWorkers: ["virtualWorkers", "a whole number from 1 to 65536"],
+  memberId: [
+    "memberId",
+    "1 to 64 letters, digits, dots, dashes and underscores, the first a letter or a digit",
+  ],
+  url: ["listen.url", "ws://host:port or wss://host:port, at most 256 characters"],
+  appliedStep: ["start.step", "a whole number from 0"],
+  digest: ["start.digest", "that of a sum"],
+};
+
 /**
- * Does steps with a group until there are none left, or the signal. Resolves when everything is closed.
+ * Does steps with a group until there are none left, or the signal.
  *
- * @throws UserError if the group refuses this node: why; RetryError if a process started anew may join; what the
- * replica throws
+ * @returns resolves when everything is closed. Rejects with a UserError if the group refuses this node: why; with a
+ * RetryError if a process started anew may join; with what the replica throws
+ * @throws UserError, at once, for a mistake in the options, or a port that can't be listened on
  */
-export async function takePart(
-  { url, token, memberId = `node-${crypto.randomUUID().slice(0, 8)}`, listen, openSocket }: JoinOptions,
-  { replica, identity, wire, exactValues, tokensOf, signal, onMessage = () => {}, onAction }: Part,
-): Promise<void> {
+export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
+  const { url, token, memberId = randomId(), listen, openSocket } = join;
+  const { replica, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
+  const identity = { ...part.identity, version: library.version };
+  requireServerUrl(url);
+  const { step: appliedStep, digest } = replica.applied;
+  requireFit({ ...identity, memberId, url: listen?.url, appliedStep, digest });
   const giveUp = new AbortController();
   const node = joinGroup({
     coordinator: url,
-    identity: { ...identity, version: library.version },
+    identity,
     signal: giveUp.signal,
     log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
     ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
+  return { over: untilOver(node, url, giveUp, part.signal) };
+}
+
+/** What a coordinator doesn't understand it doesn't take, however often it is said. */
+function requireFit(introduction: Readonly<Record<string, unknown>>): void {
+  const parsed = introductionSchema.partial({ url: true }).safeParse(introduction);
+  if (parsed.success) return;
+  const key = String(parsed.error.issues[0].path[0]);
+  const [option, expected] = OPTIONS[key];
+  const value = introduction[key];
+  const found = typeof value === "string" ? JSON.stringify(value) : value;
+  throw new UserError(`${option} is ${found}, expected ${expected}`);
+}
+
+async function untilOver(
+  node: Node,
+  url: string,
+  giveUp: AbortController,
+  signal?: AbortSignal,
+): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leave = () => {
     node.leave(false);

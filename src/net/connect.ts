@@ -67,8 +67,8 @@ export async function connect(dial: Dial): Promise<Channel> {
  * @throws UserError as {@linkcode connect} does; the signal's reason where that is aborted.
  */
 export async function reconnect(dial: Dial, backoff: Backoff): Promise<Channel> {
-  const { signal, firstMs = 100, mostMs = 5000, onFailure } = backoff;
-  for (let wait = firstMs;; wait = Math.min(2 * wait, mostMs)) {
+  const { signal, onFailure } = backoff;
+  for (let failures = 0;; failures++) {
     signal.throwIfAborted();
     try {
       return await connect(dial);
@@ -76,15 +76,28 @@ export async function reconnect(dial: Dial, backoff: Backoff): Promise<Channel> 
       if (!(error instanceof RetryError)) throw error;
       onFailure?.(error);
     }
-    await pause(wait * (0.5 + Math.random() / 2), signal);
+    await pauseAfter(failures, backoff);
   }
 }
 
-function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket {
+/** Waits as {@linkcode reconnect} does before the next attempt. @param failures before this one, without a success since */
+export async function pauseAfter(
+  failures: number,
+  { signal, firstMs = 100, mostMs = 5000 }: Backoff,
+): Promise<void> {
+  await pause(Math.min(firstMs * 2 ** failures, mostMs) * (0.5 + Math.random() / 2), signal);
+}
+
+/** @throws UserError if it is no address of a server */
+export function requireServerUrl(url: string): void {
   const parsed = URL.parse(url);
   if (parsed === null || !/^wss?:$/.test(parsed.protocol) || parsed.hash !== "") {
     throw new UserError(`${url} is no address of a server, expected ws://host:port or wss://host:port`);
   }
+}
+
+function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket {
+  requireServerUrl(url);
   return open(url, protocol);
 }
 
@@ -102,6 +115,7 @@ function refused(url: string, { run, role, id }: Claim): UserError {
 
 /** Waits, or until `signal` is aborted; the caller looks at the signal next. */
 function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

@@ -1,6 +1,6 @@
 /** A member's line to the coordinator: one link after the other, for as long as the member lives. */
 import { type CloseReason, describeClose } from "./channel.ts";
-import { type OpenSocket, reconnect } from "./connect.ts";
+import { type OpenSocket, pauseAfter, reconnect } from "./connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
 import type { CoordinatorMessage, MemberMessage } from "./messages.ts";
@@ -51,14 +51,20 @@ export class ControlLine {
 
   async #keepLinked(): Promise<void> {
     const { signal } = this.#closing;
+    let faults = 0;
     try {
-      while (!signal.aborted) await this.#keepOne(signal);
+      while (!signal.aborted) {
+        // Who finds fault with what is said may well do so again, at once.
+        if (await this.#keepOne(signal) === "fault") await pauseAfter(faults++, { signal });
+        else faults = 0;
+      }
     } catch (error) {
       if (!signal.aborted) throw error;
     }
   }
 
-  async #keepOne(signal: AbortSignal): Promise<void> {
+  /** @returns how the link has ended; null: there was none any more */
+  async #keepOne(signal: AbortSignal): Promise<CloseReason["kind"] | null> {
     const { coordinator, token, memberId, open, epoch, onLinked, onMessage, onUnlinked, log } = this.#options;
     let said = "";
     const onFailure = ({ message }: Error) => {
@@ -70,7 +76,10 @@ export class ControlLine {
       signal,
       onFailure,
     });
-    if (signal.aborted) return channel.close();
+    if (signal.aborted) {
+      channel.close();
+      return null;
+    }
     const link = new ControlLink<CoordinatorMessage, MemberMessage>(channel, {
       schema: COORDINATOR_MESSAGES,
       onMessage: (message) => {
@@ -83,6 +92,7 @@ export class ControlLine {
     this.#link = null;
     if (!signal.aborted && !isOwn(reason)) log("warn", `The coordinator's link: ${describeClose(reason)}`);
     onUnlinked();
+    return reason.kind;
   }
 }
 

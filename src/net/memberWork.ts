@@ -12,6 +12,7 @@ import type { DataRole, Dialler } from "./dataPlane.ts";
 import { Donor } from "./donor.ts";
 import { DonorError, Follower } from "./follower.ts";
 import type { MemberEvent, Peer, StepWork } from "./member/types.ts";
+import { UserError } from "../errors.ts";
 import { Mesh } from "./mesh.ts";
 import { Pace } from "./pace.ts";
 import { NotFiniteError, type Replica, type Snapshot } from "./replica.ts";
@@ -222,7 +223,12 @@ export class MemberWork {
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof NotFiniteError) {
-        return this.#tellFailed(work, null, error.message, this.#replica.skip !== undefined);
+        if (this.#replica.skip !== undefined) return this.#tellFailed(work, null, error.message, true);
+        // Whoever does the step finds the same: this member ends, and so does the next one that adds these parts.
+        throw new UserError(
+          `${error.message} in step ${step}; make what is added smaller (in training: lower optimizer.learningRate), ` +
+            "and start again",
+        );
       }
       if (!(error instanceof ExchangeError)) throw error;
       this.#tellFailed(work, error.peer, error.message);

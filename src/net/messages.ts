@@ -42,6 +42,16 @@ export const identitySchema = z.strictObject({
   probe: digest,
 });
 
+/** Who a member is, how it is reached and what it has, as it says in its first message. */
+export const introductionSchema = z.strictObject({
+  ...identitySchema.shape,
+  memberId,
+  /** Of its data plane. */
+  url,
+  appliedStep: step,
+  digest,
+});
+
 /** An epoch's members, and the spares that stood by when it began. */
 const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
 const heldSchema = z.strictObject({ epoch, step, digest });
@@ -51,16 +61,11 @@ const memberMessageSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("hello"),
     protocol: z.literal(PROTOCOL),
-    ...identitySchema.shape,
-    memberId,
-    /** Of its data plane. */
-    url,
+    ...introductionSchema.shape,
     /** The newest epoch that this process was told of. */
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */
     survives: z.boolean(),
-    appliedStep: step,
-    digest,
     /** A reduced gradient whose `ready` has no answer yet. */
     held: heldSchema.nullable(),
   }),

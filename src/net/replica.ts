@@ -43,6 +43,8 @@ export interface Replica {
    * steps can't be left out. @param digest of the state after it
    */
   skip?(digest: string): Promise<void>;
+  /** What a value of a sum is called in messages. Absent: it has no name but its place. */
+  nameOf?(element: number): string;
   /** A copy of the state that stays as it is while training goes on; the chunks are at most 1 MiB each. */
   snapshot(): Promise<Snapshot>;
   /** Takes over another member's state. */

@@ -23,6 +23,7 @@ export function serialReplica(replica: Replica): Replica {
         await replica.sums(pieces, into, signal);
       }),
     skip: replica.skip && ((digest) => inTurn(() => replica.skip!(digest))),
+    nameOf: replica.nameOf && ((element) => replica.nameOf!(element)),
     apply: (sum, digest, isReplayed) => inTurn(() => replica.apply(sum, digest, isReplayed)),
     snapshot: () => inTurn(() => replica.snapshot()),
     load: (applied, chunks) => inTurn(() => replica.load(applied, chunks)),

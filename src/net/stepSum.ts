@@ -56,6 +56,7 @@ export function createStepSum(
   exactValues = 0,
 ): (work: StepWork, signal: AbortSignal) => Promise<StepSum> {
   const { sumLength } = replica;
+  const nameOf = (element: number) => replica.nameOf?.(element) ?? `element ${element}`;
   const buckets = cutBuckets(sumLength, bucketElements, exactValues);
   /** Where longer sums are made. (sumLength) each */
   let arrays: Float32Array[] = [];
@@ -81,16 +82,20 @@ export function createStepSum(
     signal.throwIfAborted();
     const workMs = performance.now() - begin;
     const reduced = await reduce();
-    reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from));
+    reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from, nameOf));
     return { sum, digests: reduced.map(({ digest }) => digest), workMs, release };
   };
 }
 
 /** Only the member that adds a part sees what is wrong with it. */
-function rejectNonFinite(nonFinite: Reduced["nonFinite"], from: number): void {
+function rejectNonFinite(
+  nonFinite: Reduced["nonFinite"],
+  from: number,
+  nameOf: (element: number) => string,
+): void {
   if (nonFinite === null) return;
   const { element, member } = nonFinite;
-  const where = `at element ${from + element}`;
-  if (member === null) throw new NotFiniteError(`The sum of finite gradients overflows ${where}`);
+  const where = `at ${nameOf(from + element)}`;
+  if (member === null) throw new NotFiniteError(`A sum of finite values overflows float32 ${where}`);
   throw new ExchangeError(`A gradient of ${member} is not finite ${where}`, member);
 }

@@ -1,4 +1,5 @@
 /** What a run takes over from the weights that it starts with (`from` of its config). */
+import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { deriveModel, type ModelSpec } from "../config/deriveModel.ts";
 import type { Settings } from "../config/layers.ts";
@@ -39,7 +40,18 @@ export interface SourceModel {
  * @throws UserError if there is no such model, or its tokenizer is not understood
  */
 export async function readSourceModel(from: string, run: string | null): Promise<SourceModel> {
-  return (run === null ? null : await readOwnModel(run)) ?? await readModelOf(await modelFolder(from));
+  const own = run === null ? null : await readOwnModel(run);
+  if (own !== null) return own;
+  if (!existsSync(from)) {
+    const without = run === null
+      ? "a run that keeps no folder"
+      : `${quote(run)}, which has no checkpoint yet,`;
+    throw new UserError(
+      `${quote(from)} is not there, and ${without} needs it at each start; ` +
+        "name a run, a checkpoint or a folder with a model (from=...), on each node of a group",
+    );
+  }
+  return await readModelOf(await modelFolder(from));
 }
 
 /** The model of a run with a checkpoint, by what its folder keeps beside them; null: it has none, or keeps too little. */

@@ -32,8 +32,17 @@ const FREE_KEYS =
 /** A run's settings, by which its folder is known. */
 const CONFIG = "config.jsonc";
 
+/** What a node that keeps the run is called in its group; its own, not the run's. */
+export const MEMBER = "member";
+
 /** Keys in which the nodes of a group may differ: where things lie, what is told and kept, and how fast it goes. */
 const NODE_KEYS = /^(data|from|log|checkpoint|validation\.(every|samples)|engine\.(?!numericMode).*)(\.|$)/;
+
+/**
+ * Keys that were added after runs had been made without them, each with the value, as JSON, by which nothing changes.
+ * With that value they are left out of digests: the digest of an older run stays what it was.
+ */
+const NEUTRAL: Readonly<Record<string, string>> = { "model.logitSoftCap": "null", "scale.wire": '"f32"' };
 
 /**
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
@@ -121,7 +130,7 @@ export function groupConfigDigest(config: RunConfig): string {
 }
 
 function digestWithout(free: RegExp, config: RunConfig): string {
-  const fixed = settings("", config).filter(([key]) => !free.test(key));
+  const fixed = settings("", config).filter(([key, value]) => !free.test(key) && NEUTRAL[key] !== value);
   return createHash("sha256").update(JSON.stringify(fixed)).digest("hex");
 }
 
@@ -174,12 +183,13 @@ function isEmpty(folder: string): boolean {
   return Deno.readDirSync(folder).next().done === true;
 }
 
+/** What stays where a run begins anew. */
+const KEPT: readonly string[] = ["lock", CONFIG, MEMBER];
+
 /** Removes what a start without a checkpoint has left: tokens, tokenizer and logs. */
 async function forget(folder: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder)) {
-    if (name !== "lock" && name !== CONFIG) {
-      await Deno.remove(join(folder, name), { recursive: true });
-    }
+    if (!KEPT.includes(name)) await Deno.remove(join(folder, name), { recursive: true });
   }
   await Deno.mkdir(checkpointsOf(folder), { recursive: true });
 }

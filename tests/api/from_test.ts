@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { evaluate, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
+import { evaluate, importToken, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { t5 } from "../../src/formats/hf/t5.ts";
 import { formatHfConfig } from "../../src/formats/hf/write.ts";
@@ -115,7 +115,19 @@ Deno.test("train() goes on where the model is gone that the run began with", asy
       UserError,
       "belongs to another config (from: ",
     );
-    await assertRejects(() => tune(join(folder, "new"), source, ...line), UserError, "t5/config.json");
+    const nowhere = join(folder, "new");
+    await assertRejects(
+      () => tune(nowhere, source, ...line),
+      UserError,
+      `"${source}" is not there, and "${nowhere}", which has no checkpoint yet, needs it`,
+    );
+    // a node without a folder would have nothing of it
+    const group = { url: "ws://127.0.0.1:1", token: await importToken("a token of these tests") };
+    await assertRejects(
+      () => train({ ...TUNED, from: source, overrides: more }, { join: group }),
+      UserError,
+      `"${source}" is not there, and a run that keeps no folder needs it at each start`,
+    );
   });
 });
 

@@ -130,7 +130,7 @@ Deno.test("Group.allReduce() goes on when a member leaves in the middle, and bri
 });
 
 Deno.test("joinGroup() over the caller's own server, whoever upgrades the requests", async () => {
-  await inGroup(2, async ({ join, url: coordinator }) => {
+  await inGroup(2, async ({ join }) => {
     /** A server with a page beside the group; either the library upgrades, or the server itself. */
     const serve = (isOurs: boolean) => {
       const answer = (request: Request, { remoteAddr }: Deno.ServeHandlerInfo<Deno.NetAddr>) => {
@@ -172,16 +172,7 @@ Deno.test("joinGroup() over the caller's own server, whoever upgrades the reques
     }
     assertEquals(messages.filter((text) => text.includes("was turned away: wrong token")).length, 4);
     for (const sums of await Promise.all(groups.map((group) => group.allReduce(fill)))) assertSum(sums);
-    const same = {
-      url: coordinator,
-      token,
-      name: "sums",
-      virtualWorkers: 6,
-      arrays: ARRAYS,
-      listen: servers[0].own,
-    };
-    const second = await joinGroup(same);
-    await assertRejects(() => second.allReduce(() => {}), UserError, "is a node's already");
+    await assertRejects(() => join({ listen: servers[0].own }), UserError, "is a node's already");
     await Promise.all(groups.map((group) => group.close()));
     for (const { server } of servers) await server.shutdown();
   });
@@ -211,6 +202,33 @@ Deno.test("joinGroup() refuses members that sum other arrays, and mistakes, in o
   });
 });
 
+Deno.test("joinGroup() rejects for what no coordinator would understand, and for a port that is taken", async () => {
+  await inGroup(1, async ({ join, lines, url }) => {
+    const port = Number(new URL(url).port);
+    const mistakes: [Partial<GroupOptions<Names>>, string][] = [
+      [{ virtualWorkers: 0 }, "virtualWorkers is 0, expected a whole number from 1 to 65536"],
+      [{ virtualWorkers: 1.5 }, "virtualWorkers is 1.5, expected"],
+      [{ virtualWorkers: NaN }, "virtualWorkers is NaN, expected"],
+      [{ virtualWorkers: 65537 }, "virtualWorkers is 65537, expected"],
+      [{ name: "" }, 'name is "", expected 1 to 128'],
+      [{ name: "two\nlines" }, 'name is "two\\nlines", expected 1 to 128'],
+      [{ memberId: "" }, 'memberId is "", expected 1 to 64 letters'],
+      [{ memberId: "node 1" }, 'memberId is "node 1", expected 1 to 64 letters'],
+      [{ listen: { url: "http://host" } }, 'listen.url is "http://host", expected ws://host:port'],
+      [{ url: "host:7777" }, "host:7777 is no address of a server, expected ws://host:port"],
+      [{ start: { step: -1, digest: "c0ffee00" } }, "start.step is -1, expected a whole number from 0"],
+      [{ start: { step: 1, digest: "?" } }, 'start.digest is "?", expected that of a sum'],
+      [{ listen: { hostname: "0.0.0.0" } }, "says not how to reach this member"],
+      [{ listen: { port } }, "in use"],
+    ];
+    for (const [options, expected] of mistakes) {
+      const { message } = await assertRejects(() => join(options), UserError);
+      assertStringIncludes(message, expected);
+    }
+    assertEquals(lines, []);
+  });
+});
+
 Deno.test("a member whose part is not finite, or can't be made, ends by itself, and the others go on", async () => {
   await inGroup(3, async ({ join }) => {
     const [first, poisoned, broken] = await Promise.all([join(), join(), join()]);
@@ -232,6 +250,28 @@ Deno.test("a member whose part is not finite, or can't be made, ends by itself, 
     ]);
     await assertRejects(() => broken.allReduce(fill), Error, "no data");
     assertSum(await sums);
+  });
+});
+
+Deno.test("a sum of finite parts that overflows ends all members with an error, and none is sent away", async () => {
+  await inGroup(3, async ({ join, lines }) => {
+    const groups = await Promise.all([join(), join(), join()]);
+    for (const sums of await Promise.all(groups.map((group) => group.allReduce(fill)))) assertSum(sums);
+    const overflow: typeof fill = ({ counts }, { worker }) => {
+      if (worker === 0 || worker === VIRTUAL_WORKERS - 1) counts[1] = 3e38;
+    };
+    const messages = await Promise.all(groups.map(async (group) => {
+      const { message } = await assertRejects(() => group.allReduce(overflow), UserError);
+      return message;
+    }));
+    const last = messages.filter((text) => text === "counts[1] is Infinity in this member's part of sum 2");
+    const others = messages.filter((text) =>
+      text.startsWith(
+        "A sum of finite values overflows float32 at counts[1] in step 2; make what is added",
+      )
+    );
+    assertEquals([others.length, last.length], [2, 1], messages.join("\n"));
+    assertEquals(lines.filter((line) => line.includes("was blamed")), []);
   });
 });
 

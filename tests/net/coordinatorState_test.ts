@@ -453,6 +453,7 @@ Deno.test("of two processes with one name the later one stays", () => {
   const bench = group(2);
   const actions = bench.says(9, hello(2));
   assertEquals(links(actions, "refused"), [2]);
+  assertMatch(sent(actions, "refused")[0].message.reason, /copy of another node's, delete the file "member"/);
   assertEquals(links(actions, "welcome"), [9]);
   assertEquals(links(actions, "abort"), [1]);
   // What an older connection still delivers is of a process that has ended.

@@ -66,6 +66,15 @@ Deno.test("openRunFolder() makes a folder that is removed again where no step is
   });
 });
 
+Deno.test("configDigest() of a run that was made before a key was added is still the same", () => {
+  // As checkpoints have it that were made before there was model.logitSoftCap or scale.wire.
+  const before = "678e092bbeebbf836bbdf7e6a6fe5f3f173c10fc9740b4417050af5acadfbbea";
+  assertEquals(configDigest(resolveConfig({})), before);
+  for (const change of ["model.logitSoftCap=30", "scale.wire=bf16", "scale.wire=bf16Gather"]) {
+    assertNotEquals(configDigest(resolveConfig({ overrides: [change] })), before, change);
+  }
+});
+
 Deno.test("openRunFolder() leaves a folder alone that holds something else than a run", async () => {
   await withFolder(async (folder) => {
     const model = join(folder, "model");

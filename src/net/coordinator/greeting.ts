@@ -28,7 +28,9 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   if (before !== undefined && before.link !== link) {
     const isSameProcess = hello.group !== null;
     if (!isSameProcess) {
-      const reason = `Another process has joined as ${hello.memberId}, expected one of that name`;
+      const reason =
+        `Another process has joined as ${hello.memberId}, expected one of that name; if its run's folder is a ` +
+        'copy of another node\'s, delete the file "member" in one of them';
       send(draft, before, { type: "refused", reason, retry: false });
     }
     actions.push({ kind: "close", link: before.link });
