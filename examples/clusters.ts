@@ -2,12 +2,12 @@
  * Finds clusters of points (k-means) with as many processes as there are, and the same bits for any number of them.
  * Each answers HTTP meanwhile, and the others reach it over the same port.
  *
- *     deno task coordinate --token-file token &
+ *     deno task coordinate --token-file token --min-members 2 &
  *     PORT=8001 deno run -A examples/clusters.ts ws://127.0.0.1:7777 token points.txt &
  *     PORT=8002 deno run -A examples/clusters.ts ws://127.0.0.1:7777 token points.txt
- *     curl localhost:8001
  *
- * More may come and go at any time. A line of points.txt is "x y"; 3 clusters, 10 rounds.
+ * More may come and go at any time. A line of points.txt is "x y"; 3 clusters, 10 rounds. The coordinator goes on until
+ * Ctrl-C.
  */
 import { importToken, joinGroup, OwnServer } from "../mod.ts";
 

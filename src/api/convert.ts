@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "@std/path";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { syncFolder, writeSynced } from "../data/atomicFile.ts";
@@ -77,6 +78,14 @@ export async function importModel(
   folder: string,
   options: ImportOptions = {},
 ): Promise<ConvertedModel> {
+  if (existsSync(join(from, "config.jsonc"))) {
+    throw new UserError(
+      `${
+        quote(from)
+      } is a run, expected a folder with config.json and safetensors; use it as it is, or go on from it ` +
+        `(from=${from})`,
+    );
+  }
   return await convert(from, folder, (_, json) => formatOf(json), Infinity, options);
 }
 

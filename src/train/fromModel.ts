@@ -43,12 +43,11 @@ export async function readSourceModel(from: string, run: string | null): Promise
   const own = run === null ? null : await readOwnModel(run);
   if (own !== null) return own;
   if (!existsSync(from)) {
-    const without = run === null
-      ? "a run that keeps no folder"
-      : `${quote(run)}, which has no checkpoint yet,`;
+    const why = run === null
+      ? ", and a run that keeps no folder needs it at each start, on each node of a group"
+      : "";
     throw new UserError(
-      `${quote(from)} is not there, and ${without} needs it at each start; ` +
-        "name a run, a checkpoint or a folder with a model (from=...), on each node of a group",
+      `${quote(from)} is not there${why}; name a run, a checkpoint or a folder with a model (from=...)`,
     );
   }
   return await readModelOf(await modelFolder(from));

@@ -184,6 +184,12 @@ Deno.test("exportModel() refuses by name what Hugging Face can't express", async
         'the nearest, "gpt2", has no qkNorm=true, norm=rmsnorm',
     );
     assertEquals((await importModel(source, join(folder, "again"))).modelType, "bloomery");
+    Deno.writeTextFileSync(join(folder, "again", "config.jsonc"), "{}");
+    await assertRejects(
+      () => importModel(join(folder, "again"), join(folder, "third")),
+      UserError,
+      "is a run, expected a folder with config.json and safetensors",
+    );
     assertEquals(readModelSpec(join(folder, "again")), spec);
   });
 });

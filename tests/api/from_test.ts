@@ -119,7 +119,7 @@ Deno.test("train() goes on where the model is gone that the run began with", asy
     await assertRejects(
       () => tune(nowhere, source, ...line),
       UserError,
-      `"${source}" is not there, and "${nowhere}", which has no checkpoint yet, needs it`,
+      `"${source}" is not there; name a run`,
     );
     // a node without a folder would have nothing of it
     const group = { url: "ws://127.0.0.1:1", token: await importToken("a token of these tests") };
