@@ -178,7 +178,7 @@ Deno.test("modelSettings() is the section model of a config that goes on with th
     requireSame(folder, spec);
     assertEquals(spec.dropout, 0.5);
   }
-  await assertRejects(() => readSourceModel("/nowhere", null), UserError, "/nowhere/config.json");
+  await assertRejects(() => readSourceModel("/nowhere", null), UserError, `"/nowhere" is not there`);
 });
 
 Deno.test("loadWeights() reads every architecture of Hugging Face, and modelTensors() writes it again", async () => {
