@@ -2,7 +2,7 @@
  * Opens the GPU, and turns its ways of failing into errors that a user can act on.
  */
 import { RetryError, UserError } from "../errors.ts";
-import { type Dialect, probeDialect, WIDE_WORDS } from "./dialect.ts";
+import { type Dialect, probeDialect, SUBGROUPS, WIDE_WORDS } from "./dialect.ts";
 import { Pipelines } from "./pipelines.ts";
 import type { EngineLimits } from "./tensor.ts";
 
@@ -75,8 +75,6 @@ function isSoftware(info: GPUAdapterInfo): boolean {
 function nameOf(info: GPUAdapterInfo): string {
   return info.description || info.device || info.vendor || "unnamed adapter";
 }
-
-const SUBGROUPS = "subgroups" as GPUFeatureName;
 
 /**
  * A device with the optional features that we use. Some are granted by adapters that do not list them, so that asking

@@ -2,7 +2,10 @@
  * What devices say differently: kernels are written once, and a device's compiler gets them in its own dialect.
  */
 
-/** `subgroups` in a shader must be asked for by standard WGSL, and may not be by naga (Deno's own compiler). */
+/** Sums and broadcasts within a subgroup; granted by adapters that do not list it. */
+export const SUBGROUPS = "subgroups" as GPUFeatureName;
+
+/** They must be asked for in a shader by standard WGSL, and may not be by naga (Deno's own compiler). */
 const ENABLE = "enable subgroups; ";
 
 /** 64-bit integers in shaders: naga's extension, granted by adapters that do not list it. */
@@ -45,7 +48,7 @@ export function spoken(code: string, { before, hasWideWords }: Dialect): string 
 /** Finds out by compiling: no feature says which compiler a device has. */
 export async function probeDialect(device: GPUDevice): Promise<Dialect> {
   const hasWideWords = device.features.has(WIDE_WORDS);
-  if (!device.features.has("subgroups" as GPUFeatureName)) return { before: "", hasWideWords };
+  if (!device.features.has(SUBGROUPS)) return { before: "", hasWideWords };
   device.pushErrorScope("validation");
   device.createShaderModule({ code: `${ENABLE}@compute @workgroup_size(1) fn main() {}` });
   const refused = await device.popErrorScope();

@@ -88,20 +88,18 @@ function declarations() {
     const binding = FIRST_TENSOR_BINDING + slots.length;
     slots.push({ name, access: access as Access });
     const mode = access === "read" ? "read" : "read_write";
-    const binds = `@group(0) @binding(${binding}) var<storage, ${mode}> data_${name}`;
-    const [lines, store] = form === "vec4"
-      ? [
-        [
-          `${binds}: array<Quad>;`,
-          `fn load4_${name}(i: u32) -> vec4f { return values_of(data_${name}[(u.at_${name} >> 2u) + i]); }`,
-        ],
-        `fn store4_${name}(i: u32, value: vec4f) { data_${name}[(u.at_${name} >> 2u) + i] = quad_of(value); }`,
-      ]
-      : [[
-        `${binds}: array<${form}>;`,
-        `fn load_${name}(i: u32) -> ${form} { return data_${name}[u.at_${name} + i]; }`,
-      ], `fn store_${name}(i: u32, value: ${form}) { data_${name}[u.at_${name} + i] = value; }`];
-    return mode === "read_write" ? [...lines, store] : lines;
+    const isQuad = form === "vec4";
+    const [suffix, type, held] = isQuad ? ["4", "vec4f", "Quad"] : ["", form, form];
+    const element = isQuad ? `data_${name}[(u.at_${name} >> 2u) + i]` : `data_${name}[u.at_${name} + i]`;
+    const [read, written] = isQuad ? [`values_of(${element})`, "quad_of(value)"] : [element, "value"];
+    const lines = [
+      `@group(0) @binding(${binding}) var<storage, ${mode}> data_${name}: array<${held}>;`,
+      `fn load${suffix}_${name}(i: u32) -> ${type} { return ${read}; }`,
+    ];
+    if (mode === "read_write") {
+      lines.push(`fn store${suffix}_${name}(i: u32, value: ${type}) { ${element} = ${written}; }`);
+    }
+    return lines;
   }
 
   function uniforms(rest: string): string[] {

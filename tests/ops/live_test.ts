@@ -11,7 +11,7 @@ import { linear } from "../../src/ops/linear.ts";
 import { norm } from "../../src/ops/norm.ts";
 import { rotary } from "../../src/ops/rotary.ts";
 import { scale } from "../../src/ops/scale.ts";
-import { testGpu } from "../_gpu.ts";
+import { fullBinding, testGpu } from "../_gpu.ts";
 import { Harness, type LiveCase, VOCAB_SIZE } from "./harness.ts";
 
 const KEY = { seed: 1234, site: 5, rate: 0.25 };
@@ -155,9 +155,7 @@ async function withHarness(
   limits: Partial<EngineLimits>,
   body: (harness: Harness) => Promise<void>,
 ): Promise<void> {
-  const { device } = await testGpu();
-  const uncapped = { maxBinding: device.limits.maxStorageBufferBindingSize };
-  const harness = new Harness(await testGpu({ ...uncapped, ...limits }), live);
+  const harness = new Harness(await testGpu({ ...await fullBinding(), ...limits }), live);
   try {
     await harness.open();
     await body(harness);
