@@ -13,7 +13,7 @@ import {
 } from "./exchange.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
 import { Outbox, type PeerTransport } from "./outbox.ts";
-import { ALIGNMENT } from "./partition.ts";
+import { ALIGNMENT, PART_ELEMENTS } from "./partition.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { planSum } from "./tree.ts";
@@ -52,7 +52,9 @@ export interface Bucket {
   readonly pieces: readonly Float32Array<ArrayBufferLike>[];
   /** The sum over all virtual workers, once `reduce` resolves. (length) */
   readonly sum: Float32Array<ArrayBufferLike>;
-  /** Sends the pieces, which must not change any more. @throws ExchangeError */
+  /** Elements [from, to) of the pieces must not change any more, and are sent. Each element once; no need to tell of all. */
+  final(from: number, to: number): void;
+  /** Sends what is left of the pieces, which must not change any more. @throws ExchangeError */
   reduce(): Promise<Reduced>;
   /** Makes room for the next bucket. */
   release(): void;
@@ -102,7 +104,7 @@ export class Allreduce {
   /** Starts a thread; `close` ends it. */
   constructor(transport: PeerTransport, options: AllreduceOptions) {
     this.#transport = transport;
-    this.#options = { maxOpen: 3, partElements: 65536, pieceType: "f32", sumType: "f32", ...options };
+    this.#options = { maxOpen: 3, partElements: PART_ELEMENTS, pieceType: "f32", sumType: "f32", ...options };
     if (this.#options.partElements % ALIGNMENT !== 0) {
       throw new Error(`A part of ${this.#options.partElements} elements is no multiple of ${ALIGNMENT}`);
     }
@@ -131,7 +133,10 @@ export class Allreduce {
     this.abort(`Epoch ${epoch} begins`);
     await this.#ending;
 
-    const slotBytes = exchangeBytes({ members, self: index, plan, pieceType }, bucketElements);
+    const slotBytes = exchangeBytes(
+      { members, self: index, plan, pieceType, partElements },
+      bucketElements,
+    );
     this.#reducer.prepare(plan, maxOpen * slotBytes);
     const outboxes = new Map(
       members.filter((id) => id !== self).map((id) => [
@@ -190,6 +195,7 @@ export class Allreduce {
     return {
       pieces: exchange.pieces,
       sum: exchange.sum,
+      final: (from, to) => exchange.final(from, to),
       reduce: () => {
         exchange.start();
         return exchange.result;

@@ -1,11 +1,11 @@
 /**
  * One bucket's way through an allreduce. With p members and n bytes:
  *
- * 1. *Reduce-scatter by direct exchange.* Member k sends every other member j slice j of each of its pieces, in parts
- *    of a frame: (p-1)/p n bytes a piece, in one trip. An even share of a power of two of virtual workers is one
- *    piece; an uneven one costs a few more, at most 2 lg V.
- * 2. *Sum.* As soon as a part of slice k has come of all pieces, member k adds it along the tree, on another thread.
- * 3. *All-gather.* The sum of the part goes to everybody at once, while later parts still come in: again (p-1)/p n
+ * 1. *Reduce-scatter by direct exchange.* The bucket's parts are dealt out to the members in turn: member k sends the
+ *    owner of each part that part of each of its pieces, as soon as it is final: (p-1)/p n bytes a piece, in one trip.
+ *    An even share of a power of two of virtual workers is one piece; an uneven one costs a few more, at most 2 lg V.
+ * 2. *Sum.* As soon as a part has come of all pieces, its owner adds it along the tree, on another thread.
+ * 3. *All-gather.* The sum of the part goes to everybody at once, while other parts still come in: again (p-1)/p n
  *    bytes in one trip.
  *
  * So two trips and 2 (p-1)/p n bytes, the lower bound of an allreduce, for any p. A bucket of at most SMALL_ELEMENTS
@@ -14,15 +14,8 @@
  */
 import type { Frame, OutgoingFrame } from "./frame.ts";
 import { checksumOf, digestOf, joinLanes, LANES, type Lanes } from "./laneHash.ts";
-import {
-  aligned,
-  numParts,
-  partOf,
-  type Slice,
-  sliceCapacity,
-  sliceOf,
-  SMALL_ELEMENTS,
-} from "./partition.ts";
+import { Coverage } from "./coverage.ts";
+import { aligned, Parts, type Slice, SMALL_ELEMENTS } from "./partition.ts";
 import type { Reducer } from "./reducer.ts";
 import type { SumPlan } from "./tree.ts";
 import type { NonFinite, Summed } from "./treeSum.ts";
@@ -71,18 +64,22 @@ const WIDTHS = { f32: BYTES, bf16: 2 } as const;
 
 /** Bytes that an exchange of at most `length` elements takes in shared memory. */
 export function exchangeBytes(
-  { members, self, plan, pieceType }: Pick<Group, "members" | "self" | "plan" | "pieceType">,
+  { members, self, plan, pieceType, partElements }: Pick<
+    Group,
+    "members" | "self" | "plan" | "pieceType" | "partElements"
+  >,
   length: number,
 ): number {
   const own = plan.pieces.filter(({ member }) => member === self).length;
-  const slices = plan.pieces.length - own + 1; // the last for packed sums
+  const shares = plan.pieces.length - own + 1; // the last for packed sums
   const packed = pieceType === "bf16" ? own * aligned(Math.ceil(length / 2)) : 0;
   const small = aligned(Math.min(length, SMALL_ELEMENTS)); // whose sum has a place of its own
-  return BYTES * (own * aligned(length) + small + packed + slices * sliceCapacity(length, members.length));
+  const share = Parts.capacity(length, members.length, partElements);
+  return BYTES * (own * aligned(length) + small + packed + shares * share);
 }
 
 export class Exchange {
-  /** This member's pieces in ascending order, to be filled before `start`. (length) each */
+  /** This member's pieces in ascending order, to be filled: `final` and `start` say what is. (length) each */
   readonly pieces: readonly Float32Array<ArrayBufferLike>[];
   /** In the place of the first piece where that is not small: a part of the sum comes when the piece's has left. (length) */
   readonly sum: Float32Array<ArrayBufferLike>;
@@ -92,17 +89,18 @@ export class Exchange {
   readonly #step: number;
   readonly #bucket: number;
   readonly #length: number;
-  readonly #isSmall: boolean;
-  readonly #ownSlice: Slice;
-  /** Address of each piece's element 0: of others' pieces, this member's slice is all there is in memory. */
+  readonly #parts: Parts;
+  /** What is final of the own pieces. */
+  readonly #final: Coverage;
+  /** Address of each own piece; of others' pieces, of the own parts one behind the other. */
   readonly #pieceAt: readonly number[];
   readonly #sumAt: number;
-  /** Where the own slice of the sum is packed for the wire, and the own pieces are. */
+  /** Where the own parts of the sum are packed for the wire, and the own pieces are. */
   readonly #packedAt: number;
   readonly #packedPieceAt = new Map<number, number>();
   /** Parts that have come, named by kind, piece or member, and part. */
   readonly #arrived = new Set<string>();
-  /** Pieces that each part of the own slice still waits for; the own ones count as one. */
+  /** Pieces that each own part still waits for; the own ones count as one. */
   readonly #missing: Int32Array;
   /** Parts to be summed here, sums to come and frames to be sent. */
   #remaining: number;
@@ -121,22 +119,19 @@ export class Exchange {
     this.#step = step;
     this.#bucket = bucket;
     this.#length = length;
-    this.#isSmall = length <= SMALL_ELEMENTS;
-    this.#ownSlice = sliceOf(length, self, members.length);
+    const parts = this.#parts = new Parts(length, members.length, partElements);
     let free = at;
     const take = (elements: number) => {
       const address = free;
       free += BYTES * aligned(elements);
       return address;
     };
-    const slice = this.#ownSlice;
-    this.#pieceAt = plan.pieces.map(({ member }) =>
-      member === self ? take(length) : take(slice.to - slice.from) - BYTES * slice.from
-    );
-    this.#sumAt = this.#isSmall
+    const share = Math.min(length, parts.countOf(self) * parts.elements);
+    this.#pieceAt = plan.pieces.map(({ member }) => take(member === self ? length : share));
+    this.#sumAt = parts.isSmall
       ? take(length)
       : this.#pieceAt[plan.pieces.findIndex(({ member }) => member === self)];
-    this.#packedAt = take(slice.to - slice.from);
+    this.#packedAt = take(share);
     plan.pieces.forEach(({ member }, piece) => {
       if (group.pieceType === "bf16" && member === self) {
         this.#packedPieceAt.set(piece, take(Math.ceil(length / 2)));
@@ -148,36 +143,46 @@ export class Exchange {
     this.sum = this.#floats(this.#sumAt);
 
     const others = plan.pieces.filter(({ member }) => member !== self).length;
-    const ownParts = numParts(slice, partElements);
-    this.#missing = new Int32Array(ownParts).fill(others + 1);
-    this.#remaining = ownParts * (this.#isSmall ? 1 : members.length);
-    members.forEach((_, member) => {
-      if (member === self) return;
-      const parts = numParts(sliceOf(length, member, members.length), partElements);
-      this.#remaining += parts * (this.pieces.length + (this.#isSmall ? 0 : 1));
-    });
+    this.#missing = new Int32Array(parts.countOf(self)).fill(others + 1);
+    const sums = parts.isSmall ? 0 : parts.count - parts.countOf(self); // that come
+    const sent = parts.isSmall ? (members.length - 1) * parts.count : sums; // of each own piece
+    const spread = parts.isSmall ? 1 : members.length; // an own part is summed, and its sum sent to all others
+    this.#remaining = spread * parts.countOf(self) + sums + this.pieces.length * sent;
+    this.#final = new Coverage(
+      Array.from({ length: parts.count }, (_, part) => parts.at(part)),
+      (part) => this.#release(part),
+    );
     this.result = this.#finished.promise;
     this.result.catch(() => {}); // whoever is interested asks for it
   }
 
-  /** Sends the pieces, which are complete now and stay as they are: rounded, if they travel so. */
+  /** Elements [from, to) of the own pieces are what they will be, and stay as they are: what is whole of parts is sent. */
+  final(from: number, to: number): void {
+    if (this.#error === null) this.#final.add(from, to);
+  }
+
+  /** The own pieces are complete, and stay as they are. */
   start(): void {
-    const { members, self, plan, partElements, reducer } = this.#group;
     if (this.#error !== null) return;
+    this.#final.finish();
+    if (this.#length === 0) this.#finish();
+  }
+
+  /** Sends a part of the own pieces to whoever adds it: rounded, if it travels so. */
+  #release(part: number): void {
+    const { members, self, plan, reducer } = this.#group;
+    const { from, to } = this.#parts.at(part);
     for (const [piece, at] of this.#packedPieceAt) {
-      reducer.here.packBf16(at, this.#pieceAt[piece], this.#length);
+      reducer.here.packBf16(at + WIDTHS.bf16 * from, this.#pieceAt[piece] + BYTES * from, to - from);
     }
     for (let turn = 1; turn < members.length; turn++) {
       const member = (self + turn) % members.length; // everybody begins with another one
-      const slice = sliceOf(this.#length, member, members.length);
-      for (let part = 0; part < numParts(slice, partElements); part++) {
-        plan.pieces.forEach((owner, piece) => {
-          if (owner.member === self) this.#send(member, "partial", piece, partOf(slice, part, partElements));
-        });
-      }
+      if (!this.#parts.isOf(member, part)) continue;
+      plan.pieces.forEach((owner, piece) => {
+        if (owner.member === self) this.#send(member, "partial", piece, part);
+      });
     }
-    this.#missing.forEach((_, part) => this.#has(part));
-    if (this.#length === 0) this.#finish();
+    if (this.#parts.isOf(self, part)) this.#has(part);
   }
 
   /** Takes a frame of another member. @throws Error if it is not one that was to come */
@@ -205,25 +210,22 @@ export class Exchange {
     if (this.#group.plan.pieces[piece]?.member !== member) {
       throw new Error(`piece ${piece} is not the sender's`);
     }
-    const width = WIDTHS[pieceType];
-    const from = offset / width;
-    const part = this.#expect(`partial ${piece}`, this.#ownSlice, from, payload.byteLength / width);
-    this.#takeValues(pieceType, this.#pieceAt[piece] + BYTES * from, payload, checksum);
+    const { self } = this.#group;
+    const part = this.#expect(`partial ${piece}`, self, offset, payload.byteLength, WIDTHS[pieceType]);
+    this.#takeValues(pieceType, this.#pieceOf(piece, part), payload, checksum);
     this.#has(part);
   }
 
   #takeSum(member: number, { wireType, piece, offset, payload, checksum }: Frame): void {
-    const { members, sumType, reducer } = this.#group;
-    if (this.#isSmall) throw new Error("sum of a bucket that everybody sums");
+    const { sumType, reducer } = this.#group;
+    if (this.#parts.isSmall) throw new Error("sum of a bucket that everybody sums");
     if (wireType !== sumType) throw new Error(`sum in ${wireType}, expected ${sumType}`);
     if (piece !== 0) throw new Error(`sum of piece ${piece}, expected 0`);
-    const width = WIDTHS[sumType];
-    const slice = sliceOf(this.#length, member, members.length);
-    const elements = payload.byteLength / width;
-    this.#expect(`sum ${member}`, slice, offset / width, elements);
-    const from = offset / width;
+    const part = this.#expect(`sum ${member}`, member, offset, payload.byteLength, WIDTHS[sumType]);
+    const { from, to } = this.#parts.at(part);
     const at = this.#sumAt + BYTES * from;
     const lanes = this.#takeValues(sumType, at, payload, checksum);
+    const elements = to - from;
     this.#keepHash(from, sumType === "f32" ? lanes : reducer.here.hash(at, BYTES * elements), elements);
     this.#done();
   }
@@ -253,42 +255,60 @@ export class Exchange {
     this.#hashes.set(from, { lanes, bytes: BYTES * elements });
   }
 
-  /** Notes that a part has come, and says which. */
-  #expect(kind: string, slice: Slice, from: number, elements: number): number {
-    const part = (from - slice.from) / this.#group.partElements;
-    if (!Number.isInteger(part) || from < slice.from || from >= slice.to) {
-      throw new Error(`${kind} from element ${from} is not a part of slice ${slice.from} to ${slice.to}`);
+  /**
+   * Notes that a part has come of `bytes` bytes from `offset` on, and says which.
+   *
+   * @param owner the member whose part it must be
+   */
+  #expect(kind: string, owner: number, offset: number, bytes: number, width: number): number {
+    const part = offset / width / this.#parts.elements;
+    if (!Number.isInteger(part) || part >= this.#parts.count || !this.#parts.isOf(owner, part)) {
+      throw new Error(`${kind} from element ${offset / width}, where none of its parts begins`);
     }
-    const { to } = partOf(slice, part, this.#group.partElements);
-    if (elements !== to - from) throw new Error(`${kind} has ${elements} elements, expected ${to - from}`);
+    const { from, to } = this.#parts.at(part);
+    if (bytes !== width * (to - from)) {
+      throw new Error(`${kind} has ${bytes / width} elements, expected ${to - from}`);
+    }
     const name = `${kind} ${part}`;
     if (this.#arrived.has(name)) throw new Error(`${kind} from element ${from} came twice`);
     this.#arrived.add(name);
     return part;
   }
 
-  /** A piece of the part is there. */
-  #has(part: number): void {
-    if (--this.#missing[part] > 0) return;
-    const { from, to } = partOf(this.#ownSlice, part, this.#group.partElements);
-    const job = {
-      pieces: this.#pieceAt.map((at) => at + BYTES * from),
-      out: this.#sumAt + BYTES * from,
-      count: to - from,
-      ...(this.#group.sumType === "bf16" && { packTo: this.#packedAt + 2 * (from - this.#ownSlice.from) }),
-    };
-    const summed = this.#group.reducer.sum(job);
-    if (summed instanceof Promise) this.#wait(summed, (found) => this.#summed(from, to, found));
-    else this.#summed(from, to, summed);
+  /** Address of a part of a piece: of any part of an own one, of the own parts of others'. */
+  #pieceOf(piece: number, part: number): number {
+    const { elements } = this.#parts;
+    const isOwn = this.#group.plan.pieces[piece].member === this.#group.self;
+    return this.#pieceAt[piece] + BYTES * elements * (isOwn ? part : this.#parts.turnOf(part));
   }
 
-  #summed(from: number, to: number, { nonFinite, lanes, checksum }: Summed): void {
+  #packedSumOf(part: number): number {
+    return this.#packedAt + WIDTHS.bf16 * this.#parts.elements * this.#parts.turnOf(part);
+  }
+
+  /** A piece of an own part is there. */
+  #has(part: number): void {
+    if (--this.#missing[this.#parts.turnOf(part)] > 0) return;
+    const { from, to } = this.#parts.at(part);
+    const job = {
+      pieces: this.#pieceAt.map((_, piece) => this.#pieceOf(piece, part)),
+      out: this.#sumAt + BYTES * from,
+      count: to - from,
+      ...(this.#group.sumType === "bf16" && { packTo: this.#packedSumOf(part) }),
+    };
+    const summed = this.#group.reducer.sum(job);
+    if (summed instanceof Promise) this.#wait(summed, (found) => this.#summed(part, found));
+    else this.#summed(part, summed);
+  }
+
+  #summed(part: number, { nonFinite, lanes, checksum }: Summed): void {
     const { members, self } = this.#group;
+    const { from, to } = this.#parts.at(part);
     if (nonFinite !== null) this.#noteNonFinite(from, nonFinite);
     this.#keepHash(from, lanes, to - from);
-    if (!this.#isSmall) {
+    if (!this.#parts.isSmall) {
       for (let turn = 1; turn < members.length; turn++) {
-        this.#send((self + turn) % members.length, "sum", 0, { from, to }, checksum);
+        this.#send((self + turn) % members.length, "sum", 0, part, checksum);
       }
     }
     this.#done();
@@ -302,16 +322,11 @@ export class Exchange {
     this.#nonFinite = { element: found, member: piece === null ? null : members[plan.pieces[piece].member] };
   }
 
-  #send(
-    member: number,
-    type: "partial" | "sum",
-    piece: number,
-    { from, to }: Slice,
-    checksum?: number,
-  ): void {
+  #send(member: number, type: "partial" | "sum", piece: number, part: number, checksum?: number): void {
     const wireType = type === "sum" ? this.#group.sumType : this.#group.pieceType;
     const width = WIDTHS[wireType];
-    const at = this.#sentFrom(type, piece) + width * from;
+    const { from, to }: Slice = this.#parts.at(part);
+    const at = type === "sum" ? this.#sentSumOf(part) : this.#sentPieceOf(piece, part);
     const bytes = width * (to - from);
     const { reducer: { here } } = this.#group;
     this.#group.post(member, {
@@ -327,10 +342,16 @@ export class Exchange {
     }, () => this.#done());
   }
 
-  /** Where element 0 of what is sent would be. */
-  #sentFrom(type: "partial" | "sum", piece: number): number {
-    if (type === "partial") return this.#packedPieceAt.get(piece) ?? this.#pieceAt[piece];
-    return this.#group.sumType === "f32" ? this.#sumAt : this.#packedAt - WIDTHS.bf16 * this.#ownSlice.from;
+  #sentPieceOf(piece: number, part: number): number {
+    const packed = this.#packedPieceAt.get(piece);
+    return packed === undefined
+      ? this.#pieceOf(piece, part)
+      : packed + WIDTHS.bf16 * this.#parts.elements * part;
+  }
+
+  #sentSumOf(part: number): number {
+    if (this.#group.sumType === "bf16") return this.#packedSumOf(part);
+    return this.#sumAt + BYTES * this.#parts.elements * part;
   }
 
   #done(): void {

@@ -3,7 +3,7 @@ import { keptSums } from "./committedSums.ts";
 import { exchangeBytes, isRounded, type WireTypes } from "./exchange.ts";
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "./frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
-import { cutBuckets } from "./partition.ts";
+import { cutBuckets, PART_ELEMENTS } from "./partition.ts";
 import { sharedBytes } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { bucketElementsOf, openBuckets } from "./stepSum.ts";
@@ -53,7 +53,10 @@ export function memberMemory(
   const isCut = cutBuckets(sumLength, bucketElements, exactValues).length > 1;
   const open = openBuckets(sumLength, bucketElements, exactValues);
   const sums = ids.map((_, self) => {
-    const arena = open * exchangeBytes({ members: ids, self, plan, pieceType }, bucketElements);
+    const arena = open * exchangeBytes(
+      { members: ids, self, plan, pieceType, partElements: PART_ELEMENTS },
+      bucketElements,
+    );
     const pieces = plan.pieces.filter(({ member }) => member === self).length;
     // sums of several buckets are made in arrays of their own
     const arrays = isCut ? 4 * sumLength * pieces : 0;

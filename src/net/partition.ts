@@ -1,12 +1,11 @@
-/**
- * How an array is cut into buckets, a bucket into a slice for each member to sum, and each slice into the
- * parts that frames carry.
- */
+/** How an array is cut into buckets, and a bucket into the parts that frames carry and members sum. */
 
 /** At most this many elements are sent to everybody at once, and added by everybody: one trip instead of two. */
 export const SMALL_ELEMENTS = 4096;
-/** Slices and parts begin at multiples of this many elements (64 bytes): vectors and turns of the hash are not cut. */
+/** Parts begin at multiples of this many elements (64 bytes): vectors and turns of the hash are not cut. */
 export const ALIGNMENT = 16;
+/** Elements that a frame carries at most, where nothing else is said: 256 KiB. */
+export const PART_ELEMENTS = 65536;
 
 /** Elements [from, to) of an array or a bucket. */
 export interface Slice {
@@ -36,33 +35,54 @@ export function cutBuckets(length: number, bucketElements: number, exactValues =
   return [...exact, ...others];
 }
 
-/** Member k's slice of a bucket; of a small one everybody has the whole. */
-export function sliceOf(length: number, member: number, members: number): Slice {
-  if (length <= SMALL_ELEMENTS) return { from: 0, to: length };
-  const start = (k: number) => {
-    const even = Math.floor(k * length / members);
-    return k === members ? length : even - even % ALIGNMENT;
-  };
-  return { from: start(member), to: start(member + 1) };
-}
-
-/** Elements of memory that any slice of a bucket of at most `length` elements needs. */
-export function sliceCapacity(length: number, members: number): number {
-  return aligned(Math.max(Math.min(length, SMALL_ELEMENTS), Math.ceil(length / members) + ALIGNMENT));
-}
-
 /** The next multiple of the alignment. */
 export function aligned(elements: number): number {
   return Math.ceil(elements / ALIGNMENT) * ALIGNMENT;
 }
 
-/** How many parts of `partElements` a slice has; the last one may be shorter. */
-export function numParts({ from, to }: Slice, partElements: number): number {
-  return Math.ceil((to - from) / partElements);
-}
+/**
+ * The parts of a bucket: what a frame carries, and what is summed at a time. They are dealt out to the members in turn,
+ * so that whichever stretch of the bucket is ready first is work for all of them. Of a small bucket everybody has all.
+ */
+export class Parts {
+  /** Elements of a part; the last one may be shorter. */
+  readonly elements: number;
+  readonly count: number;
+  /** Whether everybody sums all of them. */
+  readonly isSmall: boolean;
 
-/** The elements of a slice's part, in the bucket. */
-export function partOf({ from, to }: Slice, part: number, partElements: number): Slice {
-  const begin = from + part * partElements;
-  return { from: begin, to: Math.min(to, begin + partElements) };
+  /** @param most elements of a part */
+  constructor(readonly length: number, readonly members: number, most: number) {
+    this.isSmall = length <= SMALL_ELEMENTS;
+    const rounds = Math.ceil(length / (members * most));
+    this.elements = this.isSmall ? most : aligned(Math.ceil(length / (members * rounds)));
+    this.count = Math.ceil(length / this.elements);
+  }
+
+  at(part: number): Slice {
+    const from = part * this.elements;
+    return { from, to: Math.min(from + this.elements, this.length) };
+  }
+
+  isOf(member: number, part: number): boolean {
+    return this.isSmall || part % this.members === member;
+  }
+
+  /** Where a part stands among those of its member. */
+  turnOf(part: number): number {
+    return this.isSmall ? part : Math.floor(part / this.members);
+  }
+
+  /** How many parts a member has. */
+  countOf(member: number): number {
+    return this.isSmall ? this.count : Math.ceil((this.count - member) / this.members);
+  }
+
+  /** Elements of memory for the parts of any member, of any bucket of at most `length` elements. */
+  static capacity(length: number, members: number, most: number): number {
+    const rounds = Math.ceil(length / (members * most));
+    return aligned(
+      Math.max(Math.min(length, SMALL_ELEMENTS), Math.ceil(length / members) + rounds * ALIGNMENT),
+    );
+  }
 }

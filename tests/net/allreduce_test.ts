@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type Bucket, ExchangeError, type Reduced } from "../../src/net/allreduce.ts";
 import type { Frame } from "../../src/net/frame.ts";
 import { reduceArrays } from "../../src/net/reduceArrays.ts";
@@ -123,6 +123,57 @@ Deno.test("reduceArrays() sums arrays of several buckets, also into one of them"
   }));
   assertEquals(results, Array(3).fill(results[0]));
   assertEquals(results[0].split(",").length, 4);
+});
+
+for (const wire of ["f32", "bf16"] as const) {
+  Deno.test(`final() sends what is final while the rest is still made, ${wire}`, async () => {
+    const bucketElements = 9001;
+    using network = new Network(3, {
+      ...{ virtualWorkers: 4, bucketElements, partElements: 704, pieceType: wire, sumType: wire },
+    });
+    await network.begin(1, 3);
+    const workers = workersOf(4, bucketElements);
+    const expected = await reduceAll(network, 3, workers, { step: 0 });
+    // Each member in an order of its own, in stretches that no part ends with; what is not final yet is something else.
+    const sums = [0, 1, 2].map(async (index) => {
+      const bucket = await network.node(index).open(1, 0, bucketElements);
+      const pieces = piecesOf(workers, index, 3);
+      bucket.pieces.forEach((piece) => piece.fill(index + 0.25));
+      const stretches = Array.from({ length: 13 }, (_, i) => (i * (index + 2)) % 13).map((i) => [
+        Math.floor(i * bucketElements / 13),
+        Math.floor((i + 1) * bucketElements / 13),
+      ]);
+      for (const [from, to] of stretches.slice(index)) { // what is left is final with reduce()
+        pieces.forEach((piece, i) => bucket.pieces[i].set(piece.subarray(from, to), from));
+        bucket.final(from, to);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      for (const [from, to] of stretches.slice(0, index)) {
+        pieces.forEach((piece, i) => bucket.pieces[i].set(piece.subarray(from, to), from));
+      }
+      const { digest } = await bucket.reduce();
+      assertEquals(digest, expected[index].digest);
+      assert(sameBits(bucket.sum, expected[index].sum));
+      bucket.release();
+    });
+    await Promise.all(sums);
+    assertEquals(network.faults, []);
+  });
+}
+
+Deno.test("final() has parts summed before the rest is final, and refuses an element that was", async () => {
+  using network = new Network(2, { virtualWorkers: 2, bucketElements: 9001, partElements: 704 });
+  await network.begin(1, 2);
+  const buckets = await Promise.all([0, 1].map((index) => network.node(index).open(1, 0, 9001)));
+  buckets.forEach(({ pieces: [piece] }, index) => piece.fill(index + 1));
+  for (const bucket of buckets) bucket.final(4000, 8000);
+  while (buckets.some(({ sum }) => sum.subarray(4592, 7872).some((value) => value !== 3))) { // whole parts
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  assertEquals([...buckets[0].sum.subarray(0, 3936)], Array(3936).fill(1));
+  assertThrows(() => buckets[0].final(7000, 7001), Error, "final twice");
+  await Promise.all(buckets.map((bucket) => bucket.reduce()));
+  for (const { sum } of buckets) assert(sum.every((value) => value === 3));
 });
 
 Deno.test("a gather in bfloat16 gives everybody, the owner too, the same bits for any number of members", async () => {
@@ -251,12 +302,15 @@ const wrongFrames: Record<
   "no piece at all": { change: () => ({ piece: 1e9 }), says: "is not the sender's" },
   "an offset off the grid": {
     change: ({ offset }) => ({ offset: offset + 4 }),
-    says: "is not a part of slice",
+    says: "where none of its parts begins",
   },
-  "an offset in another's slice": { change: () => ({ offset: 4 * 6000 }), says: "is not a part of slice" },
+  "an offset in another's part": {
+    change: () => ({ offset: 4 * 656 }),
+    says: "from element 656, where none of its parts begins",
+  },
   "a short payload": {
     change: ({ payload }) => ({ payload: payload.subarray(4) }),
-    says: "has 703 elements, expected 704",
+    says: "has 655 elements, expected 656",
   },
   "another wire type": { change: () => ({ wireType: "bf16" }), says: "partial in bf16, expected f32" },
   "another type": { change: () => ({ type: "state" }), says: "state among partials and sums" },
