@@ -38,6 +38,22 @@ export interface Engine {
    * @param into shared memory that gets it, and is returned; by default a new array
    */
   readSum(into?: Float32Array<ArrayBufferLike>): Promise<Float32Array>;
+  /**
+   * For the last micro-batch of a sum, whose virtual workers before have ended: what `accumulate`, `endWorker` and
+   * `readSum` do, but values come to the host while backward still makes others. The engine's own sum is of no use after.
+   *
+   * @param into (sumLength), shared memory; the same bits as those of `readSum`
+   * @param parts in which it comes, about: each stops the GPU for a moment
+   * @param onFinal values [from, to) are there and stay as they are; told of each value once
+   * @throws the signal's reason if it comes first: nothing more is written then
+   */
+  finishSum(
+    last: LastBatch,
+    into: Float32Array<ArrayBufferLike>,
+    parts: number,
+    onFinal: (from: number, to: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** Puts another sum in its place. */
   writeSum(values: Float32Array): Promise<void>;
   /** The optimizer's step on the tree's sum, divided by its number of targets. Does nothing once the halt flag is up. */
@@ -66,6 +82,14 @@ export interface Engine {
   idle(): Promise<void>;
   /** Frees the GPU's memory; the engine is of no use after. */
   close(): Promise<void>;
+}
+
+/** The last micro-batch of a sum. */
+export interface LastBatch {
+  readonly micro: Batch;
+  readonly step: number;
+  /** The last virtual worker, whose micro-batch it is. */
+  readonly worker: number;
 }
 
 /** The parameters, and what the optimizer remembers of them: `report.optimizerState` names it. */

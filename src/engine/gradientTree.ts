@@ -53,6 +53,25 @@ export class GradientTree {
     this.#nextWorker++;
   }
 
+  /**
+   * Ends the last worker, whose gradients are still to come: the caller adds the levels' sums to the running one as
+   * these do.
+   *
+   * @returns the levels that hold a sum, in the order in which they are added
+   */
+  endLast(index: number): number[] {
+    if (index !== this.#nextWorker || index !== this.#workers - 1) {
+      throw new Error(
+        `Virtual worker ${index} ends the sum, expected ${this.#nextWorker} of ${this.#workers}`,
+      );
+    }
+    this.#nextWorker++;
+    const held = this.#levels.flatMap((level, index) => (level === "sum" ? [index] : []));
+    this.#levels.fill(null);
+    this.#runningIsEmpty = false;
+    return held;
+  }
+
   async #carry(): Promise<void> {
     let level = 0;
     let isEmpty = this.#runningIsEmpty;

@@ -5,13 +5,14 @@ import { breathe } from "../gpu/signal.ts";
 import { createOptimizer, type Optimizer } from "../ops/optimizer.ts";
 import { writeBatch } from "./batchInputs.ts";
 import { CallOrder } from "./callOrder.ts";
-import type { Engine, EngineReport, LossSums, StateKind, StepResult, Update } from "./engine.ts";
+import type { Engine, EngineReport, LastBatch, LossSums, StateKind, StepResult, Update } from "./engine.ts";
 import { preferVulkan } from "./environment.ts";
 import { GradientTree } from "./gradientTree.ts";
 import { LogitsReader, NextReader } from "./inference.ts";
 import { treeLevels } from "./layout.ts";
 import { checkMemory } from "./memory.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
+import { StagedSum } from "./stagedSum.ts";
 import type { EngineSpec } from "./spec.ts";
 import { QueueLimit } from "./queueLimit.ts";
 import { record, recordTuned } from "./record.ts";
@@ -19,7 +20,7 @@ import { reportOf } from "./report.ts";
 import { ResultRing } from "./resultRing.ts";
 import { StateAccess } from "./stateAccess.ts";
 import { readSum, writeSum } from "./sumTransfer.ts";
-import { waitOnDevice, waitOnHost } from "./waitingSums.ts";
+import { type WaitingSums, waitOnDevice, waitOnHost } from "./waitingSums.ts";
 
 export interface LocalEngineOptions extends GpuOptions {
   /** Bytes of the machine's memory that a software adapter may take; without it that is not checked. */
@@ -90,6 +91,9 @@ export class LocalEngine implements Engine {
   readonly #updating: Program | undefined;
   readonly #optimizer: Optimizer | null;
   readonly #tree: GradientTree;
+  readonly #waiting: WaitingSums;
+  /** By the number of its parts. */
+  readonly #staged = new Map<number, StagedSum>();
   readonly #ring: ResultRing;
   readonly #queue: QueueLimit;
   readonly #calls = new CallOrder();
@@ -116,10 +120,10 @@ export class LocalEngine implements Engine {
     [this.#training, this.#updating] = programs.slice(levels);
     this.#optimizer = spec.training && createOptimizer(spec.training.optimizer);
     const { partials, ring } = recorded.tensors;
-    const waiting = spec.training?.hostSums
+    this.#waiting = spec.training?.hostSums
       ? waitOnHost(runtime, partials[0], treeLevels(spec.training.virtualWorkers))
       : waitOnDevice(runtime, partials, programs.slice(0, levels));
-    this.#tree = new GradientTree(runtime, partials[0], waiting);
+    this.#tree = new GradientTree(runtime, partials[0], this.#waiting);
     this.#ring = new ResultRing(runtime, ring);
     this.#queue = new QueueLimit(() => runtime.idle(), QUEUE_SECONDS);
     this.report = report;
@@ -169,6 +173,38 @@ export class LocalEngine implements Engine {
       await this.#runtime.runPaced(this.#training, lives, this.#paceOf(micro, signal));
       this.#tree.added();
     });
+  }
+
+  finishSum(
+    { micro, step, worker }: LastBatch,
+    into: Float32Array<ArrayBufferLike>,
+    parts: number,
+    onFinal: (from: number, to: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    return this.#calls.run(async () => {
+      if (this.#training === undefined) throw new Error("This engine does not train");
+      signal?.throwIfAborted();
+      if (into.length !== this.report.sumLength) {
+        throw new Error(`Room for ${into.length} values, expected ${this.report.sumLength}`);
+      }
+      const staged = this.#staged.get(parts) ?? await this.#stage(this.#training, parts);
+      const lives = this.#writeBatch(micro, true).map((live) => ({ ...live, step }));
+      const levels = this.#tree.endLast(worker);
+      await staged.run(
+        lives,
+        this.#paceOf(micro, signal),
+        { levels, waiting: this.#waiting, into, onFinal },
+        signal,
+      );
+      this.#queue.emptied();
+    });
+  }
+
+  async #stage(training: Program, parts: number): Promise<StagedSum> {
+    const staged = await StagedSum.open(this.#runtime, this.#gpu.limits, this.#recorded, training, parts);
+    this.#staged.set(parts, staged);
+    return staged;
   }
 
   /** Keeps the queue short while a batch is worked on, so that a signal need not wait for all of it. */

@@ -111,6 +111,17 @@ function recordTraining(
   return graph;
 }
 
+/** As `addLevel`, of some of a partial sum's tensors. */
+export function recordAddSome(
+  limits: EngineLimits,
+  running: readonly Tensor[],
+  level: readonly Tensor[],
+): Placement {
+  const graph = new Graph(limits, { parameterGradients: null });
+  graph.segment("tree", () => running.forEach((tensor, i) => addAll(graph, tensor, level[i])));
+  return place(graph);
+}
+
 function recordAdd(limits: EngineLimits, running: Partial, level: Partial): Graph {
   const graph = new Graph(limits, { parameterGradients: null });
   graph.segment("tree", () => {

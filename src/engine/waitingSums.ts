@@ -12,6 +12,8 @@ export interface WaitingSums {
   add(level: number): void | Promise<void>;
   /** Says that the running sum is read or changed by others next. */
   settle(): void | Promise<void>;
+  /** Where levels wait on the host: what is there of the level's sum. (sumLength) Else its values are added on the GPU. */
+  readonly onHost?: (level: number) => Float32Array;
 }
 
 /** @param additions for each level: adds its sum to the running one, the first of `partials` */
@@ -39,16 +41,21 @@ export function waitOnHost(runtime: Runtime, running: Partial, levels: number): 
   const waiting = new Map<number, Float32Array>();
   /** The running sum where the host has added to it. */
   let sum: Float32Array<ArrayBuffer> | null = null;
+  const waitingAt = (level: number) => {
+    const other = waiting.get(level);
+    if (other === undefined) throw new Error(`Nothing waits at level ${level}`);
+    return other;
+  };
   return {
     levels,
+    onHost: waitingAt,
     async put(level) {
       waiting.set(level, sum ?? await readSum(runtime, running));
       sum = null;
     },
     async add(level) {
       sum ??= await readSum(runtime, running);
-      const other = waiting.get(level);
-      if (other === undefined) throw new Error(`Nothing waits at level ${level}`);
+      const other = waitingAt(level);
       waiting.delete(level);
       for (let i = 0; i < sum.length; i++) sum[i] += other[i];
     },

@@ -33,7 +33,12 @@ async function answer(
   if (engine === null) throw new Error("The engine is not open");
   const opened = await engine;
   const method = opened[request.method] as (...args: unknown[]) => Promise<unknown>;
-  return await method.apply(opened, request.hasSignal ? [...request.args, signal] : [...request.args]);
+  const callback = (...told: unknown[]) => reply({ id: request.id, told });
+  return await method.apply(opened, [
+    ...request.args,
+    ...(request.hasCallback === true ? [callback] : []),
+    ...(request.hasSignal ? [signal] : []),
+  ]);
 }
 
 function failureOf(error: unknown): Failure {

@@ -24,7 +24,8 @@ interface Abort {
 interface Call {
   readonly method: EngineMethod;
   readonly args: readonly unknown[];
-  /** A signal, which can't cross the thread, follows the arguments. */
+  /** A callback and a signal, which can't cross the thread, follow the arguments: in this order. */
+  readonly hasCallback?: boolean;
   readonly hasSignal: boolean;
 }
 
@@ -37,11 +38,22 @@ export interface Failure {
 
 export type Response =
   | { readonly id: number; readonly result: unknown }
+  /** What a call's callback is told. */
+  | { readonly id: number; readonly told: readonly unknown[] }
   | { readonly id: number; readonly failure: Failure }
   | { readonly progress: Progress; readonly done: number; readonly total: number };
 
 /** The callbacks that cross the thread. */
 type Progress = "onTune" | "onCompile" | "onWeights";
+
+/** Must not throw: nobody hears of it. */
+type Callback = (...told: unknown[]) => void;
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+  readonly callback?: Callback;
+}
 
 export type WorkerEngineOptions = Omit<LocalEngineOptions, "device">;
 
@@ -61,11 +73,11 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     type: "module",
     name: "bloomery gpu",
   });
-  const waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  const waiting = new Map<number, Waiting>();
   let nextId = 0;
   let broken: Error | null = null;
 
-  const send = async (request: Opening | Call, signal?: AbortSignal) => {
+  const send = async (request: Opening | Call, signal?: AbortSignal, callback?: Callback) => {
     signal?.throwIfAborted();
     if (broken !== null) throw broken;
     const id = nextId++;
@@ -73,7 +85,7 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
     signal?.addEventListener("abort", abort);
     try {
       return await new Promise<unknown>((resolve, reject) => {
-        waiting.set(id, { resolve, reject });
+        waiting.set(id, { resolve, reject, callback });
         worker.postMessage({ id, ...request });
       });
     } catch (error) {
@@ -89,6 +101,7 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
       return options[data.progress]?.(data.done, data.total);
     }
     const call = waiting.get(data.id);
+    if ("told" in data) return call?.callback?.(...data.told);
     waiting.delete(data.id);
     if ("failure" in data) call?.reject(thrown(data.failure));
     else call?.resolve(data.result);
@@ -116,6 +129,16 @@ export async function openWorkerEngine(spec: EngineSpec, options: WorkerEngineOp
       accumulate: stoppable("accumulate", 2),
       endWorker: call("endWorker"),
       readSum: call("readSum"),
+      finishSum: (last, into, parts, onFinal, signal) => {
+        const hasSignal = signal !== undefined;
+        const request = {
+          method: "finishSum" as const,
+          args: [last, into, parts],
+          hasCallback: true,
+          hasSignal,
+        };
+        return send(request, signal, onFinal as Callback) as Promise<void>;
+      },
       writeSum: call("writeSum"),
       update: call("update"),
       metrics: call("metrics"),

@@ -10,7 +10,7 @@ import { type Placement, poolBytes } from "./place.ts";
 import { type DispatchTime, profile } from "./profile.ts";
 import { type Program, replay, warmUp, writeLive } from "./replay.ts";
 import { breathe, type Watch } from "./signal.ts";
-import { type Range, readRanges, readRangesInto } from "./staging.ts";
+import { type Range, readRanges, readRangesAtOnce, readRangesInto } from "./staging.ts";
 import { type Arena, BYTES_PER_ELEMENT, type Slice } from "./tensor.ts";
 
 export type { DispatchTime, Program };
@@ -22,6 +22,12 @@ export type HostArray = Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer> | Ui
 export interface Pace {
   readonly portion: number;
   queued(flops: number): Promise<void>;
+}
+
+/** A slice, and where on the host its values go. */
+export interface Read {
+  readonly slice: Slice;
+  readonly into: Float32Array<ArrayBufferLike>;
 }
 
 /** Buffers, pipelines and programs of one engine. */
@@ -168,13 +174,30 @@ export class Runtime {
 
   /** The same slices one behind the other. @param into as long as all together; shared memory, too */
   async readInto(slices: readonly Slice[], into: Float32Array<ArrayBufferLike>): Promise<void> {
-    let at = into.byteOffset;
-    const ranges = slices.map((slice) => this.#range(slice, "read"));
-    const places = ranges.map(({ size }) => {
-      at += size;
-      return new Uint8Array(into.buffer, at - size, size);
+    let from = 0;
+    const reads = slices.map((slice) => {
+      from += slice.length;
+      return { slice, into: into.subarray(from - slice.length, from) };
     });
-    await readRangesInto(this.#gpu, ranges, places);
+    await readRangesInto(this.#gpu, ...this.#ranges(reads));
+  }
+
+  /**
+   * Slices, each to a place of its own. What is queued after this was called isn't waited for.
+   *
+   * @param reads `into` as long as the slice; shared memory, too
+   */
+  async readAhead(reads: readonly Read[]): Promise<void> {
+    await readRangesAtOnce(this.#gpu, ...this.#ranges(reads));
+  }
+
+  #ranges(reads: readonly Read[]): [Range[], Uint8Array<ArrayBufferLike>[]] {
+    return [
+      reads.map(({ slice }) => this.#range(slice, "read")),
+      reads.map(({ into: { buffer, byteOffset, byteLength } }) =>
+        new Uint8Array(buffer, byteOffset, byteLength)
+      ),
+    ];
   }
 
   /** Where a slice of an arena's tensor lies. */

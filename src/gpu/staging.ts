@@ -41,17 +41,43 @@ export async function readRangesInto(
   gpu.check();
   const total = ranges.reduce((sum, { size }) => sum + size, 0);
   if (total === 0) return;
-  const staging = gpu.device.createBuffer({
-    label: "staging",
-    size: Math.min(total, STAGING_BYTES),
-    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
-  });
+  const staging = createStaging(gpu, Math.min(total, STAGING_BYTES));
   try {
     for (const pieces of fillings(ranges, results, staging.size)) await readPieces(gpu, staging, pieces);
   } finally {
     staging.destroy();
   }
   gpu.check();
+}
+
+/**
+ * The same with a staging buffer for all of it, however large. What is queued once this has been called isn't waited
+ * for: Deno's `mapAsync` has waited for the GPU when it returns, and sleeps for 10 ms after.
+ */
+export async function readRangesAtOnce(
+  gpu: Gpu,
+  ranges: readonly Range[],
+  results: readonly Uint8Array<ArrayBufferLike>[],
+): Promise<void> {
+  gpu.check();
+  const parts = [...fillings(ranges, results, STAGING_BYTES)].map((pieces) => {
+    const { at, size } = pieces.at(-1)!;
+    return { pieces, staging: createStaging(gpu, at + size) };
+  });
+  try {
+    await Promise.all(parts.map(({ pieces, staging }) => readPieces(gpu, staging, pieces)));
+  } finally {
+    for (const { staging } of parts) staging.destroy();
+  }
+  gpu.check();
+}
+
+function createStaging({ device }: Gpu, size: number): GPUBuffer {
+  return device.createBuffer({
+    label: "staging",
+    size,
+    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+  });
 }
 
 /** Cuts ranges into what fills the staging buffer once, again and again. */

@@ -1,0 +1,94 @@
+/** A micro-batch's forward and backward in stages: each stage's gradients leave for the host while the next one runs. */
+import type { Live } from "../gpu/kernel.ts";
+import type { Pace, Program, Runtime } from "../gpu/program.ts";
+import type { EngineLimits } from "../gpu/tensor.ts";
+import { type EnginePrograms, recordAddSome } from "./programs.ts";
+import { cutStages, type SumStage, tensorsOf } from "./sumStages.ts";
+import type { WaitingSums } from "./waitingSums.ts";
+
+/** Where a staged sum goes. */
+export interface StagedTarget {
+  /** Whose sums are to be added, in this order. */
+  readonly levels: readonly number[];
+  readonly waiting: WaitingSums;
+  /** (sumLength) */
+  readonly into: Float32Array<ArrayBufferLike>;
+  readonly onFinal: (from: number, to: number) => void;
+}
+
+interface Stage extends SumStage {
+  readonly program: Program;
+  /** By level: adds its sum to the running one, where the stage's values are. */
+  readonly additions: readonly Program[];
+}
+
+export class StagedSum {
+  readonly #runtime: Runtime;
+  readonly #stages: readonly Stage[];
+
+  private constructor(runtime: Runtime, stages: readonly Stage[]) {
+    this.#runtime = runtime;
+    this.#stages = stages;
+  }
+
+  /** @param training forward and backward, as `recorded.train` was placed @param parts see `cutStages` */
+  static async open(
+    runtime: Runtime,
+    limits: EngineLimits,
+    { tensors: { partials }, train }: EnginePrograms,
+    { segments }: Program,
+    parts: number,
+  ): Promise<StagedSum> {
+    if (train === null) throw new Error("This engine does not train");
+    const [running, ...levels] = partials.map(tensorsOf);
+    const stages: Stage[] = [];
+    for (const stage of cutStages(train, partials[0], parts)) {
+      const some = (of: typeof running) => stage.fields.map(({ index }) => of[index]);
+      const additions = levels.map((level) => recordAddSome(limits, some(running), some(level)));
+      stages.push({
+        ...stage,
+        program: { segments: segments.slice(stages.at(-1)?.to ?? 0, stage.to) },
+        additions: additions.length === 0 ? [] : await runtime.load(additions),
+      });
+    }
+    return new StagedSum(runtime, stages);
+  }
+
+  /** Resolves when all is there, rejects when nothing is written any more: with the signal's reason if that comes first. */
+  async run(
+    lives: readonly Live[],
+    pace: Pace,
+    target: StagedTarget,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let reading: Promise<void> = Promise.resolve();
+    try {
+      for (const stage of this.#stages) {
+        await this.#runtime.runPaced(stage.program, lives, pace);
+        for (const level of target.levels) {
+          if (target.waiting.onHost === undefined) this.#runtime.run(stage.additions[level]);
+        }
+        // The stage before arrives while this one runs: its copy was waited for when it was asked for.
+        await reading;
+        signal?.throwIfAborted();
+        reading = this.#read(stage, target);
+        reading.catch(() => {}); // seen when it is awaited
+      }
+    } finally {
+      await reading;
+    }
+  }
+
+  async #read({ stretches, fields }: Stage, { levels, waiting, into, onFinal }: StagedTarget): Promise<void> {
+    await this.#runtime.readAhead(
+      fields.map(({ slice, from, to }) => ({ slice, into: into.subarray(from, to) })),
+    );
+    for (const { from, to } of stretches) {
+      for (const level of levels) {
+        const sum = waiting.onHost?.(level);
+        if (sum !== undefined) { for (let i = from; i < to; i++) into[i] += sum[i]; }
+      }
+      onFinal(from, to);
+    }
+  }
+}
