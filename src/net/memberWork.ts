@@ -14,6 +14,7 @@ import { DonorError, Follower } from "./follower.ts";
 import type { MemberEvent, Peer, StepWork } from "./member/types.ts";
 import { UserError } from "../errors.ts";
 import { Mesh } from "./mesh.ts";
+import { Overlap } from "./overlap.ts";
 import { Pace } from "./pace.ts";
 import { NotFiniteError, type Replica, type Snapshot } from "./replica.ts";
 import { serialReplica } from "./serialReplica.ts";
@@ -49,6 +50,7 @@ interface Ready {
 
 export class MemberWork {
   readonly pace = new Pace();
+  readonly #overlap = new Overlap();
   readonly #options: WorkOptions;
   readonly #replica: Replica;
   readonly #mesh: Mesh;
@@ -138,7 +140,10 @@ export class MemberWork {
         this.#sums.add(step, ready.sum);
       }
       ready.release();
-      if (exposedMs !== null) this.pace.step(this.#options.tokensOf(step), exposedMs);
+      if (exposedMs !== null) {
+        this.pace.step(this.#options.tokensOf(step), exposedMs);
+        this.#overlap.step(this.pace.stepMs, this.pace.exposedShare);
+      }
     });
   }
 
@@ -215,7 +220,7 @@ export class MemberWork {
       if (epoch !== this.#epoch) await this.#beginEpoch(work);
       const begun = performance.now();
       if (work.skip) return await this.#skipStep(work, signal);
-      const { sum, digests, workMs, release } = await this.#sumStep(work, signal);
+      const { sum, digests, workMs, release } = await this.#sumStep(work, signal, this.#overlap.parts);
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
       this.#ready = { sum, exposedFrom: begun + workMs, release };
@@ -248,6 +253,7 @@ export class MemberWork {
     const { dialler, heartbeatMs } = this.#options;
     this.stopFollowing();
     this.pace.restart();
+    this.#overlap.restart();
     this.#mesh.begin(epoch, members.filter(({ id }) => id !== dialler.id), heartbeatMs());
     this.#epoch = epoch;
     await this.#allreduce.begin({ epoch, step, members: members.map(({ id }) => id) });

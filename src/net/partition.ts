@@ -21,7 +21,7 @@ export interface BucketSlice extends Slice {
 
 /**
  * An array's buckets, from its end to its beginning: the order in which backward finishes gradients that
- * are laid out in the order of forward.
+ * are laid out in the order of forward. Only the topmost comes last: there lie those of all layers that have few values.
  *
  * @param exactValues at the end of the array: a bucket of their own
  */
@@ -32,7 +32,7 @@ export function cutBuckets(length: number, bucketElements: number, exactValues =
     const to = rest - bucket * bucketElements;
     return { from: Math.max(0, to - bucketElements), to };
   });
-  return [...exact, ...others];
+  return [...exact, ...others.slice(1), ...others.slice(0, 1)];
 }
 
 /** The next multiple of the alignment. */

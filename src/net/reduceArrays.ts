@@ -8,6 +8,7 @@ import { cutBuckets } from "./partition.ts";
  * @param out gets the sum; may be one of `pieces`. (n)
  * @param exactValues at the end that are not rounded on their way
  * @param step later than that of any sum before
+ * @param whole resolves when the pieces are complete where a bucket is, named by its place in the order; by default they are
  * @returns one for each bucket
  * @throws ExchangeError
  *
@@ -24,9 +25,11 @@ export async function reduceArrays(
   pieces: readonly Float32Array[],
   out: Float32Array,
   exactValues = 0,
+  whole: (bucket: number) => Promise<void> = () => Promise.resolve(),
 ): Promise<Reduced[]> {
   const running: Promise<Reduced>[] = [];
   for (const { from, to, isExact } of cutBuckets(out.length, bucketElements, exactValues)) {
+    await whole(running.length);
     const bucket = await allreduce.open(step, running.length, to - from, isExact);
     bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(from, to)));
     const reduced = bucket.reduce().then((result) => {

@@ -14,6 +14,14 @@ export class NotFiniteError extends Error {
   override readonly name = "NotFiniteError";
 }
 
+/** How the last of a member's pieces leaves: while the rest of it is still computed. */
+export interface Departure {
+  /** In so many parts, about; 1: as a whole. */
+  readonly parts: number;
+  /** Says that values [from, to) of the piece, and all others, are what they will be. Each value once. */
+  final(from: number, to: number): void;
+}
+
 /** What a member trains, as the network sees it: sums and states are numbers and bytes. Calls come one at a time. */
 export interface Replica {
   /** Values of a step's sum. */
@@ -28,9 +36,15 @@ export interface Replica {
    *
    * @param pieces subtrees of the run's tree
    * @param into (sumLength) for each piece; shared memory, whose contents are of no use if this throws
+   * @param departure what isn't told there is final when this resolves
    * @throws the signal's reason when the step is given up; NotFiniteError where there is `skip`
    */
-  sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void>;
+  sums(
+    pieces: readonly Share[],
+    into: readonly Float32Array[],
+    signal: AbortSignal,
+    departure?: Departure,
+  ): Promise<void>;
   /**
    * Updates the state with the sum of step `applied.step + 1` over all virtual workers.
    *

@@ -17,10 +17,10 @@ export function serialReplica(replica: Replica): Replica {
     get applied() {
       return replica.applied;
     },
-    sums: (pieces, into, signal) =>
+    sums: (pieces, into, signal, departure) =>
       inTurn(async () => {
         signal.throwIfAborted();
-        await replica.sums(pieces, into, signal);
+        await replica.sums(pieces, into, signal, departure);
       }),
     skip: replica.skip && ((digest) => inTurn(() => replica.skip!(digest))),
     nameOf: replica.nameOf && ((element) => replica.nameOf!(element)),

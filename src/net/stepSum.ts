@@ -4,6 +4,8 @@
  */
 import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
 import type { StepWork } from "./member/types.ts";
+import { Coverage } from "./coverage.ts";
+import { deferred } from "./deferred.ts";
 import { cutBuckets } from "./partition.ts";
 import { reduceArrays } from "./reduceArrays.ts";
 import { NotFiniteError, type Replica } from "./replica.ts";
@@ -45,6 +47,8 @@ export function openBuckets(sumLength: number, bucketElements: number, exactValu
  * with an ExchangeError when the step can't be done, with the signal's reason when it is given up, with the
  * replica's error.
  *
+ * The promise's `parts`: in how many the last of the own sums leaves while it is computed, about.
+ *
  * @param bucketElements the allreduce's
  * @param exactValues at the end of a sum that are not rounded on their way
  */
@@ -54,31 +58,43 @@ export function createStepSum(
   virtualWorkers: number,
   bucketElements: number,
   exactValues = 0,
-): (work: StepWork, signal: AbortSignal) => Promise<StepSum> {
+): (work: StepWork, signal: AbortSignal, parts: number) => Promise<StepSum> {
   const { sumLength } = replica;
   const nameOf = (element: number) => replica.nameOf?.(element) ?? `element ${element}`;
   const buckets = cutBuckets(sumLength, bucketElements, exactValues);
   /** Where longer sums are made. (sumLength) each */
   let arrays: Float32Array[] = [];
 
-  const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal) => {
+  const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const bucket = await allreduce.open(step, 0, sumLength);
-    await replica.sums(subtrees, bucket.pieces, signal);
+    await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
     return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
   };
-  const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal) => {
+  const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     arrays = subtrees.map((_, i) => arrays[i] ?? new Float32Array(new SharedArrayBuffer(4 * sumLength)));
     const pieces = arrays;
     const [sum] = pieces;
-    await replica.sums(subtrees, pieces, signal);
-    const reduce = () => reduceArrays(allreduce, step, bucketElements, pieces, sum, exactValues);
-    return { sum, release: () => {}, reduce };
+    const whole = buckets.map(() => deferred<void>());
+    const coverage = new Coverage(buckets, (bucket) => whole[bucket].resolve());
+    const reduced = reduceArrays(
+      ...[allreduce, step, bucketElements, pieces, sum, exactValues] as const,
+      (bucket) => whole[bucket].promise,
+    );
+    reduced.catch(() => {}); // who asks for it sees it
+    try {
+      await replica.sums(subtrees, pieces, signal, { parts, final: (from, to) => coverage.add(from, to) });
+    } catch (error) {
+      for (const { reject } of whole) reject(error);
+      throw error;
+    }
+    coverage.finish();
+    return { sum, release: () => {}, reduce: () => reduced };
   };
   const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
 
-  return async ({ step, share }, signal) => {
+  return async ({ step, share }, signal, parts) => {
     const begin = performance.now();
-    const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal);
+    const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal, parts);
     signal.throwIfAborted();
     const workMs = performance.now() - begin;
     const reduced = await reduce();

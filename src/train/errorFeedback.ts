@@ -24,14 +24,18 @@ export class ErrorFeedback {
     this.#next = this.#residual.slice();
   }
 
-  /** Adds to a piece of the step's sum what was lost before, and rounds it. @param piece (sumLength) */
-  round(piece: Float32Array): void {
+  /**
+   * Adds to a piece of the step's sum what was lost before, and rounds it: values [from, to) of it, each once.
+   *
+   * @param piece (sumLength)
+   */
+  round(piece: Float32Array, from = 0, to = piece.length): void {
     const lost = this.#next;
     if (lost === null) throw new Error("A piece is rounded before a step has begun");
-    const values = piece.subarray(0, lost.length);
-    for (let i = 0; i < lost.length; i++) lost[i] = values[i] += lost[i];
-    roundToBf16(values);
-    for (let i = 0; i < lost.length; i++) lost[i] -= values[i];
+    const end = Math.min(to, lost.length);
+    for (let i = from; i < end; i++) lost[i] = piece[i] += lost[i];
+    roundToBf16(piece.subarray(from, Math.max(from, end)));
+    for (let i = from; i < end; i++) lost[i] -= piece[i];
   }
 
   /** The step was applied, if there is one. */

@@ -1,6 +1,6 @@
 import { UserError } from "../errors.ts";
 import type { RunConfig } from "../config/schema.ts";
-import { type Applied, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
+import { type Applied, type Departure, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
 import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
@@ -66,24 +66,35 @@ export class TrainingReplica implements Replica, Disposable {
     pieces: readonly WorkerRange[],
     into: readonly Float32Array[],
     signal: AbortSignal,
+    departure?: Departure,
   ): Promise<void> {
-    const { config, engine, dataset } = this.#options;
+    const { config: { scale: { virtualWorkers } }, engine, dataset } = this.#options;
     this.#begin = performance.now();
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
     this.#run.feedback?.begin();
     for (const [i, piece] of pieces.entries()) {
-      await sumGradients(engine, dataset, step, config.scale.virtualWorkers, piece, signal);
+      const leaves = i === pieces.length - 1 ? departure : undefined;
+      let fault: Error | null = null;
+      await sumGradients(engine, dataset, step, virtualWorkers, piece, signal, {
+        into: into[i],
+        parts: leaves?.parts ?? 1,
+        onFinal: (from, to) => {
+          this.#run.feedback?.round(into[i], from, to); // which can make it infinite
+          if (areFinite(into[i].subarray(from, to))) leaves?.final(from, to);
+          else fault ??= this.#notFinite(step.step);
+        },
+      });
       signal.throwIfAborted();
-      const sum = await engine.readSum(into[i]);
-      this.#run.feedback?.round(sum); // which can make it infinite
-      if (!areFinite(sum)) {
-        const found = `Step ${step.step} has a loss or a gradient that is not finite`;
-        if (this.skip !== undefined) throw new NotFiniteError(found);
-        throw new UserError(
-          `${found}; lower optimizer.learningRate and start the run again: it goes on from its last checkpoint`,
-        );
-      }
+      if (fault !== null) throw fault;
     }
+  }
+
+  #notFinite(step: number): Error {
+    const found = `Step ${step} has a loss or a gradient that is not finite`;
+    if (this.skip !== undefined) return new NotFiniteError(found);
+    return new UserError(
+      `${found}; lower optimizer.learningRate and start the run again: it goes on from its last checkpoint`,
+    );
   }
 
   /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */

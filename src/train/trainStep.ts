@@ -42,10 +42,21 @@ export async function trainStep(
   return true;
 }
 
+/** Where a sum goes that leaves the engine. */
+export interface SumTarget {
+  /** (sumLength), shared memory */
+  readonly into: Float32Array;
+  /** In how many parts it comes, about: 1 when it is whole. */
+  readonly parts: number;
+  /** Told of each stretch of values once it is there. Must not throw. */
+  readonly onFinal: (from: number, to: number) => void;
+}
+
 /**
  * Forward and backward of the samples of some virtual workers: the engine's sum is that over the subtree.
  *
  * @param workers a whole subtree of the tree over all of them
+ * @param target gets the sum, if it is to leave the engine
  * @returns false if the signal came first: the sum is not whole
  */
 export async function sumGradients(
@@ -55,21 +66,36 @@ export async function sumGradients(
   virtualWorkers: number,
   workers: WorkerRange,
   signal?: AbortSignal,
+  target?: SumTarget,
 ): Promise<boolean> {
+  const { microBatchSize } = engine.report;
   await engine.beginStep(workers.to - workers.from);
   for (let worker = workers.from; worker < workers.to; worker++) {
     const share = workerShare(worker, virtualWorkers, step.batchSize);
-    for (let row = share.from; row < share.to; row += engine.report.microBatchSize) {
+    const index = worker - workers.from;
+    for (let row = share.from; row < share.to; row += microBatchSize) {
       if (signal?.aborted) return false;
-      const rows = Math.min(engine.report.microBatchSize, share.to - row);
+      const rows = Math.min(microBatchSize, share.to - row);
+      const micro = dataset.batch(step.firstSample + row, rows);
+      const isLast = worker === workers.to - 1 && row + rows === share.to;
       try {
-        await engine.accumulate(dataset.batch(step.firstSample + row, rows), step.step, signal);
+        if (isLast && target !== undefined && target.parts > 1) {
+          const last = { micro, step: step.step, worker: index };
+          await engine.finishSum(last, target.into, target.parts, target.onFinal, signal);
+          return !signal?.aborted;
+        }
+        await engine.accumulate(micro, step.step, signal);
       } catch (error) {
         if (error === signal?.reason) return false;
         throw error;
       }
     }
-    await engine.endWorker(worker - workers.from);
+    await engine.endWorker(index);
   }
-  return !signal?.aborted;
+  if (signal?.aborted) return false;
+  if (target !== undefined) {
+    await engine.readSum(target.into);
+    target.onFinal(0, target.into.length);
+  }
+  return true;
 }

@@ -1,5 +1,5 @@
 /** What the tests of a member train: a vector, in plain arithmetic. */
-import type { Applied, Replica, Snapshot } from "../../src/net/replica.ts";
+import type { Applied, Departure, Replica, Snapshot } from "../../src/net/replica.ts";
 import type { Share } from "../../src/net/shares.ts";
 import { threefry2x32 } from "../../src/random.ts";
 
@@ -10,6 +10,7 @@ export interface FakeOptions {
 
 const SEED = 7;
 const CHUNK_BYTES = 1000;
+const STRETCHES = 5;
 
 export class FakeReplica implements Replica {
   readonly sumLength: number;
@@ -34,12 +35,27 @@ export class FakeReplica implements Replica {
     this.state = new Float32Array(sumLength);
   }
 
-  async sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void> {
+  /** The last piece leaves in stretches, the upper ones first, but for the lowest one. */
+  async sums(
+    pieces: readonly Share[],
+    into: readonly Float32Array[],
+    signal: AbortSignal,
+    departure?: Departure,
+  ): Promise<void> {
     const step = this.applied.step + 1;
     this.calls.push(`sums ${step}`);
     await this.beforeSums(step, signal);
     signal.throwIfAborted();
-    pieces.forEach(({ from, to }, i) => into[i].set(this.#sum(step, from, to)));
+    const last = pieces.length - 1;
+    const sums = pieces.map(({ from, to }) => this.#sum(step, from, to));
+    for (const [i, sum] of sums.slice(0, last).entries()) into[i].set(sum);
+    for (let stretch = STRETCHES - 1; stretch >= 0; stretch--) {
+      const [from, to] = [stretch, stretch + 1].map((end) => Math.floor(end * this.sumLength / STRETCHES));
+      into[last].set(sums[last].subarray(from, to), from);
+      if (stretch > 0) departure?.final(from, to);
+      await Promise.resolve();
+      signal.throwIfAborted();
+    }
   }
 
   apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {

@@ -109,8 +109,8 @@ Deno.test("Follower fetches sums that are kept, waits for one to come, and hears
   same.sum.set(third);
   assertEquals(same.digests(), later.digests());
   same.sum[1002] = -same.sum[1002];
-  assertNotEquals(same.digests()[0], later.digests()[0]);
-  assertEquals(same.digests().slice(1), later.digests().slice(1));
+  assertNotEquals(same.digests().at(-1), later.digests().at(-1)); // the topmost bucket
+  assertEquals(same.digests().slice(0, -1), later.digests().slice(0, -1));
 });
 
 Deno.test("CommittedSums keeps the last sums while somebody follows, and a few steps longer", async () => {
@@ -148,8 +148,13 @@ Deno.test("digestAfter() depends on all that has led to a state", async () => {
   assert(digests.every((digest) => /^[0-9a-f]{64}$/.test(digest)));
 });
 
-Deno.test("cutBuckets() covers an array from its end to its beginning", () => {
-  assertEquals(cutBuckets(7, 3), [{ from: 4, to: 7 }, { from: 1, to: 4 }, { from: 0, to: 1 }]);
+Deno.test("cutBuckets() covers an array from its end to its beginning, its topmost stretch last", () => {
+  assertEquals(cutBuckets(7, 3), [{ from: 1, to: 4 }, { from: 0, to: 1 }, { from: 4, to: 7 }]);
+  assertEquals(cutBuckets(7, 3, 2), [
+    { from: 5, to: 7, isExact: true },
+    { from: 0, to: 2 },
+    { from: 2, to: 5 },
+  ]);
   assertEquals(cutBuckets(3, 3), [{ from: 0, to: 3 }]);
   assertEquals(cutBuckets(0, 3), []);
 });

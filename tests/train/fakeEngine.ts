@@ -170,6 +170,19 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
       options.onSum?.(into);
       return Promise.resolve(into);
     },
+    async finishSum({ micro, step, worker }, into, parts, onFinal, signal) {
+      await this.accumulate(micro, step, signal);
+      await this.endWorker(worker);
+      const whole = await this.readSum();
+      const bounds = Array.from({ length: parts + 1 }, (_, i) => Math.floor(i * sumLength / parts));
+      for (let part = parts; part > 0; part--) {
+        const [from, to] = bounds.slice(part - 1);
+        into.set(whole.subarray(from, to), from);
+        onFinal(from, to);
+        await Promise.resolve();
+        signal?.throwIfAborted();
+      }
+    },
     writeSum(values) {
       subtrees = [{ workers: 1, sum: values.slice() }];
       return Promise.resolve();
