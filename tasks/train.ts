@@ -80,8 +80,11 @@ async function printPlan(
 }
 
 /** The host's memory, where a run takes some that counts. */
-function describeHost({ waiting, group }: Plan["hostBytes"], virtualWorkers: number): string[] {
-  const lines = waiting === 0 ? [] : [`Host          ${formatBytes(waiting)} for partial sums`];
+function describeHost({ waiting, rounding, group }: Plan["hostBytes"], virtualWorkers: number): string[] {
+  const parts = [[waiting, "for partial sums"], [rounding, "for what is rounded"]] as const;
+  const lines = parts.filter(([bytes]) => bytes > 0).map(([bytes, purpose]) => {
+    return `Host          ${formatBytes(bytes)} ${purpose}`;
+  });
   if (group === null) return lines;
   const { nodes, sums, links, newcomer } = group;
   return [

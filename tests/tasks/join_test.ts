@@ -82,6 +82,11 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       await fails(place, toGroup, /^error: Found no token, /);
       await fails(
         place,
+        [...withToken, "from=nowhere"],
+        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder starts from it each/,
+      );
+      await fails(
+        place,
         [...withToken, "--nodes", "0"],
         /^error: --nodes is 0, expected a whole number from 1/,
       );
