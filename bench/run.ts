@@ -1,6 +1,7 @@
 /** `deno task bench NAME`: runs a benchmark. Keep the machine quiet meanwhile. */
 
 import { preferVulkan } from "../src/engine/environment.ts";
+import { hintNearest } from "../src/config/nearest.ts";
 import { UserError } from "../src/errors.ts";
 import { runVerb } from "../tasks/_cli.ts";
 import { type Report, reporter } from "./_report.ts";
@@ -67,9 +68,10 @@ const verb = {
 await runVerb(verb, async ({ args, signal, say, emit }) => {
   const [name, size, ...rest] = args;
   const names = Object.keys(benchmarks);
-  if (name === undefined || !names.includes(name) || rest.length > 0) {
+  if (name === undefined || rest.length > 0) {
     throw new UserError(`Found ${args.join(" ") || "no name"}, expected one of ${names.join(", ")}`);
   }
+  if (!names.includes(name)) throw new UserError(`Found ${name}, ${hintNearest(name, names)}`);
   preferVulkan();
   const interrupted = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(signal.reason)); // there is nothing to save

@@ -3,7 +3,7 @@
  *
  *     deno run -A examples/service.ts runs/service data=./my-texts train.duration="2000 steps"
  *     curl localhost:8000/status
- *     curl localhost:8000/generate -d '{ "prompt": "Once" }'
+ *     curl -N localhost:8000/generate -d '{ "prompt": "Once" }'
  *     curl -X DELETE localhost:8000/run
  *
  * DELETE, SIGTERM and SIGINT stop the training with a checkpoint; the same command goes on from there.
@@ -37,7 +37,7 @@ async function endTraining(): Promise<Response> {
   return Response.json(status);
 }
 
-/** Writes with the newest checkpoint, while the training goes on. */
+/** Writes with the newest checkpoint, piece by piece, for as long as somebody reads; the training goes on. */
 async function write(request: Request): Promise<Response> {
   const body: unknown = await request.json().catch(() => null);
   const { prompt, maxTokens = 200 } = Object(body);
@@ -45,12 +45,21 @@ async function write(request: Request): Promise<Response> {
     return Response.json({ error: 'Expected a body such as { "prompt": "Once" }' }, { status: 400 });
   }
   try {
-    const pieces = generate(folder, prompt, { maxTokens, signal: request.signal });
-    return Response.json({ text: (await Array.fromAsync(pieces)).join("") });
+    const pieces = generate(folder, prompt, { maxTokens });
+    const first = await pieces.next(); // what is wrong shows now
+    const text = ReadableStream.from(startingWith(first.value ?? "", pieces)).pipeThrough(
+      new TextEncoderStream(),
+    );
+    return new Response(text, { headers: { "content-type": "text/plain; charset=utf-8" } });
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     return Response.json({ error: error.message }, { status: 409 }); // no checkpoint yet, for one
   }
+}
+
+async function* startingWith(first: string, rest: AsyncIterable<string>): AsyncGenerator<string> {
+  yield first;
+  yield* rest;
 }
 
 function answer(request: Request): Response | Promise<Response> {

@@ -8,7 +8,7 @@ const SAME_SIGNAL_MS = 1000;
 
 /** One use of a verb. */
 export interface Call<O extends Options> {
-  readonly flags: Flags<O>;
+  readonly flags: Flags<O & typeof COMMON_OPTIONS>;
   /** What is neither a flag nor a flag's value. */
   readonly args: readonly string[];
   /** Aborts on the first SIGINT or SIGTERM: save what there is to save, then return. */
@@ -23,8 +23,9 @@ export interface Call<O extends Options> {
 
 /**
  * Runs a verb and ends the process: 0 done, 1 the user's mistake (one line on stderr), 2 a fault of ours (with its
- * stack), 75 try again, 130 stopped by a signal. A signal that comes a second or more
- * after the first ends it at once.
+ * stack), 75 try again, 130 stopped by a signal. With `--json` a failure is the last JSON line of stdout, too,
+ * `{ error, exitCode }`, unless a record has said what is wrong (`error`, or `ok: false`). A signal that comes a
+ * second or more after the first ends it at once.
  *
  * @example
  * ```ts
@@ -37,6 +38,7 @@ export async function runVerb<const O extends Options>(
   verb: Verb<O>,
   main: (call: Call<O>) => Promise<void> | void,
 ): Promise<never> {
+  const isJson = Deno.args.includes("--json"); // also where another flag can't be understood
   const controller = new AbortController();
   const { signal } = controller;
   let isImpatient = false;
@@ -50,10 +52,16 @@ export async function runVerb<const O extends Options>(
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", interrupt);
 
   let screen: Screen | null = null;
-  const fail = (error: unknown): never => {
-    const { text, code } = describeFailure(error, signal);
+  let isTold = false; // a record has said what is wrong with what was given
+  const emit = (record: { readonly [key: string]: unknown }) => {
+    isTold ||= "error" in record || record.ok === false;
+    if (isJson) write(Deno.stdout, JSON.stringify(record) + "\n");
+  };
+  const fail = (thrown: unknown): never => {
+    const { text, error, code } = describeFailure(thrown, signal);
     screen?.show("");
     if (text !== "") write(Deno.stderr, text + "\n");
+    if (text !== "" && !(isTold && code === Exit.user)) emit({ error, exitCode: code });
     Deno.exit(code);
   };
   globalThis.addEventListener("unhandledrejection", (event) => fail(event.reason));
@@ -65,9 +73,6 @@ export async function runVerb<const O extends Options>(
     } else {
       const stream = flags.json ? Deno.stderr : Deno.stdout;
       screen = openScreen((text) => write(stream, text), () => columnsOf(stream));
-      const emit: Call<O>["emit"] = (record) => {
-        if (flags.json) write(Deno.stdout, JSON.stringify(record) + "\n");
-      };
       await main({ flags, args, signal, screen, say: screen.say, emit });
     }
   } catch (error) {

@@ -5,22 +5,36 @@ import { messageOf } from "../src/formats/file.ts";
 export const Exit = { done: 0, user: 1, fault: 2, retry: 75, interrupted: 130 } as const;
 export type ExitCode = (typeof Exit)[keyof typeof Exit];
 
-/** What something that was thrown comes to: text for people, and the exit code. */
-export function describeFailure(error: unknown, signal: AbortSignal): { text: string; code: ExitCode } {
+/** What something that was thrown comes to. */
+export interface Failure {
+  /** For people; a fault of ours with its stack. */
+  readonly text: string;
+  /** The same for programs: what it is, without what kind of failure that makes. */
+  readonly error: string;
+  readonly code: ExitCode;
+}
+
+export function describeFailure(error: unknown, signal: AbortSignal): Failure {
   const isAbort = error === signal.reason || (error instanceof Error && error.name === "AbortError");
-  if (signal.aborted && isAbort) return { text: "", code: Exit.interrupted };
-  if (error instanceof UserError) return { text: `error: ${messageOf(error)}`, code: Exit.user };
-  if (error instanceof RetryError) return { text: `try again: ${messageOf(error)}`, code: Exit.retry };
-  if (error instanceof Deno.errors.NotCapable) return { text: `error: ${messageOf(error)}`, code: Exit.user };
+  if (signal.aborted && isAbort) return { text: "", error: "", code: Exit.interrupted };
+  const failure = (kind: string, error: string, code: ExitCode) => ({
+    text: `${kind}: ${error}`,
+    error,
+    code,
+  });
+  if (error instanceof UserError) return failure("error", messageOf(error), Exit.user);
+  if (error instanceof RetryError) return failure("try again", messageOf(error), Exit.retry);
+  if (error instanceof Deno.errors.NotCapable) return failure("error", messageOf(error), Exit.user);
   const refused = refusedPath(error);
   if (refused !== null) {
     const { path, reason } = refused;
-    return {
-      text: `error: Cannot use ${path}: ${reason}; check the path and its permissions`,
-      code: Exit.user,
-    };
+    return failure(
+      "error",
+      `Cannot use ${path}: ${reason}; check the path and its permissions`,
+      Exit.user,
+    );
   }
-  return { text: `fault of Bloomery, please report it: ${Deno.inspect(error)}`, code: Exit.fault };
+  return failure("fault of Bloomery, please report it", Deno.inspect(error), Exit.fault);
 }
 
 /** The file that the operating system refused, and why; null: that is not what happened. */

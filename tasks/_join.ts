@@ -7,8 +7,9 @@ import { formatInteger } from "./_format.ts";
 import { parseAddress, readTls, TLS_OPTIONS } from "./_listen.ts";
 import { readToken, TOKEN_OPTION } from "./_token.ts";
 
-/** How a node finds its group, and is found. */
+/** How a node finds its group, and is found, and where it keeps the run. */
 export const JOIN_OPTIONS = {
+  runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
   join: {
     type: "string",
     value: "URL",
@@ -35,13 +36,6 @@ export const JOIN_OPTIONS = {
   ca: { type: "string", value: "FILE", help: "certificate of the private CA that signed the group's" },
 } as const satisfies Options;
 
-/** A node's place in a group. */
-export interface NodePlace {
-  readonly join: JoinOptions;
-  /** Among the nodes that a launcher has started, from 0; null: nobody has said. */
-  readonly rank: number | null;
-}
-
 /**
  * The group that a node is to join, by its flags or else by the launcher's environment; null: it trains alone.
  *
@@ -51,7 +45,7 @@ export async function readJoin(
   flags: Flags<typeof JOIN_OPTIONS>,
   virtualWorkers: number,
   say: (line: string) => void,
-): Promise<NodePlace | null> {
+): Promise<JoinOptions | null> {
   const { coordinator, rank } = readLauncherEnvironment(Deno.env.toObject());
   const url = flags.join ?? coordinator;
   if (url === null) return null;
@@ -61,15 +55,19 @@ export async function readJoin(
   const advertised = flags.advertise === undefined ? undefined : parseAddress("--advertise", flags.advertise);
   const address = flags.listen === undefined ? {} : parseAddress("--listen", flags.listen);
   return {
-    rank,
-    join: {
-      url,
-      token: await readToken(flags.tokenFile, say),
-      memberId: rank === null ? undefined : `node-${rank}`,
-      listen: { ...address, tls, url: advertised && urlOf(advertised, tls !== undefined) },
-      openSocket: flags.ca === undefined ? undefined : await openWithCa(flags.ca),
-    },
+    url,
+    token: await readToken(flags.tokenFile, say),
+    memberId: rank === null ? undefined : `node-${rank}`,
+    listen: { ...address, tls, url: advertised && urlOf(advertised, tls !== undefined) },
+    openSocket: flags.ca === undefined ? undefined : await openWithCa(flags.ca),
   };
+}
+
+/** Does this node keep the run? Of those that a launcher has started the first does: they may all see the same disk. */
+export function keepsRun({ join, runs }: Pick<Flags<typeof JOIN_OPTIONS>, "join" | "runs">): boolean {
+  const { coordinator, rank } = readLauncherEnvironment(Deno.env.toObject());
+  const isAlone = join === undefined && coordinator === null;
+  return isAlone || runs !== undefined || rank === null || rank === 0;
 }
 
 /** How many nodes the group has, by the flag or else by the launcher's environment; null: nobody says. */

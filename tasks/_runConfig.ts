@@ -11,15 +11,18 @@ export function runFolder(runs: string | undefined, name: string): string {
 /**
  * The run that `[CONFIG.jsonc] [KEY=VALUE...]` means.
  *
- * @param runs the folder of all runs, if it is not the default one
+ * @param folderOf where the run of a name is kept; null: nowhere
  * @throws UserError for mistakes in them
  */
-export async function readRunConfig(args: readonly string[], runs: string | undefined): Promise<RunConfig> {
+export async function readRunConfig(
+  args: readonly string[],
+  folderOf: (name: string) => string | null,
+): Promise<RunConfig> {
   const overrides = args.filter((arg) => arg.includes("="));
   const files = args.filter((arg) => !arg.includes("="));
   if (files.length > 1) {
     throw new UserError(`Found ${files.length} config files (${files.join(", ")}), expected one`);
   }
   const file = files[0] === undefined ? undefined : await readConfigFile(files[0]);
-  return await resolveRun({ file, overrides }, (name) => runFolder(runs, name));
+  return await resolveRun({ file, overrides }, folderOf);
 }

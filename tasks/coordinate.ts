@@ -35,6 +35,10 @@ const verb = {
       help: "how long it then waits for others it knows (default: 30s)",
     },
     heartbeat: { type: "string", value: "TIME", help: "members silent for three are lost (default: 1s)" },
+    stay: {
+      type: "boolean",
+      help: "stay when the run is finished, for members that were away then: they go on alone",
+    },
     force: { type: "boolean", help: "go on with few of the last group: the others have ended for sure" },
     ...TLS_OPTIONS,
   },
@@ -47,7 +51,7 @@ const verb = {
 
 await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   if (args.length > 0) throw new UserError(`Found ${args.join(" and ")}, expected flags alone`);
-  const { minMembers = 1, force } = flags;
+  const { minMembers = 1, stay, force } = flags;
   if (!Number.isInteger(minMembers) || minMembers < 1 || minMembers > MAX_MEMBERS) {
     throw new UserError(`--min-members is ${minMembers}, expected a whole number from 1 to ${MAX_MEMBERS}`);
   }
@@ -63,18 +67,29 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
     emit({ time, level, text });
   };
 
+  const settings = { waitMs, heartbeatMs, force, folder, token, signal, log };
   const listen = { ...address, tls };
-  const settings = { minMembers, waitMs, heartbeatMs, force };
-  const coordinator = await coordinate({ ...settings, folder, token, listen, signal, log });
-  const secret = flags.tokenFile === undefined ? "" : ` --token-file ${quoteForShell(flags.tokenFile)}`;
-  say(`Listens on ${coordinator.url}; members come with: train CONFIG --join ${coordinator.url}${secret}`);
-  emit({ url: coordinator.url, folder });
-  await coordinator.ended;
-  const { step } = coordinator.status();
-  say(
-    signal.aborted
-      ? `Stopped after step ${step}: members hold until a coordinator is back; the same command starts one`
-      : `The run is finished after step ${step}`,
-  );
-  emit({ step, finished: !signal.aborted });
+  let coordinator = await coordinate({ ...settings, listen, minMembers });
+  const { url } = coordinator;
+  // who reads JSON needs no hint
+  say(`Listens on ${url}${flags.json ? "" : `; members come with: ${joinCommand(url, flags.tokenFile)}`}`);
+  emit({ url, folder });
+  while (true) {
+    await coordinator.ended;
+    const { step } = coordinator.status();
+    say(
+      signal.aborted
+        ? `Stopped after step ${step}: members hold until a coordinator is back; the same command starts one`
+        : `The run is finished after step ${step}`,
+    );
+    emit({ step, finished: !signal.aborted });
+    if (signal.aborted || !stay) return;
+    const port = address.port || Number(new URL(url).port); // where its members look for it
+    coordinator = await coordinate({ ...settings, listen: { ...listen, port }, minMembers: 1 });
+  }
 });
+
+function joinCommand(url: string, tokenFile: string | undefined): string {
+  const secret = tokenFile === undefined ? "" : ` --token-file ${quoteForShell(tokenFile)}`;
+  return `train CONFIG --join ${url}${secret}`;
+}

@@ -1,9 +1,10 @@
 import { fromFileUrl } from "@std/path";
+import { hintNearest } from "../src/config/nearest.ts";
 import { UserError } from "../src/errors.ts";
 import { newNonce } from "../src/net/auth.ts";
 import { runVerb } from "./_cli.ts";
 import { Exit } from "./_failure.ts";
-import { readRunConfig } from "./_runConfig.ts";
+import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { kill, supervise } from "./_supervise.ts";
 
 const verb = {
@@ -29,11 +30,14 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   const { nodes = NaN, runs } = flags;
   const [what, ...settings] = args;
   if (what !== "train") {
-    throw new UserError(
-      `Found ${what ?? "nothing"} to launch, expected: launch --nodes N train [CONFIG.jsonc]`,
-    );
+    const found = what === undefined
+      ? "nothing to launch"
+      : `${what} to launch, ${hintNearest(what, ["train"])}`;
+    throw new UserError(`Found ${found}: launch --nodes N train [CONFIG.jsonc]`);
   }
-  const { scale: { virtualWorkers } } = await readRunConfig(settings, runs);
+  // where there are several nodes, some keep nothing: what a run needs from elsewhere must be there
+  const folderOf = nodes > 1 ? () => null : (name: string) => runFolder(runs, name);
+  const { scale: { virtualWorkers } } = await readRunConfig(settings, folderOf);
   if (!Number.isInteger(nodes) || nodes < 1) {
     throw new UserError(`--nodes is ${flags.nodes ?? "not given"}, expected a whole number from 1`);
   }
@@ -58,6 +62,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   const state = await Deno.makeTempDir({ prefix: "bloomery-" });
 
   const codes: number[] = [];
+  const failures: ChildFailure[] = [];
   let isDone = false;
   /** The first node's end is the run's; another's, unless all is well with it, ends the run as well. */
   const noteEnd = (rank: number | null, code: number) => {
@@ -70,20 +75,22 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   const url = Promise.withResolvers<string | null>();
   leaving.signal.addEventListener("abort", () => url.resolve(null));
   const closing = new AbortController(); // the nodes leave first
-  const superviseCoordinator = async (minMembers: number): Promise<void> => {
+  let minMembers = nodes;
+  const superviseCoordinator = async (): Promise<void> => {
     const code = await supervise({
       name: "The coordinator",
       signal: closing.signal,
-      command: () =>
-        script(
-          "coordinate",
-          ["--json", "--state", state, "--listen", address, "--min-members", `${minMembers}`],
-          secret,
-        ),
+      command: () => {
+        // a node may be away when the group is done: it then goes on alone
+        const options = ["--stay", "--min-members", `${minMembers}`, "--listen", address];
+        return script("coordinate", ["--json", "--state", state, ...options], secret);
+      },
       onLine: (stream, line) => {
         if (closing.signal.aborted) return;
         if (stream === "stderr") return say(`[coordinator] ${line}`);
-        const record: { readonly url?: string } = JSON.parse(line);
+        const record: { readonly url?: string; readonly finished?: boolean } = JSON.parse(line);
+        if (isFailure(record)) return void failures.push(record);
+        if (record.finished) minMembers = 1;
         if (record.url === undefined) return;
         address = new URL(record.url).host; // the next one is where the nodes look for it
         url.resolve(record.url);
@@ -91,9 +98,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       say,
       onStart,
     });
-    if (closing.signal.aborted) return;
-    if (code !== Exit.done) return noteEnd(null, code);
-    await superviseCoordinator(1); // a node may have been away when the group was done: it goes on alone
+    if (!closing.signal.aborted) noteEnd(null, code);
   };
   const superviseNode = async (rank: number, coordinatorUrl: string): Promise<void> => {
     const options = ["--json", ...(rank === 0 && runs !== undefined ? ["--runs", runs] : [])];
@@ -103,15 +108,17 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       signal: leaving.signal,
       command: () => script("train", [...settings, ...options], { ...secret, ...place }),
       onLine: (stream, line) => {
-        if (stream === "stderr") say(`[${rank}] ${line}`);
-        else if (rank === 0) emit(JSON.parse(line));
+        if (stream === "stderr") return say(`[${rank}] ${line}`);
+        const record = JSON.parse(line);
+        if (isFailure(record)) failures.push(record); // it may be started again
+        else if (rank === 0) emit(record);
       },
       say,
       onStart,
     });
     noteEnd(rank, code);
   };
-  const coordinator = superviseCoordinator(nodes);
+  const coordinator = superviseCoordinator();
   const coordinatorUrl = await url.promise;
   if (coordinatorUrl !== null) {
     await Promise.all(Array.from({ length: nodes }, (_, rank) => superviseNode(rank, coordinatorUrl)));
@@ -120,8 +127,23 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   await coordinator;
   await Deno.remove(state, { recursive: true });
   const worst = SEVERITY.find((code) => codes.includes(code)) ?? Exit.done;
-  if (worst !== Exit.done) Deno.exit(worst);
+  if (worst === Exit.done) return;
+  const failure = failures.findLast(({ exitCode }) => exitCode === worst);
+  if (worst !== Exit.interrupted) {
+    emit({ ...failure ?? { error: "A process could not be kept alive", exitCode: worst } });
+  }
+  Deno.exit(worst);
 });
+
+/** What a child has said on stdout when it failed. */
+interface ChildFailure {
+  readonly error: string;
+  readonly exitCode: number;
+}
+
+function isFailure(record: object): record is ChildFailure {
+  return "error" in record && "exitCode" in record;
+}
 
 /** In a session of its own: a terminal's Ctrl-C reaches it through its launcher alone, and so once. */
 function script(name: string, args: readonly string[], env: Record<string, string>): Deno.Command {

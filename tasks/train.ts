@@ -14,14 +14,13 @@ import {
   formatFlop,
   formatInteger,
 } from "./_format.ts";
-import { JOIN_OPTIONS, readJoin, readNodes } from "./_join.ts";
+import { JOIN_OPTIONS, keepsRun, readJoin, readNodes } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
 import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
 
 const options = {
   dryRun: { type: "boolean", help: "print parameters, memory and operations, and stop" },
-  runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
   ...JOIN_OPTIONS,
 } as const;
 
@@ -49,14 +48,19 @@ const verb = {
 } as const;
 
 await runVerb(verb, async (call) => {
-  const config = await readRunConfig(call.args, call.flags.runs);
-  await (call.flags.dryRun ? printPlan(call, config) : train(call, config));
+  const { args, flags } = call;
+  const folderOf = keepsRun(flags) ? (name: string) => runFolder(flags.runs, name) : () => null;
+  const config = await readRunConfig(args, folderOf);
+  await (flags.dryRun ? printPlan : train)(call, config, folderOf(config.name));
 });
 
 type TrainCall = Call<typeof options>;
 
-async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const folder = runFolder(flags.runs, config.name);
+async function printPlan(
+  { flags, say, emit }: TrainCall,
+  config: RunConfig,
+  folder: string | null,
+): Promise<void> {
   const plan = await planRun(config, { folder, nodes: readNodes(flags) ?? 1 });
   describeDeviations(config).forEach(say);
   const { corpus, obstacle, bytes: { weights, gradients, moments, activations, total } } = plan;
@@ -76,8 +80,11 @@ async function printPlan({ flags, say, emit }: TrainCall, config: RunConfig): Pr
 }
 
 /** The host's memory, where a run takes some that counts. */
-function describeHost({ waiting, group }: Plan["hostBytes"], virtualWorkers: number): string[] {
-  const lines = waiting === 0 ? [] : [`Host          ${formatBytes(waiting)} for partial sums`];
+function describeHost({ waiting, rounding, group }: Plan["hostBytes"], virtualWorkers: number): string[] {
+  const parts = [[waiting, "for partial sums"], [rounding, "for what is rounded"]] as const;
+  const lines = parts.filter(([bytes]) => bytes > 0).map(([bytes, purpose]) => {
+    return `Host          ${formatBytes(bytes)} ${purpose}`;
+  });
   if (group === null) return lines;
   const { nodes, sums, links, newcomer } = group;
   return [
@@ -90,16 +97,19 @@ function describeHost({ waiting, group }: Plan["hostBytes"], virtualWorkers: num
   ];
 }
 
-async function train({ flags, signal, screen, say, emit }: TrainCall, config: RunConfig): Promise<void> {
-  const group = await readJoin(flags, config.scale.virtualWorkers, say);
-  if (group === null && flags.nodes !== undefined) {
+/** @param folder null: another node of the group keeps the run */
+async function train(
+  { flags, signal, screen, say, emit }: TrainCall,
+  config: RunConfig,
+  folder: string | null,
+): Promise<void> {
+  const join = await readJoin(flags, config.scale.virtualWorkers, say);
+  if (join === null && flags.nodes !== undefined) {
     throw new UserError(
       "--nodes is given, but no group to train with; expected --join URL or --dry-run, too",
     );
   }
-  // of those that a launcher has started the first keeps the run: they may all see the same disk
-  const isKept = flags.runs !== undefined || (group?.rank ?? 0) === 0;
-  const folder = isKept ? runFolder(flags.runs, config.name) : null;
+  const isKept = folder !== null;
   const count = (what: string) => (done: number, total: number) => {
     screen.show(done === total ? "" : `${what} ${done}/${total}`);
   };
@@ -110,7 +120,7 @@ async function train({ flags, signal, screen, say, emit }: TrainCall, config: Ru
     const result = await trainRun(config, {
       folder,
       signal,
-      join: group?.join,
+      join: join ?? undefined,
       finalPrompt: isKept ? config.log.samplePrompt : null,
       onReady: (ready) => {
         totalSteps = ready.totalSteps;

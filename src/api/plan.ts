@@ -2,11 +2,12 @@ import { deriveRun } from "../config/derive.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
-import { treeLevels } from "../engine/layout.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { countParameters } from "../model/parameters.ts";
 import { memberMemory } from "../net/memberMemory.ts";
+import { feedbackBytes } from "../train/errorFeedback.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
+import type { Wire } from "../train/wire.ts";
 import { datasetOptions, engineSpec, expectedVocabulary, sumTravel } from "./parts.ts";
 import { resolveSettings, type RunSettings } from "./settings.ts";
 
@@ -28,6 +29,11 @@ export interface Plan
 export interface HostBytes {
   /** Partial sums that wait for their twins, at most, and the one that they are added to, where `engine.hostSums` keeps them here. */
   readonly waiting: number;
+  /**
+   * Where `scale.wire` rounds gradients: what error feedback keeps and, of a node that trains alone, the sum that it
+   * rounds.
+   */
+  readonly rounding: number;
   /** In a group of so many nodes; null: one node trains alone. */
   readonly group: GroupBytes | null;
 }
@@ -36,7 +42,7 @@ export interface HostBytes {
 export interface GroupBytes {
   readonly nodes: number;
   /**
-   * The partial sums of a node's share, what it gets of others' and the sum, and what error feedback keeps.
+   * The partial sums of a node's share, what it gets of others', and the sum.
    */
   readonly sums: number;
   /** Data on its way between nodes. */
@@ -85,10 +91,8 @@ export async function planRun(
   if (source !== null) requireModelOf(source, spec.model);
   const { maxBinding } = config.engine;
   const planned = await planEngine(spec, { maxBinding, device: options.device });
-  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle, sumLength } = planned;
-  const { virtualWorkers } = config.scale;
+  const { adapter, isSoftware, microBatchSize, bytes, flopsPerToken, obstacle } = planned;
   const { nodes = 1 } = options;
-  const levels = treeLevels(virtualWorkers);
   return {
     ...{ adapter, isSoftware, microBatchSize, bytes, obstacle },
     corpus: dataset && describe(dataset),
@@ -96,7 +100,8 @@ export async function planRun(
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
     hostBytes: {
-      waiting: config.engine.hostSums && levels > 0 ? 4 * sumLength * (levels + 1) : 0,
+      waiting: planned.hostSumBytes,
+      rounding: roundingBytes(planned.sumLength, config.scale.wire, nodes),
       group: nodes === 1 ? null : groupBytes(planned, config.scale, nodes),
     },
   };
@@ -109,8 +114,12 @@ function groupBytes(
 ): GroupBytes {
   const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes, sumTravel(wire));
   const state = bytes.weights + bytes.moments;
-  const residual = wire === "bf16" ? 2 * 4 * sumLength : 0; // as it is, and as a step under way makes it
-  return { nodes, sums: sums + residual, links, newcomer: newcomer + state };
+  return { nodes, sums, links, newcomer: newcomer + state };
+}
+
+function roundingBytes(sumLength: number, wire: Wire, nodes: number): number {
+  const sum = wire !== "f32" && nodes === 1 ? Float32Array.BYTES_PER_ELEMENT * sumLength : 0;
+  return sum + (wire === "bf16" ? feedbackBytes(sumLength) : 0);
 }
 
 function describe({ source, trainTokens, validationTokens }: Dataset): Plan["corpus"] {

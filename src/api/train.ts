@@ -16,6 +16,7 @@ import { openRunFolder, type RunFolder } from "../train/runFolder.ts";
 import { requireResumable } from "../train/store.ts";
 import { runTraining } from "../train/trainer.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
+import { contactGroup } from "./firstContact.ts";
 import { trainInGroup } from "./join.ts";
 import type { JoinOptions } from "./member.ts";
 import { datasetOptions, engineSpec, expectedVocabulary } from "./parts.ts";
@@ -85,17 +86,23 @@ export async function train(settings: RunSettings = {}, options: TrainOptions = 
   return await trainRun(config, options, text);
 }
 
+/** What to do where two nodes of a group would keep their run in the same folder. */
+const ALL_IN_ONE_PLACE =
+  "give each node of a group a folder of its own (--runs FOLDER), or stop the other one";
+
 /** As `train`, from a whole config. @param text in place of `config.data` */
 export async function trainRun(
   config: RunConfig,
   options: TrainOptions,
   text?: string,
 ): Promise<TrainResult> {
-  const { folder: path = null, onMessage } = options;
+  const { folder: path = null, join, signal, onMessage } = options;
   const source = config.from === null ? null : await readSourceModel(config.from, path);
   engineSpec(config, expectedVocabulary(config, source)); // mistakes in the model show before the text is read
   for (const note of describeDeviations(config)) onMessage?.(note);
-  using folder = path === null ? null : await openRunFolder(path, config);
+  if (join !== undefined) await contactGroup(join, config.name, onMessage ?? (() => {}));
+  signal?.throwIfAborted();
+  using folder = path === null ? null : await openRunFolder(path, config, join && ALL_IN_ONE_PLACE);
   const dataset = await openDataset({ ...datasetOptions(config, source, path, text), onMessage });
   const spec = engineSpec(config, dataset);
   if (source !== null) requireModelOf(source, spec.model);
@@ -104,7 +111,7 @@ export async function trainRun(
   try {
     options.onReady?.({ dataset, report: engine.report, totalSteps: deriveRun(config).totalSteps });
     const { sampleEvery, samplePrompt, sampleTokens } = config.log;
-    const sampling = { maxTokens: sampleTokens, seed: config.seed, signal: options.signal };
+    const sampling = { maxTokens: sampleTokens, seed: config.seed, signal };
     const { model: { architecture }, columns } = spec;
     const ends = textEnds(dataset.tokenizer, dataset.specialTokens);
     const format = createPromptFormat(
@@ -120,8 +127,7 @@ export async function trainRun(
     const isHeard = folder !== null || options.onSample !== undefined;
     const sampleText = sampleEvery !== null && isHeard ? () => sampleAfter(samplePrompt) : undefined;
     const training = { ...options, config, engine, dataset, folder, sampleText };
-    const result =
-      await (options.join === undefined ? runTraining(training) : trainInGroup(training, options.join));
+    const result = await (join === undefined ? runTraining(training) : trainInGroup(training, join));
     const { finalPrompt = null } = options;
     const sample = finalPrompt === null || result.interrupted ? null : await sampleAfter(finalPrompt);
     return { ...result, sample, dataset, files: await filesOf(result, engine, spec, dataset, folder) };

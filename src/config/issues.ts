@@ -1,6 +1,7 @@
 import type { z } from "zod";
-import { describe, nearestKey, schemaAt } from "./keys.ts";
+import { describe, keysAt, nearestKey, schemaAt, wordsOf } from "./keys.ts";
 import { isSettings, type Layer, type Settings } from "./layers.ts";
+import { nearest } from "./nearest.ts";
 
 type Issue = z.core.$ZodIssue;
 
@@ -20,22 +21,31 @@ function explain(issue: Issue, settings: Settings, layers: readonly Layer[]): st
     return issue.keys.map((key) => {
       const where = whereSet([...path, key], layers);
       const dotted = [...path, key].join(".");
-      const near = nearestKey(dotted);
-      const hint = near === null ? "presets/default.jsonc has every key" : `the nearest known one is ${near}`;
-      return `${where}: unknown key ${dotted}, ${hint}`;
+      return `${where}: unknown key ${dotted}, ${hintKey(dotted, path)}`;
     });
   }
   const dotted = path.join(".");
   const found = valueAt(settings, path);
   const finding = found === undefined ? `${dotted} is missing` : `${dotted} is ${JSON.stringify(found)}`;
-  return [`${whereSet(path, layers)}: ${finding}, ${expectation(issue, path)}`];
+  return [`${whereSet(path, layers)}: ${finding}, ${expectation(issue, path, found)}`];
+}
+
+/** @param path of the group that a key was looked for in */
+function hintKey(key: string, path: readonly string[]): string {
+  const near = nearestKey(key);
+  if (near !== null) return `the nearest known one is ${near}`;
+  return path.length === 0
+    ? "presets/default.jsonc has every key"
+    : `${path.join(".")} has ${keysAt(path).join(", ")}`;
 }
 
 /** Messages that the schema words itself say more than a key's type does. */
-function expectation(issue: Issue, path: readonly string[]): string {
+function expectation(issue: Issue, path: readonly string[], found: unknown): string {
   const isWorded = issue.code === "custom" || issue.code === "invalid_format";
   if (isWorded && issue.message.startsWith("expected ")) return issue.message.replace(/, found .*$/s, "");
-  return `expected ${describe(schemaAt(path) ?? {})}`;
+  const schema = schemaAt(path) ?? {};
+  const near = typeof found === "string" ? nearest(found, wordsOf(schema)) : null;
+  return `expected ${describe(schema)}${near === null ? "" : `; the nearest is ${JSON.stringify(near)}`}`;
 }
 
 /** The last layer that sets a path or, where none does, the most of it. */

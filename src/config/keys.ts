@@ -18,6 +18,18 @@ export function schemaAt(path: readonly string[]): KeySchema | null {
   return schema;
 }
 
+/** The keys of the group at a path; none where it is no group. */
+export function keysAt(path: readonly string[]): string[] {
+  return Object.keys(propertiesOf(schemaAt(path) ?? {}));
+}
+
+/** The words that a key takes. */
+export function wordsOf(schema: KeySchema): string[] {
+  const own = [...schema.enum ?? [], ...schema.const === undefined ? [] : [schema.const]];
+  const words = own.filter((value) => typeof value === "string");
+  return [...words, ...(schema.anyOf ?? []).flatMap((part) => wordsOf(asSchema(part)))];
+}
+
 /**
  * The known key that a dotted path is most likely a misspelling of; null: none is near. The last parts are compared, so
  * that `numLayer` is enough; of keys whose last parts are equally near, the one whose whole path is nearest.

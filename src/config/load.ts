@@ -2,7 +2,7 @@ import { basename, extname } from "@std/path";
 import { UserError } from "../errors.ts";
 import { explainIssues } from "./issues.ts";
 import { type Layer, merge, parseJsonc, parseOverride, type Settings } from "./layers.ts";
-import { nearest } from "./nearest.ts";
+import { hintNearest } from "./nearest.ts";
 import { PRESETS, type Presets } from "./presets.ts";
 import { type RunConfig, runSchema } from "./schema.ts";
 
@@ -90,8 +90,7 @@ function presetName({ where, settings }: Layer, presets: Presets): string {
   const name = settings.preset ?? "default";
   if (typeof name === "string" && Object.hasOwn(presets, name)) return name;
   const names = Object.keys(presets);
-  const near = typeof name === "string" ? nearest(name, names) : null;
-  const hint = near === null ? `expected ${names.join(", ")}` : `the nearest is ${near}`;
+  const hint = hintNearest(String(name), names);
   throw new UserError(`${where}: no preset is called ${JSON.stringify(name)}, ${hint}`);
 }
 

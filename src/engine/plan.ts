@@ -1,14 +1,13 @@
 /** What an engine would take, before anything is allocated: what `--dry-run` shows. */
 import { UserError } from "../errors.ts";
 import { type Gpu, type GpuOptions, openGpu } from "../gpu/device.ts";
-import type { EngineReport } from "./engine.ts";
 import { preferVulkan } from "./environment.ts";
 import { availableMemory, checkMemory } from "./memory.ts";
 import { record } from "./record.ts";
-import { reportOf } from "./report.ts";
+import { type EngineNeeds, reportOf } from "./report.ts";
 import type { EngineSpec } from "./spec.ts";
 
-export interface EnginePlan extends EngineReport {
+export interface EnginePlan extends EngineNeeds {
   /**
    * What does not fit this adapter, or the machine's memory behind a software adapter, and what helps, in one line; the
    * numbers are then those of an adapter that it does fit. null: nothing stands in the way that can be known beforehand.

@@ -7,13 +7,25 @@ import { STAGING_BYTES } from "../gpu/staging.ts";
 import { type Placement, poolBytes, uniformBytes } from "../gpu/place.ts";
 import { decays } from "../model/parameters.ts";
 import type { EngineReport } from "./engine.ts";
+import { treeLevels } from "./layout.ts";
 import { sumLength } from "./sumTransfer.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
 import type { EngineSpec } from "./spec.ts";
 
 /** What an engine would take, before anything is allocated. */
-export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): EngineReport {
+export interface EngineNeeds extends EngineReport {
+  /**
+   * Of the host's memory, where `hostSums` keeps partial sums there: those that wait for their twins, at most, and the one
+   * that they are added to.
+   */
+  readonly hostSumBytes: number;
+}
+
+export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): EngineNeeds {
   const tokens = spec.microBatchSize * spec.columns;
+  const { training } = spec;
+  const length = training === null ? 0 : sumLength(programs.tensors.partials[0]);
+  const levels = training?.hostSums ? treeLevels(training.virtualWorkers) : 0;
   return {
     adapter: gpu.adapterName,
     isSoftware: gpu.isSoftware,
@@ -28,7 +40,8 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
       tensors.map(({ name, shape }) => ({ name, shape }))
     ),
     bytes: countBytes(programs, gpu.limits.maxBuffer),
-    sumLength: spec.training === null ? 0 : sumLength(programs.tensors.partials[0]),
+    hostSumBytes: levels === 0 ? 0 : 4 * length * (levels + 1),
+    sumLength: length,
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
   };

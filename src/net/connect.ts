@@ -2,6 +2,7 @@
 import { RetryError, UserError } from "../errors.ts";
 import { type Claim, joinServer, newTicket } from "./auth.ts";
 import { Channel, ClosedError } from "./channel.ts";
+import { CONTROL_RUN } from "./control.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
 
 /** Opens a WebSocket: where more is needed than a URL (a private CA), the caller brings one of these. */
@@ -47,9 +48,10 @@ export async function connect(dial: Dial): Promise<Channel> {
   } catch (error) {
     if (!(error instanceof ClosedError)) throw error;
     const { kind, by, detail } = error.reason;
-    if ((kind === "refused" && by === "peer") || /\bstatus code: 401\b/.test(detail)) {
-      throw refused(url, claim);
+    if (/\bstatus code: 401\b/.test(detail)) {
+      throw new UserError(`${url} refused the token, expected the one that its group has on all nodes`);
     }
+    if (kind === "refused" && by === "peer") throw refused(url, claim);
     if (/\bcertificate\b/.test(detail)) {
       throw new UserError(
         `${url} has a certificate that is not trusted (${detail}); name the CA that signed it`,
@@ -108,8 +110,9 @@ function whyUnreachable(detail: string): string | null {
 }
 
 function refused(url: string, { run, role, id }: Claim): UserError {
+  const ofRun = run === CONTROL_RUN ? "" : ` of run ${run}`; // which no coordinator is asked for
   return new UserError(
-    `${url} refused ${id} as ${role} of run ${run}; the token, the run or the role differ, and the log over there says which`,
+    `${url} refused ${id} as ${role}${ofRun}; the token, the run or the role differ, and the log over there says which`,
   );
 }
 

@@ -274,6 +274,17 @@ function openDoor(
   return where instanceof OwnServer ? where.open(gate, DATA_PATH) : listen(gate, where);
 }
 
+/**
+ * Finds out whether a member could listen there, before all that it takes to join.
+ *
+ * @throws UserError if it can't, or the others would not know how to reach it
+ */
+export async function checkDoor(where: JoinOptions["listen"] = {}): Promise<void> {
+  if (where instanceof OwnServer) return;
+  requireReachable(where);
+  await listen(new Gate({ doors: {} }), where).close();
+}
+
 function requireReachable({ hostname = "127.0.0.1", url }: ListenOptions & { readonly url?: string }): void {
   if (url !== undefined || !/^(0\.0\.0\.0|::)$/.test(hostname)) return;
   throw new UserError(

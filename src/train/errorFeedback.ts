@@ -1,5 +1,10 @@
 import { EXACT_VALUES, roundToBf16 } from "./wire.ts";
 
+/** The residual, and as a step under way makes it. */
+export function feedbackBytes(sumLength: number): number {
+  return 2 * Float32Array.BYTES_PER_ELEMENT * (sumLength - EXACT_VALUES);
+}
+
 /**
  * What this node's gradients have lost by rounding, which it adds to those of its next step (error feedback: Seide et
  * al. 2014). It belongs to the node: another one that copies its state begins without.

@@ -43,11 +43,12 @@ export async function readSourceModel(from: string, run: string | null): Promise
   const own = run === null ? null : await readOwnModel(run);
   if (own !== null) return own;
   if (!existsSync(from)) {
-    const why = run === null
-      ? ", and a run that keeps no folder needs it at each start, on each node of a group"
+    const where = run === null
+      ? ", on this machine, too: a node that keeps no run folder starts from it each time, also where its group then " +
+        "gives it a later state"
       : "";
     throw new UserError(
-      `${quote(from)} is not there${why}; name a run, a checkpoint or a folder with a model (from=...)`,
+      `${quote(from)} is not there; name a run, a checkpoint or a folder with a model (from=...)${where}`,
     );
   }
   return await readModelOf(await modelFolder(from));

@@ -48,6 +48,7 @@ const NEUTRAL: Readonly<Record<string, string>> = { "model.logitSoftCap": "null"
  * Makes a run's folder, or opens the one that is there to go on with it. What a killed process left half-written is
  * removed.
  *
+ * @param whenInUse what to do where another process has it
  * @throws UserError if it can't be made, if another process has it, if it holds something else than a run, or if it
  * belongs to another config: which keys differ
  *
@@ -56,12 +57,16 @@ const NEUTRAL: Readonly<Record<string, string>> = { "model.logitSoftCap": "null"
  * using folder = await openRunFolder(`runs/${config.name}`, config);
  * ```
  */
-export async function openRunFolder(path: string, config: RunConfig): Promise<RunFolder> {
+export async function openRunFolder(
+  path: string,
+  config: RunConfig,
+  whenInUse = "wait for it or stop it",
+): Promise<RunFolder> {
   const checkpoints = checkpointsOf(path);
   const isNew = await Deno.lstat(path).then(() => false, () => true);
   if (!isNew) await refuseOtherFiles(path);
   await Deno.mkdir(checkpoints, { recursive: true }).catch((error) => cannotWrite(path, error));
-  const lock = await takeLock(path);
+  const lock = await takeLock(path, whenInUse);
   const close = () => {
     if (isNew && isUntouched(path)) removeQuietly(path);
     lock.close();
@@ -135,7 +140,7 @@ function digestWithout(free: RegExp, config: RunConfig): string {
 }
 
 /** The operating system's lock on the file `lock`: it ends with the process, however that ends. */
-async function takeLock(folder: string): Promise<Deno.FsFile> {
+async function takeLock(folder: string, whenInUse: string): Promise<Deno.FsFile> {
   const path = join(folder, "lock");
   const fail = (error: unknown) => cannotWrite(path, error);
   const file = await Deno.open(path, { read: true, write: true, create: true }).catch(fail);
@@ -147,7 +152,7 @@ async function takeLock(folder: string): Promise<Deno.FsFile> {
   file.close();
   const holder = (await readIfThere(path))?.trim();
   throw new UserError(
-    `${quote(folder)} is in use by process ${holder}, expected one at a time; wait for it or stop it`,
+    `${quote(folder)} is in use by process ${holder}, expected one at a time; ${whenInUse}`,
   );
 }
 

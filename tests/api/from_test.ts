@@ -126,7 +126,7 @@ Deno.test("train() goes on where the model is gone that the run began with", asy
     await assertRejects(
       () => train({ ...TUNED, from: source, overrides: more }, { join: group }),
       UserError,
-      `"${source}" is not there, and a run that keeps no folder needs it at each start`,
+      "(from=...), on this machine, too: a node that keeps no run folder starts from it each time, also where its group",
     );
   });
 });

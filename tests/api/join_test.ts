@@ -1,8 +1,10 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
+import { type JoinOptions, type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
 import { importToken, newNonce } from "../../src/net/auth.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import { ScriptedMember } from "../net/scriptedMember.ts";
+import { token } from "../net/sockets.ts";
 import { TINY } from "./support.ts";
 
 /** Five virtual workers and everything on whose bits could depend on who computes what. */
@@ -20,11 +22,10 @@ const SETTINGS: RunSettings = {
 
 async function inGroup(
   minMembers: number,
-  test: (coordinator: Coordinator, token: CryptoKey) => Promise<void>,
+  test: (coordinator: Coordinator) => Promise<void>,
 ): Promise<string[]> {
   const folder = await Deno.makeTempDir();
   const stop = new AbortController();
-  const token = await importToken(newNonce());
   const settings = { minMembers, waitMs: 1000, heartbeatMs: 200, force: false };
   const lines: string[] = [];
   const coordinator = await runCoordinator({
@@ -32,7 +33,7 @@ async function inGroup(
     log: (_, text) => lines.push(text),
   });
   try {
-    await test(coordinator, token);
+    await test(coordinator);
   } finally {
     stop.abort();
     await coordinator.ended;
@@ -52,7 +53,7 @@ for (const wire of ["f32", "bf16Gather"] as const) {
     const folder = await Deno.makeTempDir();
     try {
       const run = join(folder, "run");
-      await inGroup(3, async ({ url }, token) => {
+      await inGroup(3, async ({ url }) => {
         const losses: number[][] = [[], [], []];
         const results = await Promise.all([run, null, null].map((folder, i) =>
           train(settings, {
@@ -75,7 +76,7 @@ for (const wire of ["f32", "bf16Gather"] as const) {
 
 Deno.test("train() tells in one line why a group does not take it, and the group goes on", async () => {
   const alone = await train(SETTINGS);
-  const seen = await inGroup(2, async ({ url }, token) => {
+  const seen = await inGroup(2, async ({ url }) => {
     const isWaiting = Promise.withResolvers<void>();
     const first = train(SETTINGS, {
       join: { url, token, memberId: "first" },
@@ -98,14 +99,49 @@ Deno.test("train() tells in one line why a group does not take it, and the group
     const second = train(SETTINGS, { join: { url, token, memberId: "second" } });
     for (const result of await Promise.all([first, second])) assertEquals(outcome(result), outcome(alone));
   });
-  assertEquals(seen.filter((line) => line.startsWith("stranger is refused: ")).length, 3);
+  // the one with another run has asked before it introduced itself
+  assertEquals(seen.filter((line) => line.startsWith("stranger is refused: ")).length, 2);
+});
+
+Deno.test("train() finds out before all else whether its group takes it", async () => {
+  const unread: RunSettings = { ...SETTINGS, data: "no-such-text" };
+  await inGroup(2, async ({ url }) => {
+    const first = await ScriptedMember.join(url, 1, { run: "default" });
+    const taken = Number(new URL(url).port);
+    const other = await importToken(newNonce());
+    const mistakes: [RunSettings, JoinOptions, string][] = [
+      [
+        unread,
+        { url, token: other },
+        `${url}/control refused the token, expected the one that its group has`,
+      ],
+      [{ ...unread, name: "other" }, { url, token }, `The group at ${url} trains "default", and this run is`],
+      [unread, { url, token, listen: { port: taken } }, `127.0.0.1:${taken} is in use by another process`],
+      [unread, { url, token, listen: { hostname: "0.0.0.0" } }, "0.0.0.0 says not how to reach this member"],
+      [unread, { url: "host:7777", token }, "host:7777 is no address of a server"],
+      [unread, { url, token }, "no-such-text"], // nothing else is wrong
+    ];
+    for (const [settings, join, expected] of mistakes) {
+      await assertRejects(() => train(settings, { join }), UserError, expected);
+    }
+    first.link.close();
+  });
+  // a coordinator that isn't there may come yet
+  const messages: string[] = [];
+  const join = { url: "ws://no-such-host.invalid:7777", token: await importToken(newNonce()) };
+  const promise = train(unread, { join, onMessage: (text) => messages.push(text) });
+  await assertRejects(() => promise, UserError, "no-such-text");
+  assertEquals(messages, [
+    `warning: ${join.url}/control cannot be reached: the name does not resolve to an address; check it; ` +
+    "trying again when this node is ready",
+  ]);
 });
 
 Deno.test("train() leaves a group at its signal, saves, and goes on alone to the same bits", async () => {
   const alone = await train(SETTINGS);
   const folder = await Deno.makeTempDir();
   try {
-    await inGroup(1, async ({ url }, token) => {
+    await inGroup(1, async ({ url }) => {
       const stop = new AbortController();
       const result = await train(SETTINGS, {
         folder: join(folder, "run"),

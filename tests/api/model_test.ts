@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { evaluate, generate, loadModel, plan, train, UserError } from "../../mod.ts";
+import { evaluate, generate, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
+import { ErrorFeedback } from "../../src/train/errorFeedback.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { TEXT, TINY } from "./support.ts";
 
@@ -46,8 +47,12 @@ Deno.test("loadModel() refuses files in memory that are damaged or don't fit tog
 
 Deno.test("plan() tells what training then takes", async () => {
   const planned = await plan(TINY);
+  assertEquals(planned.hostBytes, { waiting: 0, rounding: 0, group: null });
+  let sumBytes = 0;
   const { dataset } = await train(TINY, {
-    onReady: ({ report: { bytes, adapter, isSoftware, microBatchSize, flopsPerToken }, totalSteps }) => {
+    onReady: ({ report, totalSteps }) => {
+      const { bytes, adapter, isSoftware, microBatchSize, flopsPerToken, sumLength } = report;
+      sumBytes = 4 * sumLength;
       assertEquals(planned.bytes, bytes);
       assertEquals([planned.adapter, planned.isSoftware], [adapter, isSoftware]);
       assertEquals([planned.microBatchSize, planned.totalSteps], [microBatchSize, totalSteps]);
@@ -59,6 +64,13 @@ Deno.test("plan() tells what training then takes", async () => {
   assertEquals(planned.obstacle, null);
   const bytesOfWeights = 4 * planned.parameters;
   assert(planned.bytes.weights >= bytesOfWeights, `${planned.bytes.weights} < ${bytesOfWeights}`);
+  const hostBytes = async (scale: RunSettings["scale"], nodes = 1) =>
+    (await plan({ ...TINY, scale, engine: { hostSums: true } }, { nodes })).hostBytes;
+  const { waiting, rounding } = await hostBytes({ virtualWorkers: 3, wire: "bf16Gather" });
+  assertEquals([waiting, rounding], [3 * sumBytes, sumBytes]);
+  const kept = 2 * new ErrorFeedback(sumBytes / 4).residual.byteLength;
+  assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" })).rounding, sumBytes + kept);
+  assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" }, 2)).rounding, kept);
   await assertRejects(() => plan({ ...TINY, data: { text: "" } }), UserError, "is empty");
   // what the tokenizer is going to have is known before it is trained, or the text is read
   const spans = { ...TINY, tokenizer: "bpe", bpeVocabSize: 300, data: "/nowhere" } as const;

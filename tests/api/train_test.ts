@@ -8,7 +8,7 @@ import {
 } from "@std/assert";
 import { join } from "@std/path";
 import { plan, type Ready, type RunSettings, type StepLine, train, UserError } from "../../mod.ts";
-import type { EngineReport } from "../../src/engine/engine.ts";
+import type { EngineNeeds } from "../../src/engine/report.ts";
 import { checkMemory } from "../../src/engine/memory.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { TEXT, TINY } from "./support.ts";
@@ -212,7 +212,7 @@ Deno.test("train() says before it allocates that memory is too little", async ()
 });
 
 Deno.test("checkMemory() holds software adapters to the machine's memory, and GPUs to nothing", () => {
-  const report = (isSoftware: boolean): EngineReport => ({
+  const report = (isSoftware: boolean): EngineNeeds => ({
     adapter: "test",
     isSoftware,
     microBatchSize: 1,
@@ -220,6 +220,7 @@ Deno.test("checkMemory() holds software adapters to the machine's memory, and GP
     parameters: [],
     optimizerState: [],
     sumLength: 0,
+    hostSumBytes: 0,
     bytes: { weights: 0, gradients: 0, moments: 0, activations: 3 * 2 ** 30, total: 3 * 2 ** 30 },
     flopsPerToken: 0,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },

@@ -53,7 +53,10 @@ Deno.test("resolveConfig() lays a preset over the one that it starts from, down 
   assertEquals([config.model.numLayers, config.model.modelDim, config.model.seqLen], [1, 16, 128]);
   assertEquals([config.name, config.seed, config.train.batchSize], ["wider", 7, 5]);
   assertEquals(resolveConfig(file('{ "preset": "wider", "seed": 8 }'), presets).model, config.model);
-  assertRefused({ preset: "lost" }, 'preset lost: no preset is called "tiny-gtp", the nearest is tiny-gpt');
+  assertRefused(
+    { preset: "lost" },
+    'preset lost: no preset is called "tiny-gtp", the nearest known one is tiny-gpt',
+  );
 });
 
 Deno.test("resolveConfig() takes the preset of the command line before the caller's and the file's", () => {
@@ -118,12 +121,31 @@ Deno.test("resolveConfig() names the nearest key for an unknown one, and where i
     { overrides: ["every=6"] },
     "command line: unknown key every, the nearest known one is log.every",
   );
-  for (const key of ["lr", "model.foo", "x"]) {
+  const nearestTo = {
+    "model.NUMLAYERS": "numLayers",
+    "model.num_layers": "numLayers",
+    "model.heads": "numHeads",
+  };
+  for (const [key, near] of Object.entries(nearestTo)) {
+    assertRefused(
+      { overrides: [`${key}=6`] },
+      `command line: unknown key ${key}, the nearest known one is model.${near}`,
+    );
+  }
+  for (const key of ["lr", "x"]) {
     assertRefused(
       { overrides: [`${key}=6`] },
       `command line: unknown key ${key}, presets/default.jsonc has every key`,
     );
   }
+  assertRefused(
+    { overrides: ["packing.foo=6"] },
+    "command line: unknown key packing.foo, packing has separate, restartPositions",
+  );
+  assertRefused(
+    { overrides: ['train.rampUp={"start":1,"increment":1,"samples":1,"foo":6}'] },
+    "command line: unknown key train.rampUp.foo, train.rampUp has start, increment, samples",
+  );
   for (const text of ['{ "__proto__": { "seed": 1 } }', '{ "model": { "preset": "tiny-gpt" } }']) {
     assertThrows(() => resolveConfig(file(text), presets), UserError, "unknown key ");
   }
@@ -137,6 +159,14 @@ Deno.test("resolveConfig() says what it found and what it expected", () => {
     ["model.dropout=1", "model.dropout is 1, expected a number at least 0 and below 1"],
     ["model.bias=yes", 'model.bias is "yes", expected true or false'],
     ["model.norm=batch", 'model.norm is "batch", expected one of "layernorm", "rmsnorm"'],
+    [
+      "model.norm=LayerNorm",
+      'model.norm is "LayerNorm", expected one of "layernorm", "rmsnorm"; the nearest is "layernorm"',
+    ],
+    [
+      "model.ffnDim=equal",
+      'model.ffnDim is "equal", expected a whole number above 0 or "equal-parameters"; the nearest is "equal-parameters"',
+    ],
     ["model=6", "model is 6, expected an object { ... }"],
     ["name=a b", 'name is "a b", expected letters, digits, dots, dashes'],
     ["data=[1]", "data is [1], expected text that is not empty or null"],
@@ -191,15 +221,15 @@ Deno.test("resolveConfig() refuses overrides and presets that it cannot understa
   );
   assertRefused(
     { overrides: ["preset=tiny-gtp"] },
-    'command line: no preset is called "tiny-gtp", the nearest is tiny-gpt',
+    'command line: no preset is called "tiny-gtp", the nearest known one is tiny-gpt',
   );
   assertRefused(
     { overrides: ["preset=bert"] },
-    `command line: no preset is called "bert", expected ${Object.keys(presets).join(", ")}`,
+    `command line: no preset is called "bert", expected one of ${Object.keys(presets).join(", ")}`,
   );
   assertRefused(
     file('{ "preset": 3 }', "a.jsonc"),
-    `a.jsonc: no preset is called 3, expected ${Object.keys(presets).join(", ")}`,
+    `a.jsonc: no preset is called 3, expected one of ${Object.keys(presets).join(", ")}`,
   );
 });
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { editDistance, nearest } from "../../src/config/nearest.ts";
+import { editDistance, hintNearest, nearest } from "../../src/config/nearest.ts";
 
 Deno.test("editDistance() counts insertions, deletions and replacements", () => {
   assertEquals(editDistance("", ""), 0);
@@ -24,4 +24,17 @@ Deno.test("nearest() finds none where all are far", () => {
   assertEquals(nearest("mode", ["tokens"]), null);
   assertEquals(nearest("learn____ate", ["learningRate"]), "learningRate"); // 4 of 12
   assertEquals(nearest("learn_____te", ["learningRate"]), null);
+  assertEquals(nearest("lr", ["allreduce-rlr"]), null);
+});
+
+Deno.test("nearest() overlooks case, and finds what has the word as a part where nothing else is near", () => {
+  assertEquals(nearest("GELU", ["relu", "gelu", "geluErf"]), "gelu");
+  assertEquals(nearest("layers", ["numHeads", "numLayers"]), "numLayers");
+  assertEquals(nearest("layers", ["numLayers", "layer"]), "layer");
+});
+
+Deno.test("hintNearest() names the nearest, or all", () => {
+  assertEquals(hintNearest("trian", ["train", "eval"]), "the nearest known one is train");
+  assertEquals(hintNearest("verify", ["train", "eval"]), "expected one of train, eval");
+  assertEquals(hintNearest("verify", ["train"]), "expected train");
 });

@@ -37,14 +37,15 @@ Deno.test({
 
 Deno.test("checkMemory() says what helps: a micro-batch only where activations are too much", () => {
   const gib = 2 ** 30;
-  const report = (gradients: number, activations: number) => ({
+  const report = (gradients: number, activations: number, hostSums = 0, isSoftware = true) => ({
     adapter: "",
-    isSoftware: true,
+    isSoftware,
     microBatchSize: 1,
     columns: 1,
     parameters: [],
     optimizerState: [],
     sumLength: 0,
+    hostSumBytes: hostSums * gib,
     bytes: {
       weights: gib,
       gradients: gradients * gib,
@@ -76,4 +77,13 @@ Deno.test("checkMemory() says what helps: a micro-batch only where activations a
     "alone take 4.00 GiB, choose a smaller model",
   );
   checkMemory(report(1, 0.5), 4.5 * gib);
+  // partial sums in the host's memory
+  checkMemory(report(0.5, 0, 1), 4.5 * gib);
+  const sums =
+    "needs 5.50 GiB of memory, but 4.50 GiB are free: parameters and optimizer alone take 5.50 GiB, " +
+    "choose a smaller model or fewer scale.virtualWorkers";
+  assertThrows(() => checkMemory(report(0.5, 0, 2), 4.5 * gib), UserError, sums);
+  checkMemory(report(0.5, 9, 4, false), 4.5 * gib);
+  const beside = "engine.hostSums needs 5.00 GiB of the machine's memory, but 4.50 GiB are free";
+  assertThrows(() => checkMemory(report(0.5, 9, 5, false), 4.5 * gib), UserError, beside);
 });

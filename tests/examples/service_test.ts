@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreaterOrEqual } from "@std/assert";
+import { assert, assertEquals, assertGreaterOrEqual, assertMatch } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { checkpointNames, withFolder } from "../train/tinyRun.ts";
 
@@ -34,9 +34,9 @@ async function withService(
   const process = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-check", "--allow-all", SERVICE, ...args],
     env: { PORT: "0", NO_COLOR: "1" },
-    signal: AbortSignal.timeout(120_000),
     stderr: "piped",
   }).spawn();
+  const overdue = setTimeout(() => process.kill("SIGKILL"), 120_000); // SIGTERM is what it answers
   const output = process.stderr.pipeThrough(new TextDecoderStream()).getReader();
   try {
     let printed = "";
@@ -46,7 +46,10 @@ async function withService(
       printed += value;
     }
     await test(/http:\S+\//.exec(printed)![0], process);
+    for (let next = await output.read(); !next.done; next = await output.read()) printed += next.value;
+    assertMatch(printed, /^Listening on .*\n$/); // nothing to warn of
   } finally {
+    clearTimeout(overdue);
     await output.cancel();
     try {
       process.kill("SIGKILL");
@@ -90,12 +93,17 @@ Deno.test("service.ts answers while it trains, stops with a checkpoint, and goes
       }
       assertEquals(steps, steps.toSorted((a, b) => a - b));
       const body = JSON.stringify({ prompt: "the ", maxTokens: 5 });
-      const { text } = await ask<{ text: string }>(`${url}generate`, { method: "POST", body });
-      assertEquals(text.length, 5);
+      assertEquals((await (await fetch(`${url}generate`, { method: "POST", body })).text()).length, 5);
       for (const body of ["?", "null", "[]", '"the "', "{}"]) {
         const { error } = await ask<{ error: string }>(`${url}generate`, { method: "POST", body }, 400);
         assert(error.includes("prompt"), error);
       }
+      // who leaves is written for no longer: the service could not end otherwise
+      const endless = JSON.stringify({ prompt: "the ", maxTokens: 1e9 });
+      const { body: text } = await fetch(`${url}generate`, { method: "POST", body: endless });
+      const reader = text!.getReader();
+      assert((await reader.read()).value!.length > 0);
+      await reader.cancel();
       reached = (await ask<Status>(`${url}status`)).step;
       process.kill("SIGTERM");
       assertEquals((await process.status).code, 0);

@@ -147,8 +147,18 @@ Deno.test("runCoordinator() turns strangers away and goes on", () =>
     await using running = await run(folder);
     const { url, log } = running;
     const other = await importToken("another token of these tests");
-    await assertRejects(() => groupStatus(url, other), UserError, "refused status as watcher");
+    await assertRejects(
+      () => groupStatus(url, other),
+      UserError,
+      "refused the token, expected the one that its group has",
+    );
     assertEquals(log, ["warn: Somebody at 127.0.0.1 was turned away: wrong token"]);
+    const dial = { url: controlUrl(url), token, claim: { ...controlClaim("member", "m1"), role: "thief" } };
+    const { message } = await assertRejects(() => connect(dial), UserError);
+    assertEquals(
+      message,
+      `${dial.url} refused m1 as thief; the token, the run or the role differ, and the log over there says which`,
+    );
     assertEquals((await groupStatus(`${url}/`, token)).members, []);
   }));
 

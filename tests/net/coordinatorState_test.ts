@@ -10,6 +10,10 @@ function group(count: number, settings: ConstructorParameters<typeof Bench>[0] =
   return bench;
 }
 
+function logged(actions: readonly CoordinatorAction[]): string[] {
+  return actions.flatMap((action) => (action.kind === "log" ? [`${action.level}: ${action.text}`] : []));
+}
+
 Deno.test("a group begins once the minimum of members is here, with the epoch on disk first", () => {
   const bench = new Bench({ minMembers: 3 });
   assertMatch(sent(bench.joins(2), "hold")[0].message.reason, /1 of at least 3 are here/);
@@ -435,10 +439,21 @@ Deno.test("who leaves is released at once, and the rest go on without being aske
 Deno.test("the run finishes when its members say so and have left", () => {
   const bench = group(2);
   bench.ready([1, 2]);
-  bench.says(1, { type: "leaving", finished: true });
+  const leaves = bench.says(1, { type: "leaving", finished: true });
   assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /finished after step 1/);
   assertEquals(links(bench.answers(2), "epoch"), []);
-  assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
+  const end = bench.says(2, { type: "leaving", finished: true });
+  assert(end.some(({ kind }) => kind === "finished"));
+  // as it should be: nothing to warn of
+  assertEquals(logged([...leaves, ...end]), ["info: m1 leaves after step 1", "info: m2 leaves after step 1"]);
+
+  const early = group(2);
+  early.ready([1, 2]);
+  const leaving = early.says(1, { type: "leaving", finished: false });
+  assertEquals(logged(leaving), [
+    "info: m1 leaves after step 1",
+    "warn: Step 2 is aborted: m1 leaves",
+  ]);
 });
 
 Deno.test("who still follows when the run finishes is released: nobody is left to follow", () => {

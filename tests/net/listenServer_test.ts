@@ -96,6 +96,7 @@ Deno.test("a gate tells its log why somebody is refused, and them nothing", asyn
   messages.add(error.message.replace(claim.run, "R").replace(claim.role, "S"));
   assertEquals([...messages], [
     `${url} refused node 1 as S of run R; the token, the run or the role differ, and the log over there says which`,
+    `${url} refused the token, expected the one that its group has on all nodes`,
   ]);
   const channel = await connect({ url, token, claim });
   assertEquals(log.map(({ claim, refusal }) => [claim?.id, refusal]), [

@@ -175,7 +175,7 @@ Deno.test("a member of another run, version, config, tokenizer, adapter or token
     replica: new FakeReplica(),
     token: await importToken("not the group's token"),
   });
-  await assertRejects(() => spy.done, UserError, "refused spy as member");
+  await assertRejects(() => spy.done, UserError, "refused the token, expected the one");
 
   refused.resolve();
   await finish(...nodes);

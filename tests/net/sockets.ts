@@ -5,7 +5,8 @@ import { connect, type OpenSocket } from "../../src/net/connect.ts";
 import { Gate, type GateEvent, type GateOptions } from "../../src/net/gate.ts";
 import { listen, type ListenOptions } from "../../src/net/listenServer.ts";
 
-export const token = await importToken("a token of these tests");
+export const TOKEN = "a token of these tests";
+export const token = await importToken(TOKEN);
 export const claim: Claim = { run: "run 1", role: "member", id: "node 1", to: "node 0", epoch: 3 };
 
 export interface Opened extends AsyncDisposable {

@@ -30,7 +30,8 @@ Deno.test("bench --help names the benchmarks", async () => {
 Deno.test("bench refuses what it does not know in one line", async () => {
   const cases = [
     [[], "Found no name, expected one of allreduce, attention, exposed, matmul, step, variants"],
-    [["matmull"], "Found matmull, expected one of allreduce, attention, exposed, matmul, step, variants"],
+    [["matmull"], "Found matmull, the nearest known one is matmul"],
+    [["fft"], "Found fft, expected one of allreduce, attention, exposed, matmul, step, variants"],
     [["matmul", "small"], "Found small, but bench matmul takes no size"],
     [["attention", "small"], "Found small, but bench attention takes no size"],
     [

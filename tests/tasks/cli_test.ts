@@ -77,6 +77,27 @@ Deno.test("runVerb() keeps stdout for JSON lines with --json", async () => {
   assertEquals(stderr, "people\n");
 });
 
+Deno.test("runVerb() says as JSON why it failed, too, with --json", async () => {
+  const failures = [
+    ['throw new UserError("found a, expected b");', ["--json"], "found a, expected b", 1],
+    ['throw new RetryError("the device was lost");', ["--json"], "the device was lost", 75],
+    ['say("ran");', ["--json", "--promt", "x"], "Unknown flag --promt, the nearest known one is --prompt", 1],
+  ] as const;
+  for (const [body, args, error, exitCode] of failures) {
+    const { code, stdout, stderr } = await run(`emit({ a: 1 }); ${body}`, ...args);
+    assertEquals(code, exitCode);
+    assertEquals(JSON.parse(stdout.trimEnd().split("\n").at(-1)!), { error, exitCode });
+    assertStringIncludes(stderr, error);
+  }
+  const fault = await run('throw new TypeError("broken");', "--json");
+  assertStringIncludes(JSON.parse(fault.stdout).error, "TypeError: broken");
+  assertEquals([fault.code, JSON.parse(fault.stdout).exitCode], [2, 2]);
+  for (const record of [{ error: "no such case" }, { ok: false }]) { // which says it already
+    const told = await run(`emit(${JSON.stringify(record)}); throw new UserError("1 of 2");`, "--json");
+    assertEquals([told.code, JSON.parse(told.stdout), told.stderr], [1, record, "error: 1 of 2\n"]);
+  }
+});
+
 Deno.test("runVerb() prints the help and does nothing else", async () => {
   for (const flag of ["--help", "-h"]) {
     const { code, stdout, stderr } = await run('throw new Error("ran");', flag, "--json");
@@ -101,7 +122,7 @@ Deno.test("runVerb() refuses flags and values that it cannot understand, in one 
     [["-v"], "Unknown flag -v, --help lists the known ones"],
     [["--dry-run=yes"], "--dry-run takes no value, found yes"],
     [["--prompt"], "--prompt needs a value, found nothing"],
-    [["--prompt", "--json"], "--prompt needs a value, found --json"],
+    [["--prompt", "--dry-run"], "--prompt needs a value, found --dry-run"],
     [["--seed", "many"], '--seed is "many", expected a number'],
   ] as const;
   await withScript('say("ran");', async (path) => {

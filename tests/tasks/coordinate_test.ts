@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
+import { RetryError } from "../../src/errors.ts";
+import { ScriptedMember } from "../net/scriptedMember.ts";
+import { TOKEN as SECRET } from "../net/sockets.ts";
 import { runTask, runTaskWith, taskCommand } from "./verbs.ts";
 
-const SECRET = "a secret of these tests";
 const TLS = new URL("../net/tls/", import.meta.url).pathname;
 
 async function inFolder(test: (folder: string, tokenFile: string) => Promise<void>): Promise<void> {
@@ -18,6 +20,8 @@ async function inFolder(test: (folder: string, tokenFile: string) => Promise<voi
 
 interface Started extends AsyncDisposable {
   readonly url: string;
+  /** Resolves once it has said this on stdout. */
+  says(line: string): Promise<void>;
   /** Everything that it has said on stdout, and its exit code. */
   end(): Promise<{ code: number; text: string }>;
 }
@@ -28,11 +32,14 @@ async function start(folder: string, ...flags: string[]): Promise<Started> {
   const child = taskCommand("coordinate", ...args).spawn();
   const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  while (!text.includes("Listens on ")) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error(`${text}${await child.stderr.text()}`);
-    text += value;
-  }
+  const says = async (line: string) => {
+    while (!text.includes(line)) {
+      const { done, value } = await reader.read();
+      if (done) throw new Error(`${text}${await child.stderr.text()}`);
+      text += value;
+    }
+  };
+  await says("Listens on ");
   let ended: { code: number; text: string } | null = null;
   const end = async () => {
     if (ended !== null) return ended;
@@ -42,7 +49,7 @@ async function start(folder: string, ...flags: string[]): Promise<Started> {
     return ended = { code: (await child.status).code, text };
   };
   const dispose = async () => void await end();
-  return { url: /Listens on (\S+);/.exec(text)?.[1] ?? "", end, [Symbol.asyncDispose]: dispose };
+  return { url: /Listens on (\S+);/.exec(text)?.[1] ?? "", says, end, [Symbol.asyncDispose]: dispose };
 }
 
 Deno.test("coordinate listens until it is stopped, and status asks it", () =>
@@ -77,6 +84,38 @@ Deno.test("coordinate listens until it is stopped, and status asks it", () =>
     assertEquals([gone.code, gone.stdout], [75, ""]);
     assertMatch(gone.stderr, /^try again: ws:[^\n]+ cannot be reached: [^\n]+\n$/);
   }));
+
+Deno.test("coordinate --stay waits after the end of a run for who was away then, and lets it go on alone", () =>
+  inFolder(async (folder, tokenFile) => {
+    const flags = ["--token-file", tokenFile, "--stay", "--min-members", "2"];
+    await using coordinator = await start(folder, ...flags);
+    const { url } = coordinator;
+    const members = await Promise.all([1, 2].map((index) => ScriptedMember.join(url, index)));
+    for (const member of members) assertEquals((await member.hears("epoch")).members.length, 2);
+    for (const member of members) member.ready(1, 1);
+    for (const member of members) await member.hears("commit");
+    for (const member of members) member.link.send({ type: "leaving", finished: true });
+    for (const member of members) await member.link.closed;
+    await coordinator.says("The run is finished after step 1");
+    const late = await untilAnswered(() => ScriptedMember.join(url, 3));
+    const { epoch, step, members: [alone, ...others] } = await late.hears("epoch");
+    assertEquals([epoch, step, alone.id, others], [2, 1, "m3", []]);
+    const { code, text } = await coordinator.end();
+    assertEquals([code, text.match(/Listens on /g)?.length], [130, 1]);
+    assert(!text.includes("is aborted"), text);
+  }));
+
+/** Tries again while the server is away for a moment. */
+async function untilAnswered<T>(work: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof RetryError)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
 
 Deno.test("coordinate speaks wss with a certificate, and status trusts the CA that signed it", () =>
   inFolder(async (folder, tokenFile) => {

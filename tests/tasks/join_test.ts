@@ -69,7 +69,7 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       await fails(
         {},
         [...withToken, "--runs", runs],
-        /^error: ".*" is in use by process \d+, expected one at a time/,
+        /^error: ".*" is in use by process \d+, expected one at a time; give each node .* \(--runs FOLDER\), or stop/,
       );
       const { host } = new URL(url);
       const place = { RANK: "1", WORLD_SIZE: "2" };
@@ -77,9 +77,14 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       await fails(
         { ...place, BLOOMERY_TOKEN: "x".repeat(32) },
         toGroup,
-        /^error: .* refused node-1 as member/,
+        /^error: ws:\S+ refused the token, expected the one that its group has on all nodes$/m,
       );
       await fails(place, toGroup, /^error: Found no token, /);
+      await fails(
+        place,
+        [...withToken, "from=nowhere"],
+        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder starts from it each/,
+      );
       await fails(
         place,
         [...withToken, "--nodes", "0"],

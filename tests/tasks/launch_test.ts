@@ -42,7 +42,12 @@ Deno.test({
       }
       assertEquals((await launch.status).code, 0, await stderr);
       assert(isKilled);
-      assertStringIncludes(await stderr, "was ended by SIGKILL; starting it again");
+      const said = await stderr;
+      assertStringIncludes(said, "was ended by SIGKILL; starting it again");
+      // one coordinator, which nobody has started by hand, and which sees a good end
+      assertEquals(said.match(/Listens on .*/g)?.map((line) => line.includes("members come with")), [false]);
+      assertStringIncludes(said, "The run is finished after step 24");
+      assert(!said.includes("Step 25 is aborted"), said);
       assertEquals(digestIn(stdout), digestIn(alone.stdout));
       assertEquals([...Deno.readDirSync(join(folder, "runs"))].map(({ name }) => name), ["default"]);
     } finally {
@@ -54,9 +59,14 @@ Deno.test({
 Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
   const mistakes: [string[], string][] = [
     [["--nodes", "2"], "Found nothing to launch"],
-    [["--nodes", "2", "generate"], "Found generate to launch"],
+    [["--nodes", "2", "generate"], "Found generate to launch, expected train"],
+    [
+      ["--nodes", "2", "trian"],
+      "Found trian to launch, the nearest known one is train: launch --nodes N train",
+    ],
     [["train"], "--nodes is not given"],
     [["--nodes", "0", "train"], "--nodes is 0"],
+    [["--nodes", "2", "train", "from=nowhere"], "a node that keeps no run folder starts from it each time"],
     [["--nodes", "2", "train"], "set scale.virtualWorkers=2 or more"],
     [["--nodes", "2", "train", "model.numLayer=2"], "numLayers"],
   ];
@@ -65,5 +75,21 @@ Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
     assertEquals([code, stdout], [1, ""], stderr);
     assertStringIncludes(stderr, expected);
     assertEquals(stderr.trim().split("\n").length, 1, stderr);
+  }
+});
+
+Deno.test("launch --json ends with what its nodes say is wrong, once", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const missing = join(folder, "no such text");
+    const args = ["--nodes", "2", "--runs", folder, "--json", "train", ...TINY, `data=${missing}`];
+    const { code, stdout, stderr } = await runTask("launch", ...args);
+    assertEquals(code, 1, stderr);
+    const { error, exitCode } = JSON.parse(stdout);
+    assertEquals(exitCode, 1);
+    assertStringIncludes(error, missing);
+    assertStringIncludes(stderr, `] error: ${error}\n`);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 });

@@ -99,6 +99,9 @@ Deno.test("train --dry-run prints numbers that people can read", async () => {
     const group = await runTask("train", ...await tiny(folder, TEXT), ...host, "--dry-run", "--nodes", "3");
     assertEquals([group.code, group.stderr], [0, ""]);
     assertMatch(group.stdout, /^Host {10}[\d.]+ KiB for partial sums$/m);
+    assert(!group.stdout.includes("is rounded"), group.stdout);
+    const rounded = await runTask("train", ...await tiny(folder, TEXT), "scale.wire=bf16", "--dry-run");
+    assertMatch(rounded.stdout, /^Host {10}[\d.]+ KiB for what is rounded$/m);
     const sizes =
       /^Group {9}[\d.]+ MiB of each host's memory \(3 nodes share 5 virtual workers\): [\d.]+ KiB for sums/m;
     assertMatch(group.stdout, sizes);

@@ -6,11 +6,16 @@ import { askAgain, isCurrent } from "./gathering.ts";
 
 /** Ends the step under way: all who are in it give it up and say what they have. */
 export function abort(draft: Draft, reason: string): void {
+  const { state } = draft;
+  if (state.phase === "training") log(draft, "warn", `Step ${state.step + 1} is aborted: ${reason}`);
+  endEpoch(draft, reason);
+}
+
+function endEpoch(draft: Draft, reason: string): void {
   const { state, now } = draft;
   if (state.phase !== "training") return;
   state.phase = "gathering";
   state.since = state.members.size === 0 ? null : now;
-  log(draft, "warn", `Step ${state.step + 1} is aborted: ${reason}`);
   askAgain(draft, withRole(draft, "active"), reason);
 }
 
@@ -47,7 +52,8 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
   }
   send(draft, member, { type: "released" });
   log(draft, "info", `${member.id} leaves after step ${member.appliedStep}`);
-  if (member.role === "active") abort(draft, `${member.id} leaves`);
+  // After the run's last step there is none to give up.
+  if (member.role === "active") (state.isFinished ? endEpoch : abort)(draft, `${member.id} leaves`);
   if (state.isFinished) releaseLate(draft);
   if (state.isFinished && state.members.size === 0) actions.push({ kind: "finished" });
   forgetIfEmpty(draft);
