@@ -62,9 +62,18 @@ export class StagedSum {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     let reading: Promise<void> = Promise.resolve();
+    const afterReading: Pace = {
+      get portion() {
+        return pace.portion;
+      },
+      queued: async (flops) => {
+        await reading; // first: the pace may wait for all that is queued
+        await pace.queued(flops);
+      },
+    };
     try {
       for (const stage of this.#stages) {
-        await this.#runtime.runPaced(stage.program, lives, pace);
+        await this.#runtime.runPaced(stage.program, lives, afterReading);
         for (const level of target.levels) {
           if (target.waiting.onHost === undefined) this.#runtime.run(stage.additions[level]);
         }

@@ -27,7 +27,7 @@ export interface StepSum {
  * Up to here a sum is one bucket: the replica writes its own sums to where they are sent from, and reads
  * the sum there.
  */
-const WHOLE_ELEMENTS = 1 << 25;
+export const WHOLE_ELEMENTS = 1 << 25;
 /** Of a longer sum, so many elements of the others' are in memory at a time, for each bucket that is open. */
 const BUCKET_ELEMENTS = 1 << 22;
 const OPEN_BUCKETS = 3;
