@@ -57,7 +57,9 @@ function tell(report: Report, name: string, members: number, result: NodeResult)
     unit: "ms",
     note: `${(parameters / 1e6).toFixed(2)} M parameters; forward alone ${forward.toFixed(1)}, update ${
       update.toFixed(1)
-    }; the bytes alone ${raw.toFixed(1)} ms (${rate.toFixed(1)} MB/s)`,
+    }; the bytes alone ${raw.toFixed(1)} ms (${rate.toFixed(1)} MB/s), ${
+      (100 * raw / (work - forward)).toFixed(0)
+    }% of backward`,
   });
   const best = Math.min(...summed);
   summed.forEach((milliseconds, i) => {
