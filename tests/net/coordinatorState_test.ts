@@ -488,6 +488,9 @@ Deno.test("who still follows when the run finishes is released: nobody is left t
   assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
 });
 
+Deno.test("who still follows when the run finishes counts no longer once it is released", () => {
+  const bench = new Bench();
+  for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 1 });
   bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
   bench.ready([1]); // with m2 as a spare from now on
   bench.says(2, {
