@@ -29,6 +29,30 @@ Deno.test("a group begins once the minimum of members is here, with the epoch on
   assertEquals(links(actions, "epoch"), [1, 2, 3]);
 });
 
+Deno.test("who comes is told why nothing goes on as it is with them, once", () => {
+  const bench = new Bench({ minMembers: 3 });
+  const told = (actions: readonly CoordinatorAction[]) =>
+    sent(actions, "hold").map(({ link, message }) => `${link}: ${message.reason}`);
+  bench.joins(1);
+  const ofTwo = (link: number) => `${link}: Waits for members: 2 of at least 3 are here`;
+  assertEquals(told(bench.joins(2)), [ofTwo(1), ofTwo(2)]);
+  assertEquals(told(bench.does({ kind: "tick" })), []);
+  assertEquals(told(bench.joins(3)), []);
+
+  // Who comes back is not among those who are missing.
+  const { state } = group(4);
+  const next = new Bench({}, toSaved(state, state.identity!));
+  assertMatch(told(next.joins(1)).join(), /^1: Waits: m2, m3, m4 of /);
+  for (const line of told(next.joins(2))) assert(!/m2/.test(line), line);
+
+  // The same reason, for one more.
+  const stranger = new Bench({}, toSaved(state, state.identity!));
+  stranger.joins(1);
+  const [only, ...others] = told(stranger.joins(9));
+  assertMatch(only, /^9: Waits: m2, m3, m4 of /);
+  assertEquals(others, []);
+});
+
 Deno.test("a step is committed once all are ready, and with it nothing else is sent", () => {
   const bench = group(3);
   assertEquals(links(bench.ready([1, 3]), "commit"), []);
@@ -462,6 +486,28 @@ Deno.test("who still follows when the run finishes is released: nobody is left t
   bench.ready([1, 2]);
   assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), [1, 3]);
   assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
+});
+
+Deno.test("who still follows when the run finishes counts no longer once it is released", () => {
+  const bench = new Bench();
+  for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 1 });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.ready([1]); // with m2 as a spare from now on
+  bench.says(2, {
+    type: "heartbeat",
+    epoch: bench.state.epoch,
+    step: 0,
+    tokensPerSecond: 1,
+    exposedShare: 0,
+  });
+  bench.ready([1]);
+  assertEquals([bench.state.step, bench.state.electorates], [2, [["m1", "m2"]]]);
+  const end = bench.says(1, { type: "leaving", finished: true });
+  assertEquals(links(end, "released"), [1, 2, 3]);
+  assert(end.some(({ kind }) => kind === "finished"));
+  // the folder may serve another run
+  const saved = end.flatMap((action) => (action.kind === "persist" ? [action.group] : [])).at(-1)!;
+  assertEquals([saved.members, saved.electorates], [[], []]);
 });
 
 Deno.test("of two processes with one name the later one stays", () => {

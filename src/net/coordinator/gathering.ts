@@ -37,12 +37,15 @@ export function askAgain(draft: Draft, members: readonly MemberRecord[], reason:
   }
 }
 
-/** Says why nothing goes on, once. */
+/** Says why nothing goes on: to everybody once, and to who has come since. */
 export function hold(draft: Draft, reason: string): void {
-  if (draft.state.reason === reason) return;
-  draft.state.reason = reason;
-  log(draft, "info", reason);
-  for (const member of draft.state.members.values()) {
+  const { state } = draft;
+  const isNew = state.reason !== reason;
+  state.reason = reason;
+  if (isNew) log(draft, "info", reason);
+  for (const member of state.members.values()) {
+    if (!isNew && member.told === reason) continue;
+    member.told = reason;
     send(draft, member, { type: "hold", reason: toReason(reason) });
   }
 }

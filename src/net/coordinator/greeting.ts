@@ -55,6 +55,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     exposedShare: before?.exposedShare ?? 0,
     lastSteps: 0,
     waitMs: 0,
+    told: before?.link === link ? before.told : null,
   };
   state.members.set(member.id, member);
   if (before?.link !== link) {
@@ -66,8 +67,6 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   else if (state.phase === "training") {
     member.role = "following";
     sendEpoch(draft, member);
-  } else if (state.reason !== null && before?.link !== link) {
-    send(draft, member, { type: "hold", reason: toReason(state.reason) });
   }
 }
 

@@ -42,16 +42,8 @@ export function remove(draft: Draft, member: MemberRecord, reason: string): void
 
 export function release(draft: Draft, member: MemberRecord, finished: boolean): void {
   const { state, actions } = draft;
-  state.members.delete(member.id);
-  strikeOff(draft, member);
-  state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
-  state.spares = state.spares.filter((id) => id !== member.id);
   state.isFinished ||= finished && isCurrent(draft, member);
-  if (state.identity !== null && state.epoch > 0) {
-    actions.push({ kind: "persist", group: toSaved(state, state.identity) });
-  }
-  send(draft, member, { type: "released" });
-  log(draft, "info", `${member.id} leaves after step ${member.appliedStep}`);
+  letGo(draft, member, `${member.id} leaves after step ${member.appliedStep}`);
   // After the run's last step there is none to give up.
   if (member.role === "active") (state.isFinished ? endEpoch : abort)(draft, `${member.id} leaves`);
   if (state.isFinished) releaseLate(draft);
@@ -62,12 +54,28 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
 /** Nobody is left from whom those who lack the last state could get it. */
 function releaseLate(draft: Draft): void {
   const { state } = draft;
-  for (const member of state.members.values()) {
+  for (const member of [...state.members.values()]) {
     if (member.appliedStep >= state.step || member.held?.step === state.step) continue;
-    state.members.delete(member.id);
-    send(draft, member, { type: "released" });
-    log(draft, "info", `${member.id} has nothing left to do: the run has finished after step ${state.step}`);
+    letGo(
+      draft,
+      member,
+      `${member.id} has nothing left to do: the run has finished after step ${state.step}`,
+    );
   }
+}
+
+/** Tells a member that its part is over; it counts no longer. */
+function letGo(draft: Draft, member: MemberRecord, reason: string): void {
+  const { state, actions } = draft;
+  state.members.delete(member.id);
+  strikeOff(draft, member);
+  state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
+  state.spares = state.spares.filter((id) => id !== member.id);
+  if (state.identity !== null && state.epoch > 0) {
+    actions.push({ kind: "persist", group: toSaved(state, state.identity) });
+  }
+  send(draft, member, { type: "released" });
+  log(draft, "info", reason);
 }
 
 /** Another coordinator has taken over: the members find it once their connections here have ended. */

@@ -60,6 +60,8 @@ export interface MemberRecord {
   lastSteps: number;
   /** How long the others waited for it in those. */
   waitMs: number;
+  /** Why nothing goes on, as it was last told. */
+  told: string | null;
 }
 
 /** What a member has said about the step under way. */
