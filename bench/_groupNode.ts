@@ -123,16 +123,15 @@ export async function enterGroup({ self, members }: Place, longest: number): Pro
     const [out, into] = [accepted.get(peer), dialled.get(peer)];
     if (out !== undefined && into !== undefined) raws.set(peer, new RawPair(out, into));
   }
-  let epoch = 0;
+  let [epoch, step] = [0, 0];
   const begin = async (next: number) => {
     if (epoch > 0) of(epoch).close();
     epoch = next;
     const ids = Array.from({ length: members }, (_, index) => idOf(index));
-    await of(epoch).begin({ epoch, step: 0, members: ids });
+    await of(epoch).begin({ epoch, step, members: ids });
   };
   await begin(1);
 
-  let step = 0;
   const reduce = async (length: number, isChecked = false) => {
     if (length > WHOLE_ELEMENTS && epoch === 1) await begin(2);
     step++;
