@@ -92,7 +92,8 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       signal: closing.signal,
       command: () => {
         // a node may be away when the group is done: it then goes on alone
-        const options = ["--stay", "--min-members", `${minMembers}`, "--listen", address];
+        // no other coordinator has this token, and the last one has ended: nobody trains elsewhere
+        const options = ["--stay", "--force", "--min-members", `${minMembers}`, "--listen", address];
         return script("coordinate", ["--json", "--state", state, ...options], secret);
       },
       onLine: (stream, line) => {
