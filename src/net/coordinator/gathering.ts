@@ -10,7 +10,7 @@ const LOST_EPOCHS = 1024;
 /** Forms the next epoch if that may be done now; tells the members why not otherwise. */
 export function tryForm(draft: Draft): void {
   const { state } = draft;
-  if (state.isFinished || withRole(draft, "aborting").length > 0) return;
+  if (state.finishedAt !== null || withRole(draft, "aborting").length > 0) return;
   const idle = withRole(draft, "idle");
   const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
   const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
