@@ -21,6 +21,10 @@ export function describeGroup(status: GroupStatus): string[] {
     ...(reason === null ? [] : [reason]),
     ...(members.length === 0 ? ["Nobody is here"] : alignColumns([HEADINGS, ...members.map(rowOf)])),
     ...(slowest === null ? [] : [slowest]),
+    ...(members.length === 0
+      ? []
+      : ["Exposed: of a step, the exchange of gradients while nothing is computed"]),
+    ...(members.some(({ role }) => role === "warm") ? ["Warm: has the group's state, and may step in"] : []),
   ];
 }
 

@@ -2,6 +2,7 @@ import type { JoinOptions } from "../src/api/member.ts";
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
 import { UserError } from "../src/errors.ts";
 import { openWithCa } from "../src/net/caFile.ts";
+import { describeSharing } from "../src/net/shares.ts";
 import type { Flags, Options } from "./_flags.ts";
 import { formatInteger } from "./_format.ts";
 import { parseAddress, readTls, TLS_OPTIONS } from "./_listen.ts";
@@ -82,8 +83,16 @@ function urlOf({ hostname, port }: { hostname: string; port: number }, isSecure:
   return `${isSecure ? "wss" : "ws"}://${host}:${port}`;
 }
 
+/** Who shares the work of a group, and how many of its nodes stand by. */
+export function describeGroupSize(nodes: number, virtualWorkers: number): string {
+  const spares = nodes - virtualWorkers;
+  const sharing = describeSharing(virtualWorkers, nodes);
+  return spares <= 0
+    ? sharing
+    : `${sharing}: ${formatInteger(spares)} ${spares === 1 ? "stands" : "stand"} by`;
+}
+
 function describeSpares(nodes: number, virtualWorkers: number): string {
-  return `${formatInteger(nodes)} nodes share ${formatInteger(virtualWorkers)} virtual workers: ` +
-    `${formatInteger(nodes - virtualWorkers)} of them stand by in case one is lost; ` +
+  return `${describeGroupSize(nodes, virtualWorkers)} in case one is lost; ` +
     `set scale.virtualWorkers=${nodes} to use them all`;
 }

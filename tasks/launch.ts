@@ -17,6 +17,10 @@ const verb = {
   options: {
     nodes: { type: "number", help: "how many, at most scale.virtualWorkers" },
     runs: { type: "string", value: "FOLDER", help: "the folder of all runs (default: runs)" },
+    dryRun: {
+      type: "boolean",
+      help: "not here: deno task train --dry-run --nodes N says what the nodes take",
+    },
   },
   examples: [["--nodes 4 train my.jsonc scale.virtualWorkers=4", "four nodes; the first keeps the run"]],
 } as const;
@@ -28,6 +32,12 @@ const SEVERITY: readonly number[] = [Exit.fault, Exit.user, Exit.retry, Exit.int
 
 await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   const { nodes = NaN, runs } = flags;
+  if (flags.dryRun) {
+    throw new UserError(
+      `Found --dry-run, which launch has not: deno task train --dry-run --nodes ${flags.nodes ?? "N"} ` +
+        `with the same settings says what its nodes take`,
+    );
+  }
   const [what, ...settings] = args;
   if (what !== "train") {
     const found = what === undefined
@@ -82,7 +92,8 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       signal: closing.signal,
       command: () => {
         // a node may be away when the group is done: it then goes on alone
-        const options = ["--stay", "--min-members", `${minMembers}`, "--listen", address];
+        // no other coordinator has this token, and the last one has ended: nobody trains elsewhere
+        const options = ["--stay", "--force", "--min-members", `${minMembers}`, "--listen", address];
         return script("coordinate", ["--json", "--state", state, ...options], secret);
       },
       onLine: (stream, line) => {

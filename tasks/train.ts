@@ -14,7 +14,7 @@ import {
   formatFlop,
   formatInteger,
 } from "./_format.ts";
-import { JOIN_OPTIONS, keepsRun, readJoin, readNodes } from "./_join.ts";
+import { describeGroupSize, JOIN_OPTIONS, keepsRun, readJoin, readNodes } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
 import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { quoteForShell } from "./_shell.ts";
@@ -90,11 +90,10 @@ function describeHost({ waiting, rounding, group }: Plan["hostBytes"], virtualWo
   return [
     ...lines,
     `Group         ${formatBytes(sums + copies + links)} of each host's memory (${
-      formatInteger(nodes)
-    } nodes share ` +
-    `${formatInteger(virtualWorkers)} virtual workers): ${formatBytes(sums)} for sums, at most ${
-      formatBytes(copies)
-    } on the way from the GPU, ${formatBytes(links)} between nodes`,
+      describeGroupSize(nodes, virtualWorkers)
+    }): ${formatBytes(sums)} for sums, at most ${formatBytes(copies)} on the way from the GPU, ${
+      formatBytes(links)
+    } between nodes`,
     `Newcomers     ${formatBytes(newcomer)} more at most, on a node from which one copies`,
   ];
 }

@@ -30,8 +30,9 @@ export interface Backoff {
 
 /**
  * Opens a WebSocket and proves both sides to each other.
- * @throws RetryError where nobody answers (in time); UserError where trying again is of no use: the address is none, the
- * server's certificate is not trusted, it refused the claim, or it could not prove that it has the token.
+ * @throws RetryError where nobody answers (in time), or too many attempts from here have failed; UserError where trying
+ * again is of no use: the address is none, the server's certificate is not trusted, it refused the claim, or it could
+ * not prove that it has the token.
  */
 export async function connect(dial: Dial): Promise<Channel> {
   const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
@@ -50,6 +51,12 @@ export async function connect(dial: Dial): Promise<Channel> {
     const { kind, by, detail } = error.reason;
     if (/\bstatus code: 401\b/.test(detail)) {
       throw new UserError(`${url} refused the token, expected the one that its group has on all nodes`);
+    }
+    if (/\bstatus code: 429\b/.test(detail)) {
+      throw new RetryError(
+        `${url} turns this address away unheard: too many attempts from here have failed, check the token; ` +
+          `it hears one a second`,
+      );
     }
     if (kind === "refused" && by === "peer") throw refused(url, claim);
     if (/\bcertificate\b/.test(detail)) {

@@ -23,3 +23,9 @@ export function shareOut(virtualWorkers: number, members: number): Share[] {
   const bound = (k: number) => Math.floor(k * virtualWorkers / members);
   return Array.from({ length: members }, (_, k) => ({ from: bound(k), to: bound(k + 1) }));
 }
+
+/** Why some stand by. @param nodes of the group, of which as many work as there are virtual workers */
+export function describeSharing(virtualWorkers: number, nodes: number): string {
+  const workers = virtualWorkers === 1 ? "1 virtual worker is" : `${virtualWorkers} virtual workers are`;
+  return `${workers} shared by ${nodes} nodes`;
+}

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
 import { importToken } from "../../src/net/auth.ts";
@@ -18,6 +18,20 @@ Deno.test("connect() tells what may pass from what won't", async () => {
   await assertRejects(() => connect({ ...dial, url: new URL("/no", opened.url).href }), RetryError, "404");
   await opened[Symbol.asyncDispose]();
   await assertRejects(() => connect({ ...dial, url: opened.url }), RetryError, "cannot be reached");
+});
+
+Deno.test("connect() says that too many attempts from here have failed, and that it may try again", async () => {
+  await using opened = openGate();
+  const dial = { url: new URL("/no", opened.url).href, token, claim };
+  const failures = await Promise.all(
+    Array.from({ length: 40 }, () => connect(dial).then(() => null, (error: unknown) => error)),
+  );
+  const limited = failures.filter((error) => error instanceof RetryError && /too many/.test(error.message));
+  assert(limited.length > 0, failures.join("\n"));
+  for (const error of limited) {
+    assertMatch(String(error), /too many attempts from here have failed, .* it hears one a second/);
+    assert(!/cannot be reached/.test(String(error)), String(error));
+  }
 });
 
 Deno.test("connect() loses nothing that the server sends before its proof is checked", async () => {

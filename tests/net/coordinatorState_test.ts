@@ -187,8 +187,11 @@ Deno.test("a spare that stands by counts from the next commit on, and one that i
   const bench = new Bench();
   for (const index of [1, 2]) bench.joins(index, { virtualWorkers: 1 });
   bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
-  const [{ message }] = sent(bench.ready([1]), "epoch");
+  const actions = bench.ready([1]);
+  const [{ message }] = sent(actions, "epoch");
   assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
+  const line = "info: Epoch 2 begins with step 2: m1; m2 stands by: 1 virtual worker is shared by 2 nodes";
+  assertEquals(logged(actions), [line]);
   assertEquals(bench.state.electorates, [["m1"], ["m1", "m2"]]);
   bench.ready([1]);
   assertEquals(bench.state.electorates, [["m1", "m2"]]);

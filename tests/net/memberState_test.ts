@@ -231,6 +231,19 @@ Deno.test("a spare keeps its state when its donor is gone, and asks again", () =
   assertEquals(kinds(bench.epoch(2, 1)), ["begin"]);
 });
 
+Deno.test("a spare says once an epoch why it stands by", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  const epoch = (number: number, spares: string[]) =>
+    bench.hears({
+      ...{ type: "epoch", epoch: number, step: 1, digest: digestOf(0), donor: "m3", skip: false },
+      ...{ members: MEMBERS.filter(({ id }) => id !== "m2"), spares },
+    }).flatMap((action) => (action.kind === "log" ? [action.text] : []));
+  assertEquals(epoch(1, []), []); // it still follows
+  const line = `Stands by: ${IDENTITY.virtualWorkers} virtual workers are shared by 3 nodes`;
+  assertEquals([epoch(2, ["m2"]), epoch(2, ["m2"])], [[line], []]);
+});
+
 Deno.test("a spare that its donor can't serve any more takes back that it has caught up, and copies", () => {
   const bench = new Bench();
   bench.does({ kind: "linked" });

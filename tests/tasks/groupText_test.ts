@@ -44,7 +44,10 @@ Deno.test("describeGroup() shows a group as a table", () => {
     "m4      following  none     1,200  0.0%     never                  250 ms ago",
     "Slowest: m2, last in 1,100 steps of this epoch; the others waited 8.70 s for it, 87% of all waiting: " +
     "it computes more slowly, nobody has fewer virtual workers",
+    "Exposed: of a step, the exchange of gradients while nothing is computed",
   ]);
+  const warm = { ...GROUP, members: [member("m1", 0, 8), member("m2", 0, 0, { role: "warm", share: null })] };
+  assertEquals(describeGroup(warm).at(-1), "Warm: has the group's state, and may step in");
 });
 
 Deno.test("describeGroup() says why a group waits, and that nobody is here", () => {

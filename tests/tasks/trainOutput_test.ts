@@ -103,9 +103,11 @@ Deno.test("train --dry-run prints numbers that people can read", async () => {
     const rounded = await runTask("train", ...await tiny(folder, TEXT), "scale.wire=bf16", "--dry-run");
     assertMatch(rounded.stdout, /^Host {10}[\d.]+ KiB for what is rounded$/m);
     const sizes =
-      /^Group {9}[\d.]+ MiB of each host's memory \(3 nodes share 5 virtual workers\): [\d.]+ KiB for sums/m;
+      /^Group {9}[\d.]+ MiB of each host's memory \(5 virtual workers are shared by 3 nodes\): [\d.]+ KiB for sums/m;
     assertMatch(group.stdout, sizes);
     assertMatch(group.stdout, /^Newcomers {5}[\d.]+ [KM]iB more at most, on a node from which one copies$/m);
+    const crowd = await runTask("train", ...await tiny(folder, TEXT), ...host, "--dry-run", "--nodes", "9");
+    assertMatch(crowd.stdout, /^Group {9}.* \(5 virtual workers are shared by 9 nodes: 4 stand by\): /m);
     const alone = await runTask("train", ...await tiny(folder, TEXT), "--nodes", "3");
     assertEquals([alone.code, alone.stdout], [1, ""]);
     assertMatch(alone.stderr, /^error: --nodes is given, but no group to train with; [^\n]+\n$/);

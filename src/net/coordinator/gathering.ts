@@ -2,6 +2,7 @@
 import type { Draft, MemberRecord } from "./types.ts";
 import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
+import { describeSharing } from "../shares.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
@@ -205,8 +206,15 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   const older = state.settings.force ? [] : state.electorates;
   state.electorates = [...older.filter((other) => other.join() !== electorate.join()), electorate];
   draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
-  log(draft, "info", `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`);
+  const begins = `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`;
+  log(draft, "info", begins + describeSpares(state.spares, identity.virtualWorkers, ids.length));
   for (const member of [...state.members.values()].sort(byId)) sendEpoch(draft, member);
+}
+
+function describeSpares(spares: readonly string[], virtualWorkers: number, numActive: number): string {
+  if (spares.length === 0) return "";
+  const verb = spares.length === 1 ? "stands" : "stand";
+  return `; ${spares.join(", ")} ${verb} by: ${describeSharing(virtualWorkers, numActive + spares.length)}`;
 }
 
 /** Tells a member the epoch, and whom to follow if it is not in it. */

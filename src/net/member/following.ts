@@ -1,6 +1,7 @@
 /** How a member gets the state of a group that went on without it, and enters. */
 import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
 import type { Applied } from "../replica.ts";
+import { describeSharing } from "../shares.ts";
 import type { Draft, MemberEvent, Peer } from "./types.ts";
 import { begin, dropWork, finish, hello, isAtEnd, leaveNow } from "./work.ts";
 
@@ -27,6 +28,7 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   if (!isListed) {
     // The epoch's first commit may wait until its spares know of it: not for the next beat.
     if (spares.includes(memberId)) beat(draft);
+    if (spares.includes(memberId) && epoch > seen.epoch) sayStandsBy(draft, members.length + spares.length);
     return follow(draft, donor ?? members[0]);
   }
   state.epoch = { epoch, members, skip: message.skip ? step : null };
@@ -39,6 +41,11 @@ function beat({ state, actions }: Draft): void {
   const { seen: { epoch }, applied: { step } } = state;
   const message = { type: "heartbeat", epoch, step, tokensPerSecond: 0, exposedShare: 0 } as const;
   actions.push({ kind: "send", message });
+}
+
+function sayStandsBy({ state, actions }: Draft, nodes: number): void {
+  const text = `Stands by: ${describeSharing(state.settings.identity.virtualWorkers, nodes)}`;
+  actions.push({ kind: "log", level: "info", text });
 }
 
 /** Keeps what the coordinator has committed, to compare with what the donor sends. */
