@@ -23,7 +23,7 @@ const [MIN_REPEATS, MAX_REPEATS] = [5, 200];
 
 const { sizes, ...place }: NodeArguments = JSON.parse(Deno.args[0]);
 const { self } = place;
-const { raws, reduce, exchange, medianTimes, leave } = await enterGroup(place);
+const { raws, reduce, exchange, medianTimes, leave } = await enterGroup(place, Math.max(...sizes) / 4);
 
 for (const bytes of sizes) {
   const length = bytes / 4;

@@ -11,6 +11,9 @@ export interface NodeArguments extends Place {
   /** Of the run. */
   readonly overrides: readonly string[];
   readonly repeats: number;
+  readonly warmUp: number;
+  /** In how many a sum leaves while backward goes on; 1: when backward is done. */
+  readonly parts: readonly number[];
 }
 
 /** Milliseconds, each a median. */
@@ -18,19 +21,18 @@ export interface NodeResult {
   /** Of a sum of gradients. */
   readonly bytes: number;
   readonly parameters: number;
-  /** Forward and backward of this node's share, until the GPU is idle. */
-  readonly backward: number;
-  /** The sum from the GPU to the host, and back with the optimizer's step. */
-  readonly read: number;
+  /** Forward alone, and forward and backward, of a node's share, until the sums of all nodes are on their hosts. */
+  readonly forward: number;
+  readonly work: number;
+  /** The sum back to the GPU, with the optimizer's step. */
   readonly update: number;
-  readonly exchange: number;
-  /** Forward and backward while another step's sum is exchanged. */
-  readonly both: number;
+  /** For each number of parts: from the step's begin until the sum over all nodes is there. */
+  readonly summed: readonly number[];
   /** The frames of the exchange over bare WebSockets. */
   readonly raw: number;
 }
 
-const { overrides, repeats, ...place }: NodeArguments = JSON.parse(Deno.args[0]);
+const { overrides, repeats, warmUp, parts, ...place }: NodeArguments = JSON.parse(Deno.args[0]);
 const { self, members } = place;
 const config = resolveConfig({ overrides: [...overrides, `scale.virtualWorkers=${members}`] });
 const spec = engineSpec(config, { ...UNREAD, vocabSize: config.bpeVocabSize });
@@ -40,39 +42,51 @@ for (const parameter of engine.report.parameters) {
   const values = Float32Array.from(initialValues(parameter, { ...spec.model, seed: config.seed }));
   await engine.write("weights", parameter.name, values);
 }
-const { medianTimes, reduce, exchange, leave } = await enterGroup(place);
+const length = engine.report.sumLength;
+const { medianTimes, open, exchange, meet, leave } = await enterGroup(place, length);
 
 const rows = config.train.batchSize / members;
 const ids = (salt: number) =>
   Int32Array.from({ length: rows * columns }, (_, i) => (i * 7919 + salt + self) % vocabSize);
-const batch: Batch = { rows, columns, inputs: ids(0), targets: ids(1), sampleIds: new Uint32Array(rows) };
-const length = engine.report.sumLength;
+const micro: Batch = { rows, columns, inputs: ids(0), targets: ids(1), sampleIds: new Uint32Array(rows) };
 const array = new Uint8Array(HEADER_BYTES + 4 * length).fill(1);
-let sum = new Float32Array(length);
+const own = new Float32Array(new SharedArrayBuffer(4 * length));
 let step = 0;
 
-async function backward(): Promise<void> {
+/** A share is one micro-batch. */
+async function work(into: Float32Array, parts: number, onFinal: (from: number, to: number) => void) {
   await engine.beginStep(1);
-  await engine.accumulate(batch, ++step); // a share is one micro-batch
-  await engine.endWorker(0);
-  await engine.idle();
+  await engine.finishSum({ micro, step: ++step, worker: 0 }, into, parts, onFinal);
 }
 
-const times = await medianTimes(repeats, {
-  backward,
-  read: async () => sum = new Float32Array(await engine.readSum()),
-  exchange: (isWarmUp) => reduce(length, isWarmUp),
+async function summed(parts: number): Promise<void> {
+  const bucket = await open(length);
+  await work(bucket.pieces[0], parts, bucket.final);
+  await bucket.reduce();
+  bucket.release();
+}
+
+const { forward, raw, update, work: worked, ...times }: Record<string, number> = await medianTimes(repeats, {
+  forward: () => engine.evaluate(micro),
+  work: async () => {
+    await work(own, 1, () => {});
+    await meet();
+  },
   update: async () => {
-    await engine.writeSum(sum);
+    await engine.writeSum(new Float32Array(own));
     await engine.update({ step, learningRate: 1e-3 });
     await engine.metrics();
   },
-  both: () => Promise.all([backward(), reduce(length)]),
   raw: () => exchange(length, array),
-}, 2);
+  ...Object.fromEntries(parts.map((count) => [`${count}`, () => summed(count)])),
+}, warmUp);
 if (self === 0) {
   const parameters = engine.report.parameters
     .reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0);
-  console.log(JSON.stringify({ bytes: 4 * length, parameters, ...times } satisfies NodeResult));
+  const result: NodeResult = {
+    ...{ bytes: 4 * length, parameters, forward, work: worked, update, raw },
+    summed: parts.map((count) => times[`${count}`]),
+  };
+  console.log(JSON.stringify(result));
 }
 await leave();

@@ -1,5 +1,5 @@
 /** A process of a group that `spawnGroup` has started: links and bare WebSockets to all others. */
-import { Allreduce } from "../src/net/allreduce.ts";
+import { Allreduce, type Bucket } from "../src/net/allreduce.ts";
 import { importToken } from "../src/net/auth.ts";
 import type { Channel } from "../src/net/channel.ts";
 import { connect } from "../src/net/connect.ts";
@@ -7,7 +7,8 @@ import type { OutgoingFrame } from "../src/net/frame.ts";
 import { Gate } from "../src/net/gate.ts";
 import { Link } from "../src/net/link.ts";
 import { upgrade } from "../src/net/listenServer.ts";
-import { BUCKET_ELEMENTS, framesOf, RawPair } from "./_rawPair.ts";
+import { bucketElementsOf, openBuckets, WHOLE_ELEMENTS } from "../src/net/stepSum.ts";
+import { framesOf, RawPair } from "./_rawPair.ts";
 import { median } from "./_report.ts";
 
 export interface Place {
@@ -17,8 +18,10 @@ export interface Place {
 
 export interface GroupNode {
   readonly raws: ReadonlyMap<number, RawPair>;
-  /** Sums an array, bucket by bucket: zeros, or if it is to be checked, elements that are all `self + 1`. */
+  /** Sums an array as members do: zeros, or if it is to be checked, elements that are all `self + 1`. */
   reduce(length: number, isChecked?: boolean): Promise<void>;
+  /** Opens an array that members sum whole. */
+  open(length: number): Promise<Bucket>;
   /** The frames of such a sum over bare WebSockets. @param array what is sent: at least a header and the elements */
   exchange(length: number, array: Uint8Array<ArrayBuffer>): Promise<void>;
   /** Waits for all others. */
@@ -38,30 +41,41 @@ export type Runs<Name extends string> = Readonly<Record<Name, (isWarmUp: boolean
 
 /** Rounds that are not timed: memory is touched, code is compiled. More than there are places for buckets. */
 const WARM_UP = 5;
-const MAX_OPEN = 4;
 
 const idOf = (index: number) => `n${index}`;
 
-/** Tells the parent its port, hears of the others', and links up with them. */
-export async function enterGroup({ self, members }: Place): Promise<GroupNode> {
+/**
+ * Tells the parent its port, hears of the others', and links up with them.
+ *
+ * @param longest array that is summed; from a length on that members don't sum whole, no shorter ones after
+ */
+export async function enterGroup({ self, members }: Place, longest: number): Promise<GroupNode> {
   const peers = Array.from({ length: members }, (_, index) => index).filter((index) => index !== self);
   const token = await importToken("the token of a benchmark");
   /** To send over, by peer. */
   const links = new Map<string, Link>();
   const raws = new Map<number, RawPair>();
-  const allreduce = new Allreduce({
-    async send(peer: string, frame: OutgoingFrame) {
-      await links.get(peer)?.send(frame);
-    },
-  }, { self: idOf(self), virtualWorkers: members, bucketElements: BUCKET_ELEMENTS, maxOpen: MAX_OPEN });
+  // One for what is summed whole, the other for what is summed in buckets: each is an epoch.
+  const lengths = [Math.min(longest, WHOLE_ELEMENTS), longest];
+  const allreduces = lengths.map((length) =>
+    new Allreduce({
+      async send(peer: string, frame: OutgoingFrame) {
+        await links.get(peer)?.send(frame);
+      },
+    }, {
+      ...{ self: idOf(self), virtualWorkers: members, bucketElements: bucketElementsOf(length) },
+      maxOpen: openBuckets(length, bucketElementsOf(length)),
+    })
+  );
+  const of = (epoch: number) => allreduces[Math.min(Math.max(epoch, 1), allreduces.length) - 1];
 
   const makeLink = (channel: Channel, peer: string): Link => {
     const link = new Link(channel, {
-      arrayBytes: (header) => allreduce.arrayBytes(header),
+      arrayBytes: (header) => of(header.epoch).arrayBytes(header),
       leavesChecksums: true,
-      onFrame: (frame) => allreduce.receive(peer, frame),
+      onFrame: (frame) => of(frame.epoch).receive(peer, frame),
     });
-    link.closed.then(({ detail }) => allreduce.lost(peer, detail));
+    link.closed.then(({ detail }) => allreduces.forEach((allreduce) => allreduce.lost(peer, detail)));
     return link;
   };
 
@@ -109,18 +123,23 @@ export async function enterGroup({ self, members }: Place): Promise<GroupNode> {
     const [out, into] = [accepted.get(peer), dialled.get(peer)];
     if (out !== undefined && into !== undefined) raws.set(peer, new RawPair(out, into));
   }
-  await allreduce.begin({
-    epoch: 1,
-    step: 0,
-    members: Array.from({ length: members }, (_, index) => idOf(index)),
-  });
+  let epoch = 0;
+  const begin = async (next: number) => {
+    if (epoch > 0) of(epoch).close();
+    epoch = next;
+    const ids = Array.from({ length: members }, (_, index) => idOf(index));
+    await of(epoch).begin({ epoch, step: 0, members: ids });
+  };
+  await begin(1);
 
   let step = 0;
   const reduce = async (length: number, isChecked = false) => {
+    if (length > WHOLE_ELEMENTS && epoch === 1) await begin(2);
     step++;
     const running: Promise<void>[] = [];
-    for (let from = 0; from < length; from += BUCKET_ELEMENTS) {
-      const bucket = await allreduce.open(step, running.length, Math.min(BUCKET_ELEMENTS, length - from));
+    const bucketElements = bucketElementsOf(length);
+    for (let from = 0; from < length; from += bucketElements) {
+      const bucket = await of(epoch).open(step, running.length, Math.min(bucketElements, length - from));
       if (isChecked) bucket.pieces[0].fill(self + 1);
       running.push(
         bucket.reduce().then(() => {
@@ -139,6 +158,7 @@ export async function enterGroup({ self, members }: Place): Promise<GroupNode> {
   return {
     raws,
     reduce,
+    open: (length) => of(epoch).open(++step, 0, length),
     meet,
     async exchange(length, array) {
       await Promise.all(

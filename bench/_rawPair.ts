@@ -1,11 +1,10 @@
 /** What an allreduce is compared with: bare WebSockets that carry the same frames, without arithmetic. */
 import { HEADER_BYTES } from "../src/net/frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "../src/net/link.ts";
-import { sliceOf, SMALL_ELEMENTS } from "../src/net/partition.ts";
+import { PART_ELEMENTS, Parts } from "../src/net/partition.ts";
+import { bucketElementsOf } from "../src/net/stepSum.ts";
 
-export const FRAME_BYTES = 256 << 10;
-/** The longest array that is summed at a time. */
-export const BUCKET_ELEMENTS = 1 << 20;
+export const FRAME_BYTES = 4 * PART_ELEMENTS;
 /** Raw WebSockets get the credit that ours have: so many bytes ahead, acknowledged in quarters. */
 const WINDOW_BYTES = DEFAULT_WINDOW_BYTES;
 const ACKNOWLEDGED_BYTES = WINDOW_BYTES / 4;
@@ -63,12 +62,14 @@ export class RawPair {
 /** Payloads of the frames that `from` sends `to` in an allreduce of `length` elements. */
 export function framesOf(length: number, from: number, to: number, members: number): number[] {
   const frames: number[] = [];
-  for (let done = 0; done < length; done += BUCKET_ELEMENTS) {
-    const bucket = Math.min(BUCKET_ELEMENTS, length - done);
-    const slices = bucket <= SMALL_ELEMENTS ? [to] : [to, from];
-    for (const slice of slices.map((member) => sliceOf(bucket, member, members))) {
-      for (let at = 4 * slice.from; at < 4 * slice.to; at += FRAME_BYTES) {
-        frames.push(Math.min(FRAME_BYTES, 4 * slice.to - at));
+  const bucketElements = bucketElementsOf(length);
+  for (let done = 0; done < length; done += bucketElements) {
+    const parts = new Parts(Math.min(bucketElements, length - done), members, PART_ELEMENTS);
+    const owners = parts.isSmall ? [to] : [to, from]; // its parts of the pieces, then the sums of ours
+    for (const owner of owners) {
+      for (let part = 0; part < parts.count; part++) {
+        const slice = parts.at(part);
+        if (parts.isOf(owner, part)) frames.push(4 * (slice.to - slice.from));
       }
     }
   }

@@ -1,18 +1,21 @@
 /**
- * `deno task bench exposed`: what the exchange of gradients adds to a training step of a group on this machine, and what
- * of it could hide behind the backward pass: both are also done at once. Then the same on a link so slow that the
- * bytes need as long as backward.
+ * `deno task bench exposed`: what of a group's training step on this machine is exchange and nothing else, when the sum
+ * leaves after backward and when it leaves in parts meanwhile. Then the same on a link so slow that the bytes need as
+ * long as backward.
  */
 import type { NodeArguments, NodeResult } from "./_exposedNode.ts";
 import type { Report } from "./_report.ts";
 import { spawnGroup } from "./_spawnGroup.ts";
 
 const MEMBERS = [2, 4];
+/** In how many a sum leaves. */
+const PARTS = [1, 2, 4, 8];
 const MODELS = {
-  "default model": { overrides: [], repeats: 8 },
+  "default model": { overrides: [], repeats: 8, warmUp: 2 },
   "25 M parameters": {
-    overrides: ["model.numLayers=6", "model.modelDim=512", "bpeVocabSize=12000", "train.batchSize=8"],
+    overrides: ["model.numLayers=7", "model.modelDim=512", "bpeVocabSize=6000", "train.batchSize=4"],
     repeats: 3,
+    warmUp: 1,
   },
 };
 const NODE = new URL("./_exposedNode.ts", import.meta.url);
@@ -22,11 +25,11 @@ export async function benchExposed(report: Report): Promise<void> {
     for (const members of MEMBERS) {
       const places = Array.from(
         { length: members },
-        (_, self): NodeArguments => ({ self, members, ...model }),
+        (_, self): NodeArguments => ({ self, members, parts: PARTS, ...model }),
       );
       const quick = await run(places);
       tell(report, `${name}, ${members} nodes`, members, quick);
-      const slow = await run(places, sentBytes(quick, members) / quick.backward);
+      const slow = await run(places, sentBytes(quick, members) / (quick.work - quick.forward));
       tell(report, `${name}, ${members} nodes, slow link`, members, slow);
     }
   }
@@ -44,36 +47,31 @@ function sentBytes({ bytes }: NodeResult, members: number): number {
 }
 
 function tell(report: Report, name: string, members: number, result: NodeResult): void {
-  const { parameters, backward, read, exchange, update, both, raw } = result;
+  const { parameters, forward, work, update, summed, raw } = result;
   const bench = "exposed";
-  const step = backward + read + exchange + update;
   const rate = sentBytes(result, members) / raw / 1e3;
-  const share = (milliseconds: number, whole: number) => `${(100 * milliseconds / whole).toFixed(0)}%`;
   report({
     bench,
-    case: `${name}: step`,
-    value: step,
+    case: `${name}: forward, backward and read`,
+    value: work,
     unit: "ms",
-    note: `${(parameters / 1e6).toFixed(2)} M parameters; backward ${backward.toFixed(1)}, read ${
-      read.toFixed(1)
-    }, update ${update.toFixed(1)}`,
+    note: `${(parameters / 1e6).toFixed(2)} M parameters; forward alone ${forward.toFixed(1)}, update ${
+      update.toFixed(1)
+    }; the bytes alone ${raw.toFixed(1)} ms (${rate.toFixed(1)} MB/s), ${
+      (100 * raw / (work - forward)).toFixed(0)
+    }% of backward`,
   });
-  report({
-    bench,
-    case: `${name}: exchange`,
-    value: exchange,
-    unit: "ms",
-    peer: `bytes / link rate (${rate.toFixed(1)} MB/s)`,
-    ratio: raw / exchange,
-    note: `${share(exchange, step)} of the step, all of it exposed; the bytes alone ${raw.toFixed(1)} ms`,
-  });
-  report({
-    bench,
-    case: `${name}: backward and exchange at once`,
-    value: both,
-    unit: "ms",
-    peer: "one after the other",
-    ratio: (backward + exchange) / both,
-    note: `${share(Math.max(both - backward, 0), step - backward - exchange + both)} would be left exposed`,
+  const best = Math.min(...summed);
+  summed.forEach((milliseconds, i) => {
+    const exposed = Math.max(milliseconds - work, 0);
+    report({
+      bench,
+      case: `${name}: summed in ${PARTS[i]} part${i === 0 ? "" : "s"}`,
+      value: milliseconds,
+      unit: "ms",
+      note: `${exposed.toFixed(1)} ms exposed, ${
+        (100 * exposed / (milliseconds + update)).toFixed(1)
+      }% of a step${milliseconds === best ? "; the least" : ""}`,
+    });
   });
 }

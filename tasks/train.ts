@@ -86,13 +86,15 @@ function describeHost({ waiting, rounding, group }: Plan["hostBytes"], virtualWo
     return `Host          ${formatBytes(bytes)} ${purpose}`;
   });
   if (group === null) return lines;
-  const { nodes, sums, links, newcomer } = group;
+  const { nodes, sums, copies, links, newcomer } = group;
   return [
     ...lines,
-    `Group         ${formatBytes(sums + links)} of each host's memory (${formatInteger(nodes)} nodes share ` +
+    `Group         ${formatBytes(sums + copies + links)} of each host's memory (${
+      formatInteger(nodes)
+    } nodes share ` +
     `${formatInteger(virtualWorkers)} virtual workers): ${formatBytes(sums)} for sums, at most ${
-      formatBytes(links)
-    } on the way`,
+      formatBytes(copies)
+    } on the way from the GPU, ${formatBytes(links)} between nodes`,
     `Newcomers     ${formatBytes(newcomer)} more at most, on a node from which one copies`,
   ];
 }

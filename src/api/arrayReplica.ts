@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
 import { ExchangeError } from "../net/allreduce.ts";
-import type { Applied, Replica, Snapshot } from "../net/replica.ts";
+import type { Applied, Departure, Replica, Snapshot } from "../net/replica.ts";
 import type { Share } from "../net/shares.ts";
 import { SubtreeSum } from "../net/subtreeSum.ts";
 import { type ArrayLayout, type ArrayLengths, type Arrays, whyNotFinite } from "./arrayLayout.ts";
@@ -108,7 +108,12 @@ export class ArrayReplica<A extends ArrayLengths> implements Replica {
     this.#call = null;
   }
 
-  async sums(pieces: readonly Share[], into: readonly Float32Array[], signal: AbortSignal): Promise<void> {
+  async sums(
+    pieces: readonly Share[],
+    into: readonly Float32Array[],
+    signal: AbortSignal,
+    departure?: Departure,
+  ): Promise<void> {
     const call = await this.#asked(signal);
     const step = this.#applied.step + 1;
     try {
@@ -121,6 +126,7 @@ export class ArrayReplica<A extends ArrayLengths> implements Replica {
         const fault = whyNotFinite(this.#layout, into[i]);
         if (fault !== null) throw new UserError(`${fault} in this member's part of sum ${step}`);
       }
+      departure?.final(0, this.sumLength);
     } catch (error) {
       if (!signal.aborted && this.#end === null) this.end(error);
       throw error;

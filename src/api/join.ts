@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { join as joinPath } from "@std/path";
+import { RetryError } from "../errors.ts";
 import { deriveRun } from "../config/derive.ts";
 import { writeAtomically } from "../data/atomicFile.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
@@ -20,7 +21,7 @@ import { sumTravel } from "./parts.ts";
  *
  * @param onAction told of what this node does in the group, before it is done
  * @throws as `runTraining`; UserError if the group refuses this node: why; RetryError if a process started anew may
- * join
+ * join, or the group has finished without this node, which keeps the run's folder
  */
 export async function trainInGroup(
   options: TrainingOptions,
@@ -37,10 +38,15 @@ export async function trainInGroup(
   const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);
   await takePart({ ...join, memberId }, part).over;
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
-  if (replica.applied.step < replica.totalSteps && !signal?.aborted) {
-    onMessage?.("The group has finished the run before this node had its state");
+  const result = await replica.finish();
+  const { applied, totalSteps } = replica;
+  if (applied.step < totalSteps && !signal?.aborted) {
+    const found =
+      `The group has finished the run while this node has its state after step ${applied.step} of ${totalSteps}`;
+    if (options.folder !== null) throw new RetryError(`${found}; start it again, and it goes on from there`);
+    onMessage?.(found);
   }
-  return await replica.finish();
+  return result;
 }
 
 /**

@@ -3,6 +3,7 @@ import type { RunConfig } from "../config/schema.ts";
 import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
+import { copiedBytes } from "../engine/stagedSum.ts";
 import { countParameters } from "../model/parameters.ts";
 import { memberMemory } from "../net/memberMemory.ts";
 import { feedbackBytes } from "../train/errorFeedback.ts";
@@ -45,6 +46,8 @@ export interface GroupBytes {
    * The partial sums of a node's share, what it gets of others', and the sum.
    */
   readonly sums: number;
+  /** Gradients on their way from the GPU, about. */
+  readonly copies: number;
   /** Data on its way between nodes. */
   readonly links: number;
   /** While a newcomer copies from this node: a copy of the state, and sums to catch up with. */
@@ -114,7 +117,7 @@ function groupBytes(
 ): GroupBytes {
   const { sums, links, newcomer } = memberMemory(sumLength, virtualWorkers, nodes, sumTravel(wire));
   const state = bytes.weights + bytes.moments;
-  return { nodes, sums, links, newcomer: newcomer + state };
+  return { nodes, sums, copies: copiedBytes(sumLength), links, newcomer: newcomer + state };
 }
 
 function roundingBytes(sumLength: number, wire: Wire, nodes: number): number {

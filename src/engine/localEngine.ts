@@ -12,7 +12,7 @@ import { LogitsReader, NextReader } from "./inference.ts";
 import { treeLevels } from "./layout.ts";
 import { checkMemory } from "./memory.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
-import { StagedSum } from "./stagedSum.ts";
+import { copiedBytes, StagedSum } from "./stagedSum.ts";
 import type { EngineSpec } from "./spec.ts";
 import { QueueLimit } from "./queueLimit.ts";
 import { record, recordTuned } from "./record.ts";
@@ -188,7 +188,9 @@ export class LocalEngine implements Engine {
       if (into.length !== this.report.sumLength) {
         throw new Error(`Room for ${into.length} values, expected ${this.report.sumLength}`);
       }
-      const staged = this.#staged.get(parts) ?? await this.#stage(this.#training, parts);
+      // No fewer than can be copied without waiting for what comes after.
+      const count = Math.max(parts, Math.ceil(4 * into.length / copiedBytes(into.length)));
+      const staged = this.#staged.get(count) ?? await this.#stage(this.#training, count);
       const lives = this.#writeBatch(micro, true).map((live) => ({ ...live, step }));
       const levels = this.#tree.endLast(worker);
       await staged.run(

@@ -1,10 +1,16 @@
 /** A micro-batch's forward and backward in stages: each stage's gradients leave for the host while the next one runs. */
 import type { Live } from "../gpu/kernel.ts";
 import type { Pace, Program, Runtime } from "../gpu/program.ts";
-import type { EngineLimits } from "../gpu/tensor.ts";
+import { AHEAD_BYTES } from "../gpu/staging.ts";
+import { BYTES_PER_ELEMENT, type EngineLimits } from "../gpu/tensor.ts";
 import { type EnginePrograms, recordAddSome } from "./programs.ts";
 import { cutStages, type SumStage, tensorsOf } from "./sumStages.ts";
 import type { WaitingSums } from "./waitingSums.ts";
+
+/** Bytes of the copies that are on their way to the host, at most. */
+export function copiedBytes(sumLength: number): number {
+  return Math.min(BYTES_PER_ELEMENT.f32 * sumLength, AHEAD_BYTES);
+}
 
 /** Where a staged sum goes. */
 export interface StagedTarget {
@@ -62,9 +68,18 @@ export class StagedSum {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     let reading: Promise<void> = Promise.resolve();
+    const afterReading: Pace = {
+      get portion() {
+        return pace.portion;
+      },
+      queued: async (flops) => {
+        await reading; // first: the pace may wait for all that is queued
+        await pace.queued(flops);
+      },
+    };
     try {
       for (const stage of this.#stages) {
-        await this.#runtime.runPaced(stage.program, lives, pace);
+        await this.#runtime.runPaced(stage.program, lives, afterReading);
         for (const level of target.levels) {
           if (target.waiting.onHost === undefined) this.#runtime.run(stage.additions[level]);
         }

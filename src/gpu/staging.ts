@@ -50,9 +50,12 @@ export async function readRangesInto(
   gpu.check();
 }
 
+/** Bytes of all staging buffers that are there at once. */
+export const AHEAD_BYTES = 2 ** 28;
+
 /**
- * The same with a staging buffer for all of it, however large. What is queued once this has been called isn't waited
- * for: Deno's `mapAsync` has waited for the GPU when it returns, and sleeps for 10 ms after.
+ * The same with staging buffers for up to AHEAD_BYTES. What is queued once this has been called isn't waited for, if the
+ * ranges fit that: Deno's `mapAsync` has waited for the GPU when it returns, and sleeps for 10 ms after.
  */
 export async function readRangesAtOnce(
   gpu: Gpu,
@@ -60,14 +63,18 @@ export async function readRangesAtOnce(
   results: readonly Uint8Array<ArrayBufferLike>[],
 ): Promise<void> {
   gpu.check();
-  const parts = [...fillings(ranges, results, STAGING_BYTES)].map((pieces) => {
-    const { at, size } = pieces.at(-1)!;
-    return { pieces, staging: createStaging(gpu, at + size) };
-  });
-  try {
-    await Promise.all(parts.map(({ pieces, staging }) => readPieces(gpu, staging, pieces)));
-  } finally {
-    for (const { staging } of parts) staging.destroy();
+  const all = [...fillings(ranges, results, STAGING_BYTES)];
+  const atOnce = AHEAD_BYTES / STAGING_BYTES;
+  for (let done = 0; done < all.length; done += atOnce) {
+    const buffers = all.slice(done, done + atOnce).map((pieces) => {
+      const { at, size } = pieces.at(-1)!;
+      return { pieces, staging: createStaging(gpu, at + size) };
+    });
+    try {
+      await Promise.all(buffers.map(({ pieces, staging }) => readPieces(gpu, staging, pieces)));
+    } finally {
+      for (const { staging } of buffers) staging.destroy();
+    }
   }
   gpu.check();
 }

@@ -31,7 +31,7 @@
 import { type MemberMessage, MISSED_HEARTBEATS } from "./messages.ts";
 import { tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
-import { fence, lose, release } from "./coordinator/loss.ts";
+import { fence, lose, release, settleFinish } from "./coordinator/loss.ts";
 import { groupStatus } from "./coordinator/status.ts";
 import { takeFailure, takeReady, tryCommit } from "./coordinator/step.ts";
 import type {
@@ -71,7 +71,7 @@ export function createCoordinator(
     ready: new Map(),
     skip: null,
     blame: new Map(),
-    isFinished: false,
+    finishedAt: null,
   };
 }
 
@@ -91,6 +91,7 @@ export function advanceCoordinator(
   const state = { ...previous, members, ready: new Map(ready), blame: new Map(blame) };
   const draft: Draft = { state, now, actions: [] };
   handle(draft, event);
+  settleFinish(draft);
   if (state.phase === "gathering") tryForm(draft);
   return { state, actions: draft.actions };
 }

@@ -1,35 +1,38 @@
 /** In how many parts a member's sum leaves while backward goes on: measured, in the first steps of every epoch. */
 
-/** One after the other; each part costs a stop of the GPU. */
-const TRIALS = [1, 2, 4, 8];
+/** With which an epoch begins; each part costs a stop of the GPU. */
+const FIRST = 2;
+const MOST = 8;
 /** Of each number of parts; the first step of an epoch is not counted. */
 const STEPS_A_TRIAL = 3;
 /** Below this there is nothing to gain. */
 const EXPOSED_SHARE = 0.02;
-/** What more parts must save to be taken. */
+/** What another number must save to be taken. */
 const GAIN = 0.02;
 
 /**
- * Tries numbers of parts and keeps the one whose steps took the least time, by their median: all members try the same
- * ones at the same steps, since they begin an epoch together. What is tried changes no bit.
+ * Tries more parts for as long as that saves time, or one where it doesn't, and keeps the number whose steps took the
+ * least, by their median: all members try the same ones at the same steps, since they begin an epoch together. What is
+ * tried changes no bit.
  */
 export class Overlap {
-  #times: number[] = [];
-  #trial = 0;
+  #parts = FIRST;
+  /** Of the trial under way; null: there is none. */
+  #times: number[] | null = [];
   #isWarm = false;
-  #best = { parts: TRIALS[0], stepMs: Infinity };
+  #best = { parts: FIRST, stepMs: Infinity };
 
   /** For the next step. */
   get parts(): number {
-    return TRIALS[this.#trial] ?? this.#best.parts;
+    return this.#parts;
   }
 
   /** An epoch begins. */
   restart(): void {
+    this.#parts = FIRST;
     this.#times = [];
-    this.#trial = 0;
     this.#isWarm = false;
-    this.#best = { parts: TRIALS[0], stepMs: Infinity };
+    this.#best = { parts: FIRST, stepMs: Infinity };
   }
 
   /** A step was done in `parts`. @param exposedShare of it, nothing but the exchange went on */
@@ -38,12 +41,18 @@ export class Overlap {
       this.#isWarm = true;
       return;
     }
-    if (this.#trial === TRIALS.length || this.#times.push(stepMs) < STEPS_A_TRIAL) return;
+    if (this.#times === null || this.#times.push(stepMs) < STEPS_A_TRIAL) return;
     const median = this.#times.toSorted((a, b) => a - b)[STEPS_A_TRIAL >> 1];
     const isBetter = median < (1 - GAIN) * this.#best.stepMs;
-    if (isBetter) this.#best = { parts: this.parts, stepMs: median };
-    const goesOn = isBetter && exposedShare > EXPOSED_SHARE;
-    this.#trial = goesOn ? this.#trial + 1 : TRIALS.length;
-    this.#times = [];
+    if (isBetter) this.#best = { parts: this.#parts, stepMs: median };
+    const next = this.#next(isBetter && exposedShare > EXPOSED_SHARE);
+    this.#times = next === null ? null : [];
+    this.#parts = next ?? this.#best.parts;
+  }
+
+  #next(wantsMore: boolean): number | null {
+    if (this.#parts === 1 || this.#parts === MOST) return null;
+    if (wantsMore) return 2 * this.#parts;
+    return this.#best.parts === FIRST ? 1 : null;
   }
 }

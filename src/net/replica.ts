@@ -18,7 +18,7 @@ export class NotFiniteError extends Error {
 export interface Departure {
   /** In so many parts, about; 1: as a whole. */
   readonly parts: number;
-  /** Says that values [from, to) of the piece, and all others, are what they will be. Each value once. */
+  /** Says that values [from, to) of the piece are what they will be: each value once, all of them by the end. */
   final(from: number, to: number): void;
 }
 
@@ -36,7 +36,7 @@ export interface Replica {
    *
    * @param pieces subtrees of the run's tree
    * @param into (sumLength) for each piece; shared memory, whose contents are of no use if this throws
-   * @param departure what isn't told there is final when this resolves
+   * @param departure is told of all values of the last piece, once all other pieces are complete
    * @throws the signal's reason when the step is given up; NotFiniteError where there is `skip`
    */
   sums(

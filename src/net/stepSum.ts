@@ -2,11 +2,11 @@
  * A member's part in a step: the sums of its share, and from them, with the others, the sum over all
  * virtual workers.
  */
-import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
+import { type Allreduce, type Bucket, ExchangeError, type Reduced } from "./allreduce.ts";
 import type { StepWork } from "./member/types.ts";
 import { Coverage } from "./coverage.ts";
 import { deferred } from "./deferred.ts";
-import { cutBuckets } from "./partition.ts";
+import { type BucketSlice, cutBuckets } from "./partition.ts";
 import { reduceArrays } from "./reduceArrays.ts";
 import { NotFiniteError, type Replica } from "./replica.ts";
 import type { Share } from "./shares.ts";
@@ -27,7 +27,7 @@ export interface StepSum {
  * Up to here a sum is one bucket: the replica writes its own sums to where they are sent from, and reads
  * the sum there.
  */
-const WHOLE_ELEMENTS = 1 << 25;
+export const WHOLE_ELEMENTS = 1 << 25;
 /** Of a longer sum, so many elements of the others' are in memory at a time, for each bucket that is open. */
 const BUCKET_ELEMENTS = 1 << 22;
 const OPEN_BUCKETS = 3;
@@ -62,17 +62,45 @@ export function createStepSum(
   const { sumLength } = replica;
   const nameOf = (element: number) => replica.nameOf?.(element) ?? `element ${element}`;
   const buckets = cutBuckets(sumLength, bucketElements, exactValues);
-  /** Where longer sums are made. (sumLength) each */
+  /** Where sums of several buckets are made. (sumLength) each */
   let arrays: Float32Array[] = [];
+  const arraysOf = (subtrees: Share[]) =>
+    arrays = subtrees.map((_, i) => arrays[i] ?? new Float32Array(new SharedArrayBuffer(4 * sumLength)));
 
   const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const bucket = await allreduce.open(step, 0, sumLength);
     await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
     return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
   };
+  // Few buckets are all open from the start: what is final of one needn't wait for the rest of it.
+  const reduceOpen = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
+    const pieces = arraysOf(subtrees);
+    const [sum] = pieces;
+    const open: (BucketSlice & { readonly bucket: Bucket })[] = [];
+    for (const [i, slice] of buckets.entries()) {
+      const { from, to, isExact } = slice;
+      open.push({ ...slice, bucket: await allreduce.open(step, i, to - from, isExact) });
+    }
+    const final = (from: number, to: number) => {
+      for (const { from: begin, to: end, bucket } of open) {
+        const [first, last] = [Math.max(from, begin), Math.min(to, end)];
+        if (first >= last) continue;
+        bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(first, last), first - begin));
+        bucket.final(first - begin, last - begin);
+      }
+    };
+    await replica.sums(subtrees, pieces, signal, { parts, final });
+    const reduce = () =>
+      Promise.all(open.map(async ({ from, bucket }) => {
+        const reduced = await bucket.reduce();
+        sum.set(bucket.sum, from);
+        bucket.release();
+        return reduced;
+      }));
+    return { sum, release: () => {}, reduce };
+  };
   const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
-    arrays = subtrees.map((_, i) => arrays[i] ?? new Float32Array(new SharedArrayBuffer(4 * sumLength)));
-    const pieces = arrays;
+    const pieces = arraysOf(subtrees);
     const [sum] = pieces;
     const whole = buckets.map(() => deferred<void>());
     const coverage = new Coverage(buckets, (bucket) => whole[bucket].resolve());
@@ -87,10 +115,9 @@ export function createStepSum(
       for (const { reject } of whole) reject(error);
       throw error;
     }
-    coverage.finish();
     return { sum, release: () => {}, reduce: () => reduced };
   };
-  const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
+  const sumOwn = buckets.length === 1 ? reduceWhole : buckets.length <= OPEN_BUCKETS ? reduceOpen : reduceCut;
 
   return async ({ step, share }, signal, parts) => {
     const begin = performance.now();

@@ -29,6 +29,30 @@ Deno.test("a group begins once the minimum of members is here, with the epoch on
   assertEquals(links(actions, "epoch"), [1, 2, 3]);
 });
 
+Deno.test("who comes is told why nothing goes on as it is with them, once", () => {
+  const bench = new Bench({ minMembers: 3 });
+  const told = (actions: readonly CoordinatorAction[]) =>
+    sent(actions, "hold").map(({ link, message }) => `${link}: ${message.reason}`);
+  bench.joins(1);
+  const ofTwo = (link: number) => `${link}: Waits for members: 2 of at least 3 are here`;
+  assertEquals(told(bench.joins(2)), [ofTwo(1), ofTwo(2)]);
+  assertEquals(told(bench.does({ kind: "tick" })), []);
+  assertEquals(told(bench.joins(3)), []);
+
+  // Who comes back is not among those who are missing.
+  const { state } = group(4);
+  const next = new Bench({}, toSaved(state, state.identity!));
+  assertMatch(told(next.joins(1)).join(), /^1: Waits: m2, m3, m4 of /);
+  for (const line of told(next.joins(2))) assert(!/m2/.test(line), line);
+
+  // The same reason, for one more.
+  const stranger = new Bench({}, toSaved(state, state.identity!));
+  stranger.joins(1);
+  const [only, ...others] = told(stranger.joins(9));
+  assertMatch(only, /^9: Waits: m2, m3, m4 of /);
+  assertEquals(others, []);
+});
+
 Deno.test("a step is committed once all are ready, and with it nothing else is sent", () => {
   const bench = group(3);
   assertEquals(links(bench.ready([1, 3]), "commit"), []);
@@ -456,12 +480,72 @@ Deno.test("the run finishes when its members say so and have left", () => {
   ]);
 });
 
-Deno.test("who still follows when the run finishes is released: nobody is left to follow", () => {
+/** Two members that have the run's last state, and one that still copies it. */
+function finishing() {
   const bench = group(2);
   bench.joins(3);
   bench.ready([1, 2]);
-  assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), [1, 3]);
-  assert(bench.says(2, { type: "leaving", finished: true }).some(({ kind }) => kind === "finished"));
+  const actions = [1, 2].flatMap((index) => bench.says(index, { type: "leaving", finished: true }));
+  assertEquals(links(actions, "released"), []);
+  const beat = (step: number) =>
+    bench.says(3, { type: "heartbeat", epoch: bench.state.epoch, step, tokensPerSecond: 0, exposedShare: 0 });
+  return { bench, beat };
+}
+
+Deno.test("who has the run's last state stays until those who follow have got it", () => {
+  const { bench, beat } = finishing();
+  assertEquals(links(beat(0), "released"), []);
+  assertEquals(links(beat(1), "released"), [1, 2]);
+  const end = bench.says(3, { type: "leaving", finished: true });
+  assertEquals(links(end, "released"), [3]);
+  assert(end.some(({ kind }) => kind === "finished"));
+
+  const other = finishing(); // what it says may overtake its beat
+  const last = other.bench.says(3, { type: "leaving", finished: true });
+  assertEquals(links(last, "released"), [3, 1, 2]);
+  assert(last.some(({ kind }) => kind === "finished"));
+});
+
+Deno.test("nobody waits at the run's end for a follower that is lost, that takes ten minutes, or has nobody left", () => {
+  const lost = finishing().bench.does({ kind: "closed", link: 3 });
+  assertEquals(links(lost, "released"), [1, 2]);
+  assert(lost.some(({ kind }) => kind === "finished"));
+
+  const slow = finishing();
+  for (let minute = 0; minute < 9; minute++) slow.bench.now += 60_000;
+  assertEquals(links(slow.beat(0), "released"), []);
+  slow.bench.now += 60_001;
+  assertEquals(links(slow.beat(0), "released"), [1, 2, 3]);
+
+  const { bench } = finishing();
+  bench.does({ kind: "closed", link: 1 });
+  assertEquals(links(bench.does({ kind: "closed", link: 2 }), "released"), [3]);
+});
+
+Deno.test("who still follows when the run finishes counts no longer once it is released", () => {
+  const bench = new Bench();
+  for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 1 });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.ready([1]); // with m2 as a spare from now on
+  const beats = () =>
+    bench.says(2, {
+      type: "heartbeat",
+      epoch: bench.state.epoch,
+      step: 0,
+      tokensPerSecond: 1,
+      exposedShare: 0,
+    });
+  beats();
+  bench.ready([1]);
+  assertEquals([bench.state.step, bench.state.electorates], [2, [["m1", "m2"]]]);
+  assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), []);
+  bench.now += 600_001;
+  const end = beats();
+  assertEquals(links(end, "released"), [1, 2, 3]);
+  assert(end.some(({ kind }) => kind === "finished"));
+  // the folder may serve another run
+  const saved = end.flatMap((action) => (action.kind === "persist" ? [action.group] : [])).at(-1)!;
+  assertEquals([saved.members, saved.electorates], [[], []]);
 });
 
 Deno.test("of two processes with one name the later one stays", () => {

@@ -22,6 +22,8 @@ export class FakeReplica implements Replica {
   readonly calls: string[] = [];
   /** Called before the sums of a step are made. */
   beforeSums: (step: number, signal: AbortSignal) => void | Promise<void> = () => {};
+  /** Called after each stretch of the last piece; the last one is 0. */
+  betweenStretches: (stretch: number) => void | Promise<void> = () => {};
   /** Called before another member's state is taken over. */
   beforeLoad: () => void | Promise<void> = () => {};
   /** Leaves steps out; undefined: can't. */
@@ -35,7 +37,7 @@ export class FakeReplica implements Replica {
     this.state = new Float32Array(sumLength);
   }
 
-  /** The last piece leaves in stretches, the upper ones first, but for the lowest one. */
+  /** The last piece leaves in stretches, the upper ones first. */
   async sums(
     pieces: readonly Share[],
     into: readonly Float32Array[],
@@ -52,8 +54,8 @@ export class FakeReplica implements Replica {
     for (let stretch = STRETCHES - 1; stretch >= 0; stretch--) {
       const [from, to] = [stretch, stretch + 1].map((end) => Math.floor(end * this.sumLength / STRETCHES));
       into[last].set(sums[last].subarray(from, to), from);
-      if (stretch > 0) departure?.final(from, to);
-      await Promise.resolve();
+      departure?.final(from, to);
+      await this.betweenStretches(stretch);
       signal.throwIfAborted();
     }
   }

@@ -212,7 +212,7 @@ Deno.test("members above the number of virtual workers stand by, and see the run
   await finish(...nodes);
   const worked = replicas.filter(({ calls }) => calls.some((call) => call.startsWith("sums")));
   assertEquals(worked.length, 2);
-  assertTrained(await trainAlone(6, 2), ...worked);
+  assertTrained(await trainAlone(6, 2), ...replicas);
 });
 
 Deno.test("a group trains over wss with certificates of a private CA, and nobody comes in without it", async () => {

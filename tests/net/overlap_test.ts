@@ -15,24 +15,23 @@ function partsOf(
   });
 }
 
-const last = (numbers: readonly number[]) => numbers.at(-1)!;
-
-Deno.test("Overlap takes the number of parts with the shortest steps, and tries no more once it gets worse", () => {
-  const stall = (parts: number) => 100 + 300 / parts + 11 * (parts - 1);
-  assertEquals(partsOf(17, stall), [1, 1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 4, 4, 4, 4]);
-  assertEquals(last(partsOf(20, (parts) => 100 + 20 / parts + 11 * (parts - 1))), 1);
-  assertEquals(last(partsOf(20, (parts) => 100 + 1000 / parts)), 8);
+Deno.test("Overlap takes more parts for as long as that saves time", () => {
+  const stalls = (parts: number) => 100 + 300 / parts + 11 * (parts - 1);
+  assertEquals(partsOf(14, stalls), [2, 2, 2, 2, 4, 4, 4, 8, 8, 8, 4, 4, 4, 4]);
+  assertEquals(partsOf(12, (parts) => 100 + 1000 / parts), [2, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8, 8]);
 });
 
-Deno.test("Overlap keeps to one part where there is nothing to gain", () => {
-  assertEquals(new Set(partsOf(20, (parts) => 100 / parts, 0.01)), new Set([1]));
-  assertEquals(last(partsOf(20, (parts) => 100 - parts)), 1);
+Deno.test("Overlap takes one part where more save nothing", () => {
+  const stalls = (parts: number) => 100 + 11 * (parts - 1);
+  assertEquals(partsOf(12, stalls), [2, 2, 2, 2, 4, 4, 4, 1, 1, 1, 1, 1]);
+  assertEquals(partsOf(12, stalls, 0.01), [2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+  assertEquals(partsOf(12, (parts) => (parts === 2 ? 100 : 110)), [2, 2, 2, 2, 4, 4, 4, 1, 1, 1, 2, 2]);
 });
 
 Deno.test("Overlap forgives a slow step, and measures anew in the next epoch", () => {
   const overlap = new Overlap();
   let step = 0;
-  assertEquals(last(partsOf(20, (parts) => (++step % 3 === 0 ? 900 : 100 / parts), 0.5, overlap)), 8);
+  assertEquals(partsOf(20, (parts) => (++step % 3 === 0 ? 900 : 100 / parts), 0.5, overlap).at(-1), 8);
   overlap.restart();
-  assertEquals(partsOf(5, () => 100, 0.5, overlap), [1, 1, 1, 1, 2]);
+  assertEquals(partsOf(5, (parts) => 100 / parts, 0.5, overlap), [2, 2, 2, 2, 4]);
 });

@@ -350,3 +350,41 @@ Deno.test("the fake engine's bits depend on the order of a sum, which the tests 
   const other = tinyConfig("scale.virtualWorkers=3");
   assertNotEquals((await tinyRun(null, other)).digest, (await tinyRun(null, CONFIG)).digest);
 });
+
+Deno.test("a value that is not finite in a late part: what came before has left, that part has not; the step can be skipped", async () => {
+  const config = tinyConfig("scale.virtualWorkers=3", "train.nonFinite=skip");
+  const node = await openNode(null, config, { onSum: (sum) => void (sum[0] = NaN) }); // the lowest part comes last
+  const into = [new Float32Array(node.replica.sumLength)];
+  const told: (readonly [number, number])[] = [];
+  const departure = { parts: 3, final: (from: number, to: number) => void told.push([from, to]) };
+  await assertRejects(
+    () => node.replica.sums([{ from: 0, to: 3 }], into, new AbortController().signal, departure),
+    NotFiniteError,
+  );
+  assertEquals(told.length, 2);
+  assert(told.every(([from]) => from > 0), JSON.stringify(told));
+  await node.replica.skip!("0badcafe");
+  assertEquals(node.replica.applied, { step: 1, digest: "0badcafe" });
+});
+
+Deno.test("sums() given up in the middle of its last piece leaves no trace in what rounding has lost", async () => {
+  const config = tinyConfig("scale.virtualWorkers=3", "scale.wire=bf16");
+  const pieces = [{ from: 0, to: 2 }, { from: 2, to: 3 }];
+  const sumsOf = async (gaveUp: boolean) => {
+    const node = await openNode(null, config);
+    await trainTogether([node], config, 3);
+    const into = pieces.map(() => new Float32Array(node.replica.sumLength));
+    if (gaveUp) {
+      const stop = new AbortController();
+      const final = () => stop.abort(new Error("enough"));
+      await assertRejects(
+        () => node.replica.sums(pieces, into, stop.signal, { parts: 3, final }),
+        Error,
+        "enough",
+      );
+    }
+    await node.replica.sums(pieces, into, new AbortController().signal, { parts: 2, final: () => {} });
+    return into;
+  };
+  assertEquals(await sumsOf(true), await sumsOf(false));
+});

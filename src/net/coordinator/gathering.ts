@@ -9,7 +9,7 @@ const LOST_EPOCHS = 1024;
 /** Forms the next epoch if that may be done now; tells the members why not otherwise. */
 export function tryForm(draft: Draft): void {
   const { state } = draft;
-  if (state.isFinished || withRole(draft, "aborting").length > 0) return;
+  if (state.finishedAt !== null || withRole(draft, "aborting").length > 0) return;
   const idle = withRole(draft, "idle");
   const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
   const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
@@ -37,12 +37,15 @@ export function askAgain(draft: Draft, members: readonly MemberRecord[], reason:
   }
 }
 
-/** Says why nothing goes on, once. */
+/** Says why nothing goes on: to everybody once, and to who has come since. */
 export function hold(draft: Draft, reason: string): void {
-  if (draft.state.reason === reason) return;
-  draft.state.reason = reason;
-  log(draft, "info", reason);
-  for (const member of draft.state.members.values()) {
+  const { state } = draft;
+  const isNew = state.reason !== reason;
+  state.reason = reason;
+  if (isNew) log(draft, "info", reason);
+  for (const member of state.members.values()) {
+    if (!isNew && member.told === reason) continue;
+    member.told = reason;
     send(draft, member, { type: "hold", reason: toReason(reason) });
   }
 }

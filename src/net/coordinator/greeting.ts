@@ -51,10 +51,12 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     remembers: hello.group !== null,
     survives: hello.survives,
     donor: null,
+    isDone: false,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
     exposedShare: before?.exposedShare ?? 0,
     lastSteps: 0,
     waitMs: 0,
+    told: before?.link === link ? before.told : null,
   };
   state.members.set(member.id, member);
   if (before?.link !== link) {
@@ -66,8 +68,6 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   else if (state.phase === "training") {
     member.role = "following";
     sendEpoch(draft, member);
-  } else if (state.reason !== null && before?.link !== link) {
-    send(draft, member, { type: "hold", reason: toReason(state.reason) });
   }
 }
 
@@ -85,7 +85,7 @@ function refuse(
   if (!state.members.has(hello.memberId) && state.members.size >= MAX_MEMBERS) {
     return { reason: `The group is full with ${MAX_MEMBERS} members; try again later`, retry: true };
   }
-  if (state.isFinished && hello.appliedStep < state.step && hello.held?.step !== state.step) {
+  if (state.finishedAt !== null && hello.appliedStep < state.step && hello.held?.step !== state.step) {
     return { reason: `The run has finished after step ${state.step}; nothing is left to do`, retry: false };
   }
   return null;

@@ -4,6 +4,9 @@ import type { Draft, MemberRecord } from "./types.ts";
 import { log, send, toSaved, withRole } from "./types.ts";
 import { askAgain, isCurrent } from "./gathering.ts";
 
+/** So long who has the run's last state waits for those who lack it: a copy of a large one takes minutes. */
+const LATE_MS = 600_000;
+
 /** Ends the step under way: all who are in it give it up and say what they have. */
 export function abort(draft: Draft, reason: string): void {
   const { state } = draft;
@@ -40,34 +43,56 @@ export function remove(draft: Draft, member: MemberRecord, reason: string): void
   lose(draft, member, reason);
 }
 
+/** A member has said that it leaves. Who has the run's last state stays for those who lack it, see `settleFinish`. */
 export function release(draft: Draft, member: MemberRecord, finished: boolean): void {
+  const { state, now } = draft;
+  const wasActive = member.role === "active";
+  if (finished && isCurrent(draft, member)) {
+    state.finishedAt ??= now;
+    Object.assign(member, { isDone: true, role: "idle" });
+  } else letGo(draft, member, `${member.id} leaves after step ${member.appliedStep}`);
+  // After the run's last step there is none to give up.
+  if (wasActive) (state.finishedAt === null ? abort : endEpoch)(draft, `${member.id} leaves`);
+  if (state.finishedAt === null) forgetIfEmpty(draft);
+}
+
+/**
+ * Once the run has finished, who has its last state is released when nobody is left who lacks it: a newcomer may still
+ * copy from it, and the next sums come from it.
+ */
+export function settleFinish(draft: Draft): void {
+  const { state, now, actions } = draft;
+  if (state.finishedAt === null) return;
+  const lacksLast = ({ appliedStep, held }: MemberRecord) =>
+    appliedStep < state.step && held?.step !== state.step;
+  const members = [...state.members.values()];
+  const late = members.filter(lacksLast);
+  const isServed = late.length < members.length && now - state.finishedAt < LATE_MS;
+  if (late.length > 0 && isServed) return;
+  for (const member of members) {
+    const { id, appliedStep } = member;
+    if (member.isDone) letGo(draft, member, `${id} leaves after step ${appliedStep}`);
+    else if (lacksLast(member)) {
+      letGo(draft, member, `${id} has nothing left to do: the run has finished after step ${state.step}`);
+    }
+  }
+  if (state.members.size > 0) return;
+  actions.push({ kind: "finished" });
+  forgetIfEmpty(draft);
+}
+
+/** Tells a member that its part is over; it counts no longer. */
+function letGo(draft: Draft, member: MemberRecord, reason: string): void {
   const { state, actions } = draft;
   state.members.delete(member.id);
   strikeOff(draft, member);
   state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
   state.spares = state.spares.filter((id) => id !== member.id);
-  state.isFinished ||= finished && isCurrent(draft, member);
   if (state.identity !== null && state.epoch > 0) {
     actions.push({ kind: "persist", group: toSaved(state, state.identity) });
   }
   send(draft, member, { type: "released" });
-  log(draft, "info", `${member.id} leaves after step ${member.appliedStep}`);
-  // After the run's last step there is none to give up.
-  if (member.role === "active") (state.isFinished ? endEpoch : abort)(draft, `${member.id} leaves`);
-  if (state.isFinished) releaseLate(draft);
-  if (state.isFinished && state.members.size === 0) actions.push({ kind: "finished" });
-  forgetIfEmpty(draft);
-}
-
-/** Nobody is left from whom those who lack the last state could get it. */
-function releaseLate(draft: Draft): void {
-  const { state } = draft;
-  for (const member of state.members.values()) {
-    if (member.appliedStep >= state.step || member.held?.step === state.step) continue;
-    state.members.delete(member.id);
-    send(draft, member, { type: "released" });
-    log(draft, "info", `${member.id} has nothing left to do: the run has finished after step ${state.step}`);
-  }
+  log(draft, "info", reason);
 }
 
 /** Another coordinator has taken over: the members find it once their connections here have ended. */
@@ -93,6 +118,6 @@ function forgetIfEmpty({ state }: Draft): void {
   if (state.members.size > 0) return;
   state.since = null;
   state.reason = null;
-  state.isFinished = false;
+  state.finishedAt = null;
   if (state.epoch === 0) state.identity = null;
 }

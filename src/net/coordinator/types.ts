@@ -54,12 +54,16 @@ export interface MemberRecord {
   /** Its state is one that the group had. */
   survives: boolean;
   donor: string | null;
+  /** It has the run's last state, and only waits for others to get it. */
+  isDone: boolean;
   tokensPerSecond: number;
   exposedShare: number;
   /** Steps of this epoch in which it was last. */
   lastSteps: number;
   /** How long the others waited for it in those. */
   waitMs: number;
+  /** Why nothing goes on, as it was last told. */
+  told: string | null;
 }
 
 /** What a member has said about the step under way. */
@@ -107,7 +111,8 @@ export interface CoordinatorState {
   skip: number | null;
   /** For each member, the epochs in which it was blamed for the loss of the step under way. */
   blame: Map<string, readonly number[]>;
-  isFinished: boolean;
+  /** When a member first said that the run has reached its end; null: none has. */
+  finishedAt: number | null;
 }
 
 /** What happens to a coordinator. A link is a connection's number; a later one's is larger. */
