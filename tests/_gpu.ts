@@ -24,7 +24,37 @@ export async function fullBinding(): Promise<Pick<EngineLimits, "maxBinding">> {
  */
 export async function testGpu(limits: Partial<EngineLimits> = {}): Promise<Gpu> {
   preferVulkan();
-  opened ??= openGpu({ maxBinding: bindingCap() });
+  opened ??= open();
   const gpu = await opened;
   return { ...gpu, limits: { ...gpu.limits, ...limits } };
+}
+
+async function open(): Promise<Gpu> {
+  const gpu = await openGpu({ maxBinding: bindingCap() });
+  keepPipelines(gpu.device);
+  return gpu;
+}
+
+/**
+ * Lets a device make the pipeline of a code once: every engine of a file asks it for much the same ones. A code that is
+ * refused is refused the first time only; its pipeline is then invalid wherever it is used.
+ */
+function keepPipelines(device: GPUDevice): void {
+  const createModule = device.createShaderModule.bind(device);
+  const createPipeline = device.createComputePipeline.bind(device);
+  const codes = new WeakMap<GPUShaderModule, string>();
+  const made = new Map<string, { module: GPUShaderModule; pipeline: GPUComputePipeline }>();
+  device.createShaderModule = (descriptor) => {
+    const { code } = descriptor;
+    const module = made.get(code)?.module ?? createModule(descriptor);
+    codes.set(module, code);
+    return module;
+  };
+  device.createComputePipeline = (descriptor) => {
+    const { module } = descriptor.compute;
+    return made.getOrInsertComputed(
+      codes.get(module)!,
+      () => ({ module, pipeline: createPipeline(descriptor) }),
+    ).pipeline;
+  };
 }

@@ -4,11 +4,13 @@ import { UserError } from "../../src/errors.ts";
 import { verifyFolder } from "../../src/verify/caseFolder.ts";
 import type { Comparison } from "../../src/verify/comparison.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
+import { testGpu } from "../_gpu.ts";
 import { modelFolders } from "../formats/support.ts";
 import { editJson, editTensors, FIXTURES, withCopy } from "./brokenCopies.ts";
 
-function verify(folder: string, maxBinding: number | null = null): Promise<Comparison[]> {
-  return Array.fromAsync(verifyFolder(folder, { maxBinding }));
+async function verify(folder: string, maxBinding: number | null = null): Promise<Comparison[]> {
+  const { device } = await testGpu();
+  return await Array.fromAsync(verifyFolder(folder, { device, maxBinding }));
 }
 
 const STUDY = "study/learned-gelu";
