@@ -479,7 +479,7 @@ Deno.test("the run finishes when its members say so and have left", () => {
   const leaving = early.says(1, { type: "leaving", finished: false });
   assertEquals(logged(leaving), [
     "info: m1 leaves after step 1",
-    "warn: Step 2 is aborted: m1 leaves",
+    "info: Step 2 begins anew without m1",
   ]);
 });
 

@@ -51,8 +51,13 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
     state.finishedAt ??= now;
     Object.assign(member, { isDone: true, role: "idle" });
   } else letGo(draft, member, `${member.id} leaves after step ${member.appliedStep}`);
-  // After the run's last step there is none to give up.
-  if (wasActive) (state.finishedAt === null ? abort : endEpoch)(draft, `${member.id} leaves`);
+  if (wasActive) {
+    // After the run's last step there is none to begin anew.
+    if (state.finishedAt === null && state.phase === "training") {
+      log(draft, "info", `Step ${state.step + 1} begins anew without ${member.id}`);
+    }
+    endEpoch(draft, `${member.id} leaves`);
+  }
   if (state.finishedAt === null) forgetIfEmpty(draft);
 }
 
