@@ -29,6 +29,12 @@ export async function testGpu(limits: Partial<EngineLimits> = {}): Promise<Gpu> 
   return { ...gpu, limits: { ...gpu.limits, ...limits } };
 }
 
+/** A GPU that nobody else has: for whoever asks again for a kernel that was refused. */
+export function ownGpu(): Promise<Gpu> {
+  preferVulkan();
+  return openGpu({ maxBinding: bindingCap() });
+}
+
 async function open(): Promise<Gpu> {
   const gpu = await openGpu({ maxBinding: bindingCap() });
   keepPipelines(gpu.device);

@@ -3,7 +3,7 @@ import { Choices } from "../../src/gpu/choices.ts";
 import { KernelSource } from "../../src/gpu/kernel.ts";
 import { type Candidate, measure, type Question, tune } from "../../src/gpu/tuner.ts";
 import { type MatmulKind, matmulPlans, matmulQuestion } from "../../src/ops/matmul.ts";
-import { testGpu } from "../_gpu.ts";
+import { ownGpu, testGpu } from "../_gpu.ts";
 
 const source = new KernelSource(
   "scale.wgsl",
@@ -32,7 +32,7 @@ const right = candidate("right", { OFF: 0, BROKEN: false });
 const question = (...candidates: Candidate[]): Question => ({ shapes: [[65], [65]], candidates });
 
 Deno.test("measure() discards a candidate that differs from the reference in one bit, or that is refused", async () => {
-  const gpu = await testGpu();
+  const gpu = await ownGpu();
   const off = candidate("off by one bit", { OFF: 1, BROKEN: false });
   const broken = candidate("broken", { OFF: 0, BROKEN: true });
   const same = candidate("same", { OFF: 0, BROKEN: false });
