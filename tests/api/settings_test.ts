@@ -32,7 +32,11 @@ Deno.test("resolveSettings() says what is wrong with a setting", async () => {
     UserError,
     "settings: model.numLayers is 0, expected",
   );
-  await assertRejects(() => resolveSettings({ preset: "defult" }), UserError, "the nearest known one is default");
+  await assertRejects(
+    () => resolveSettings({ preset: "defult" }),
+    UserError,
+    "the nearest known one is default",
+  );
   await assertRejects(
     () => resolveSettings({ overrides: ["sed=1"] }),
     UserError,
