@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { evaluate, importToken, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
+import { importToken, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { t5 } from "../../src/formats/hf/t5.ts";
 import { formatHfConfig } from "../../src/formats/hf/write.ts";
 import { encodeSafetensors } from "../../src/formats/safetensors.ts";
 import { normals, Stream } from "../../src/random.ts";
+import { testGpu } from "../_gpu.ts";
 import { specOf } from "../formats/hf/support.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { TINY } from "./support.ts";
@@ -21,8 +22,10 @@ const TUNED: RunSettings = { data, train: { ...batches, duration: "1 steps" }, o
 /** Trains for a step, from weights and a line of overrides. */
 async function tune(folder: string, from: string, ...overrides: string[]) {
   const messages: string[] = [];
+  const { device } = await testGpu();
   const result = await train({ ...TUNED, from, overrides }, {
     folder,
+    device,
     onMessage: (text) => messages.push(text),
   });
   return { ...result, messages };
@@ -54,8 +57,10 @@ async function makeT5(folder: string): Promise<void> {
 Deno.test("train() goes on with a causal decoder's weights and another objective, a line each", async () => {
   await withFolder(async (folder) => {
     const source = join(folder, "source");
+    const { device } = await testGpu();
     await train({ ...TINY, tokenizer: "bytes", train: { ...TINY.train, duration: "1 steps" } }, {
       folder: source,
+      device,
     });
     const lines: [string, string[], number][] = [
       ["prefix", ["objective.kind=prefix", "model.architecture=nonCausalDecoder"], 256],
@@ -71,7 +76,8 @@ Deno.test("train() goes on with a causal decoder's weights and another objective
       assertEquals(configOf(run).vocab_size ?? configOf(run).vocabSize, vocabSize);
       // it goes on where it was, and is a source in its turn
       assertEquals((await tune(run, source, ...line, "train.duration=2 steps")).steps, 2);
-      assert((await evaluate(run)).tokens > 0);
+      await using model = await loadModel(run, { device });
+      assert((await model.evaluate()).tokens > 0);
     }
     const spans = join(folder, "spans");
     assertEquals((await tune(spans, join(folder, "span"), "objective.kind=span")).dataset.vocabSize, 259);
@@ -149,7 +155,9 @@ Deno.test("train() goes on with T5's own tokens: what starts, ends and marks", a
     };
     const expected = ["t5", T5_TOKENS + 10, null, 1, 0, 0];
     assertEquals(ids(run), expected);
-    const { loss, bytes } = await evaluate(run); // what was held out
+    const { device } = await testGpu();
+    await using trained = await loadModel(run, { device });
+    const { loss, bytes } = await trained.evaluate(); // what was held out
     assertEquals(loss, prefix.validation!.loss);
 
     // and from there on, with spans: in T5's own table
@@ -159,10 +167,10 @@ Deno.test("train() goes on with T5's own tokens: what starts, ends and marks", a
     assertEquals([...batch.inputs.subarray(0, 2)], [0, 1205]);
     const read = batch.source!.inputs.subarray(0, batch.source!.spans![1]); // (tokens that are read)
     assertEquals([read.includes(1205), read.at(-1)], [true, 1]);
-    const heldOut = await evaluate(spans);
+    await using model = await loadModel(spans, { device });
+    const heldOut = await model.evaluate();
     assertEquals(heldOut.loss, validation!.loss);
     assert(heldOut.bytes! < bytes!, "of spans alone, and sentinels have no bytes");
-    await using model = await loadModel(spans);
     const written = await Array.fromAsync(model.generateTokens([5, 6, 7], { maxTokens: 30, temperature: 1 }));
     assert(written.every((id) => id < 1200), "a sentinel is no text");
 

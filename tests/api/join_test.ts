@@ -3,6 +3,7 @@ import { join } from "@std/path";
 import { type JoinOptions, type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
 import { importToken, newNonce } from "../../src/net/auth.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import { testGpu } from "../_gpu.ts";
 import { ScriptedMember } from "../net/scriptedMember.ts";
 import { token } from "../net/sockets.ts";
 import { TINY } from "./support.ts";
@@ -42,6 +43,12 @@ async function inGroup(
   return lines;
 }
 
+/** What a run comes to without a group. */
+async function trainAlone(settings: RunSettings): Promise<TrainResult> {
+  const { device } = await testGpu();
+  return await train(settings, { device });
+}
+
 const outcome = ({ steps, digest, finalLoss, validation, interrupted }: TrainResult) => {
   return { steps, digest, finalLoss, validation, interrupted };
 };
@@ -49,7 +56,7 @@ const outcome = ({ steps, digest, finalLoss, validation, interrupted }: TrainRes
 for (const wire of ["f32", "bf16Gather"] as const) {
   Deno.test(`train() in a group of three comes to what it comes to alone, and keeps it where there is a folder, ${wire}`, async () => {
     const settings: RunSettings = { ...SETTINGS, scale: { virtualWorkers: 5, wire } };
-    const alone = await train(settings);
+    const alone = await trainAlone(settings);
     const folder = await Deno.makeTempDir();
     try {
       const run = join(folder, "run");
@@ -75,7 +82,7 @@ for (const wire of ["f32", "bf16Gather"] as const) {
 }
 
 Deno.test("train() tells in one line why a group does not take it, and the group goes on", async () => {
-  const alone = await train(SETTINGS);
+  const alone = await trainAlone(SETTINGS);
   const seen = await inGroup(2, async ({ url }) => {
     const isWaiting = Promise.withResolvers<void>();
     const first = train(SETTINGS, {
@@ -138,7 +145,7 @@ Deno.test("train() finds out before all else whether its group takes it", async 
 });
 
 Deno.test("train() leaves a group at its signal, saves, and goes on alone to the same bits", async () => {
-  const alone = await train(SETTINGS);
+  const alone = await trainAlone(SETTINGS);
   const folder = await Deno.makeTempDir();
   try {
     await inGroup(1, async ({ url }) => {

@@ -10,6 +10,7 @@ import { join } from "@std/path";
 import { plan, type Ready, type RunSettings, type StepLine, train, UserError } from "../../mod.ts";
 import type { EngineNeeds } from "../../src/engine/report.ts";
 import { checkMemory } from "../../src/engine/memory.ts";
+import { openGpu } from "../../src/gpu/device.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { TEXT, TINY } from "./support.ts";
 
@@ -147,8 +148,7 @@ Deno.test("plan() counts the memory of the GPU that a run then takes, to 10%", a
     model: { numLayers: 2, modelDim: 64, numHeads: 4, seqLen: 32 },
     train: { batchSize: 8, microBatchSize: 8, duration: "2 steps" },
   };
-  const adapter = await navigator.gpu.requestAdapter();
-  const device = await adapter!.requestDevice();
+  const { device } = await openGpu();
   try {
     const { bytes } = await plan(settings, { device });
     const measured = measureBuffers(device);

@@ -7,6 +7,7 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { countTargets, sliceBatch } from "../../src/data/batch.ts";
+import { openGpu } from "../../src/gpu/device.ts";
 import { STAGING_BYTES } from "../../src/gpu/staging.ts";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { Engine } from "../../src/engine/engine.ts";
@@ -279,8 +280,7 @@ Deno.test("openLocalEngine() tells what does not fit the adapter", async () => {
 });
 
 Deno.test("an engine whose device is destroyed asks to start again", async () => {
-  const adapter = await navigator.gpu.requestAdapter();
-  const device = await adapter!.requestDevice();
+  const { device } = await openGpu();
   const engine = await openLocalEngine(tinySpec(), { device });
   await oneStep(engine, 1);
   device.destroy();

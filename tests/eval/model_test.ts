@@ -2,6 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertReject
 import { join } from "@std/path";
 import { UserError } from "../../src/errors.ts";
 import { loadModel, type Model } from "../../src/eval/model.ts";
+import { testGpu } from "../_gpu.ts";
 import { withFolder } from "../train/tinyRun.ts";
 import { stepFolder, TEXT, trainTiny } from "./support.ts";
 
@@ -40,16 +41,12 @@ Deno.test("loadModel() generates with and evaluates the checkpoints of a run", a
     const chunks = await model.evaluate({ text: [...TEXT.slice(-Math.ceil(TEXT.length / 10))] });
     assertEquals(chunks, heldOut);
 
-    const adapter = await navigator.gpu.requestAdapter();
-    const device = await adapter!.requestDevice();
-    {
-      await using earlier = await loadModel(stepFolder(run, 2), { device, maxBinding: 65536 });
-      assertEquals(earlier.folder, stepFolder(run, 2));
-      const before = await earlier.evaluate();
-      assertNotEquals(before.loss, loss);
-      assertAlmostEquals(before.loss, loss, 1);
-    }
-    device.destroy();
+    const { device } = await testGpu();
+    await using earlier = await loadModel(stepFolder(run, 2), { device, maxBinding: 65536 });
+    assertEquals(earlier.folder, stepFolder(run, 2));
+    const before = await earlier.evaluate();
+    assertNotEquals(before.loss, loss);
+    assertAlmostEquals(before.loss, loss, 1);
   });
 });
 
@@ -98,7 +95,8 @@ Deno.test("loadModel() uses token ids where a folder has no tokenizer", async ()
 });
 
 Deno.test("loadModel() starts and ends T5's output as its config.json says", async () => {
-  await using model = await loadModel(T5, { contextLength: 12 });
+  const { device } = await testGpu();
+  await using model = await loadModel(T5, { device, contextLength: 12 });
   assertEquals([model.tokenizer, model.spec.architecture], [null, "encoderDecoder"]);
   const options = { maxTokens: 80, temperature: 1 };
   const seeds = [0, 1, 2, 3];
@@ -118,7 +116,7 @@ Deno.test("loadModel() starts and ends T5's output as its config.json says", asy
     const rewrite = (changes: object) =>
       Deno.writeTextFileSync(join(folder, "config.json"), JSON.stringify({ ...config, ...changes }));
     const first = async () => {
-      await using changed = await loadModel(folder, { contextLength: 12 });
+      await using changed = await loadModel(folder, { device, contextLength: 12 });
       return (await Array.fromAsync(changed.generateTokens([5, 6, 7, 1], { ...options, seed: 0 }))).slice(
         0,
         9,

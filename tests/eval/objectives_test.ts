@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { loadModel, type RunSettings, train, UserError } from "../../mod.ts";
+import { testGpu } from "../_gpu.ts";
 import { TEXT, TINY } from "../api/support.ts";
 import { withFolder } from "../train/tinyRun.ts";
 
@@ -30,16 +31,17 @@ const RUNS = [
 for (const run of RUNS) {
   const name = `${run.model?.architecture} with objective ${run.objective?.kind}`;
   Deno.test(`a run of ${name} writes samples, is evaluated and generates`, async () => {
+    const { device } = await testGpu();
     await withFolder(async (folder) => {
       const samples: string[] = [];
       const onSample = (_step: number, text: string) => samples.push(text);
-      const { validation, sample } = await train(run, { folder, onSample, finalPrompt: "the " });
+      const { validation, sample } = await train(run, { folder, device, onSample, finalPrompt: "the " });
       assertEquals(samples.length, 2);
       for (const text of [...samples, sample!]) {
         assert(text.startsWith("the ") && text.length <= 13, text);
       }
 
-      await using model = await loadModel(folder);
+      await using model = await loadModel(folder, { device });
       assertEquals((await model.evaluate()).loss, validation!.loss);
       const scored = await model.evaluate({ text: TEXT });
       assert(scored.tokens > 0 && Number.isFinite(scored.bitsPerByte), "a text is scored");
@@ -55,13 +57,14 @@ for (const run of RUNS) {
 }
 
 Deno.test("loadModel() opens longer and shorter contexts where positions allow them", async () => {
+  const { device } = await testGpu();
   await withFolder(async (folder) => {
-    const { validation } = await train(settings("causalDecoder", "causal", "alibi"), { folder });
-    await using trained = await loadModel(folder);
+    const { validation } = await train(settings("causalDecoder", "causal", "alibi"), { folder, device });
+    await using trained = await loadModel(folder, { device });
     const { loss, tokens, rows } = await trained.evaluate();
     assertEquals(loss, validation!.loss);
     for (const contextLength of [3, 65]) {
-      await using model = await loadModel(folder, { contextLength });
+      await using model = await loadModel(folder, { device, contextLength });
       assertEquals([model.report.columns, model.spec.seqLen], [contextLength, 8]);
       const found = await model.evaluate();
       assertEquals([found.tokens, found.rows], [tokens, Math.ceil(tokens / contextLength)]);
@@ -78,22 +81,23 @@ Deno.test("loadModel() opens longer and shorter contexts where positions allow t
 });
 
 Deno.test("loadModel() says why a context can't be had", async () => {
+  const { device } = await testGpu();
   await withFolder(async (folder) => {
-    const { files } = await train(settings("causalDecoder", "causal"));
+    const { files } = await train(settings("causalDecoder", "causal"), { device });
     const learned = await files();
     await assertRejects(
       () => loadModel(learned, { contextLength: 9 }),
       UserError,
       "learned positions, which end at 8",
     );
-    await using shorter = await loadModel(learned, { contextLength: 5 });
+    await using shorter = await loadModel(learned, { device, contextLength: 5 });
     assertEquals((await shorter.evaluate({ text: TEXT })).rows, Math.ceil((TEXT.length - 1) / 5));
 
-    await train(settings("encoderDecoder", "span", "alibi"), { folder });
-    await using long = await loadModel(folder, { contextLength: 200 });
+    await train(settings("encoderDecoder", "span", "alibi"), { folder, device });
+    await using long = await loadModel(folder, { device, contextLength: 200 });
     await assertRejects(() => long.evaluate({ text: TEXT }), UserError, "take a shorter context");
     await assertRejects(() => long.evaluate(), UserError, "Rows of 200 tokens with objective span need ids");
-    await using short = await loadModel(folder, { contextLength: 2 });
+    await using short = await loadModel(folder, { device, contextLength: 2 });
     await assertRejects(() => short.generate("the ").next(), UserError, "has no room for a prompt");
     await assertRejects(() => short.evaluate({ text: TEXT }), UserError, "expected at least 3");
     assertStringIncludes(long.folder!, folder);

@@ -6,6 +6,7 @@ import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";
 import { normals, Stream, uniform } from "../../src/random.ts";
 import type { TrainingResult } from "../../src/train/trainingRun.ts";
+import { testGpu } from "../_gpu.ts";
 import { tinyConfig, tinyRun } from "../train/tinyRun.ts";
 
 export const TEXT = "the cat sat on the mat, and the dog sat on the cat.\n".repeat(12);
@@ -20,8 +21,9 @@ export function tinySpec(changes: Partial<ModelSpec> = {}): ModelSpec {
 }
 
 /** An engine that does not train, one row at a time. */
-export function inferenceEngine(spec: ModelSpec, microBatchSize = 1, columns = spec.seqLen) {
-  return openLocalEngine({ model: spec, microBatchSize, columns, training: null });
+export async function inferenceEngine(spec: ModelSpec, microBatchSize = 1, columns = spec.seqLen) {
+  const { device } = await testGpu();
+  return await openLocalEngine({ model: spec, microBatchSize, columns, training: null }, { device });
 }
 
 export function someTokens(count: number, vocabSize: number, sub = 9): Int32Array {
@@ -91,6 +93,7 @@ export async function trainTiny(run: string, ...overrides: string[]): Promise<Tr
     validationFraction: fraction,
   };
   const dataset = await openDataset({ ...options, folder: null });
+  const { device } = await testGpu();
   const engine = await openLocalEngine({
     model: deriveModel(config.model, dataset.vocabSize),
     microBatchSize: 2,
@@ -102,7 +105,7 @@ export async function trainTiny(run: string, ...overrides: string[]): Promise<Tr
       virtualWorkers: 1,
       recompute: false,
     },
-  });
+  }, { device });
   try {
     const result = await tinyRun(run, config, { engine, dataset });
     await openDataset({ ...options, folder: run }); // which keeps the tokens
