@@ -55,6 +55,7 @@ export type { Dataset } from "./src/data/dataset.ts";
 export type { DecoderOptions, Frame, Tokenizer } from "./src/data/tokenizers/tokenizer.ts";
 export type { EngineReport } from "./src/engine/engine.ts";
 export { RetryError, UserError } from "./src/errors.ts";
+export { type ListedGpu, listGpus, selectGpu } from "./src/engine/selectGpu.ts";
 export { importToken } from "./src/net/auth.ts";
 export { openWithCa } from "./src/net/caFile.ts";
 export type { Coordinator } from "./src/net/coordinatorServer.ts";

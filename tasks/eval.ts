@@ -4,6 +4,7 @@ import type { Evaluation } from "../src/eval/evaluate.ts";
 import { loadModel, type Model } from "../src/eval/model.ts";
 import { type Call, runVerb } from "./_cli.ts";
 import { formatEstimate, formatInteger } from "./_format.ts";
+import { GPU_OPTION, takeGpu } from "./_gpu.ts";
 import { MODEL_OPERAND } from "./_operands.ts";
 
 const options = {
@@ -12,6 +13,7 @@ const options = {
     type: "number",
     help: "tokens in a row, more than in training only without learned positions",
   },
+  ...GPU_OPTION,
 } as const;
 
 const verb = {
@@ -38,6 +40,7 @@ await runVerb(verb, async (call) => {
     );
   }
   const files = [...flags.text, ...moreFiles];
+  await takeGpu(flags, say);
   await using model = await loadModel(path, { contextLength: flags.context, onMessage: say });
   if (files.length === 0) return await score(call, model, null);
   let failures = 0;

@@ -4,6 +4,7 @@ import { resolveTokenOptions } from "../src/eval/generate.ts";
 import { loadModel } from "../src/eval/model.ts";
 import { runVerb } from "./_cli.ts";
 import { flagOf } from "./_flags.ts";
+import { GPU_OPTION, takeGpu } from "./_gpu.ts";
 import { MODEL_OPERAND } from "./_operands.ts";
 
 const options = {
@@ -27,6 +28,7 @@ const options = {
   },
   seed: { type: "number", help: "same seed, same text (default: 0)" },
   stop: { type: "strings", help: "end before this text; may be given several times" },
+  ...GPU_OPTION,
 } as const;
 
 const verb = {
@@ -58,6 +60,7 @@ await runVerb(verb, async ({ flags, args, signal, screen, say, emit }) => {
     ? given ?? ""
     : (await Array.fromAsync(textChunks(promptFile))).join("");
 
+  await takeGpu(flags, () => {}); // what is written is the model's text alone
   await using model = await loadModel(args[0], { contextLength: flags.context, onMessage: say });
   model.tokenizer?.encode(prompt); // what it refuses is told before anything is written
   screen.write(prompt);

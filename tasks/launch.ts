@@ -113,7 +113,8 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   };
   const superviseNode = async (rank: number, coordinatorUrl: string): Promise<void> => {
     const options = ["--json", ...(rank === 0 && runs !== undefined ? ["--runs", runs] : [])];
-    const place = { RANK: `${rank}`, WORLD_SIZE: `${nodes}`, BLOOMERY_COORDINATOR: coordinatorUrl };
+    const here = { LOCAL_RANK: `${rank}`, LOCAL_WORLD_SIZE: `${nodes}` }; // of this machine's GPUs each gets one
+    const place = { RANK: `${rank}`, WORLD_SIZE: `${nodes}`, ...here, BLOOMERY_COORDINATOR: coordinatorUrl };
     const code = await supervise({
       name: `Node ${rank}`,
       signal: leaving.signal,

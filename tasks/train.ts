@@ -14,6 +14,7 @@ import {
   formatFlop,
   formatInteger,
 } from "./_format.ts";
+import { GPU_OPTION, takeGpu } from "./_gpu.ts";
 import { describeGroupSize, JOIN_OPTIONS, keepsRun, readJoin, readNodes } from "./_join.ts";
 import { openProgress } from "./_progress.ts";
 import { readRunConfig, runFolder } from "./_runConfig.ts";
@@ -21,6 +22,7 @@ import { quoteForShell } from "./_shell.ts";
 
 const options = {
   dryRun: { type: "boolean", help: "print parameters, memory and operations, and stop" },
+  ...GPU_OPTION,
   ...JOIN_OPTIONS,
 } as const;
 
@@ -51,6 +53,7 @@ await runVerb(verb, async (call) => {
   const { args, flags } = call;
   const folderOf = keepsRun(flags) ? (name: string) => runFolder(flags.runs, name) : () => null;
   const config = await readRunConfig(args, folderOf);
+  await takeGpu(flags, call.say);
   await (flags.dryRun ? printPlan : train)(call, config, folderOf(config.name));
 });
 

@@ -6,6 +6,7 @@ import type { Comparison } from "../src/verify/comparison.ts";
 import { describeDevice, verifyOps } from "../src/verify/device.ts";
 import { type Call, runVerb } from "./_cli.ts";
 import { formatBytes, formatInteger } from "./_format.ts";
+import { GPU_OPTION, takeGpu } from "./_gpu.ts";
 
 /** Holds the smallest tensors that are always bound whole. */
 const SMALLEST_BINDING = 16384;
@@ -16,6 +17,7 @@ const options = {
     value: "BYTES",
     help: "caps bindings, so that small tensors are cut into windows too",
   },
+  ...GPU_OPTION,
 } as const;
 
 const verb = {
@@ -38,6 +40,7 @@ await runVerb(verb, async (call) => {
   if (maxBinding !== null && !(Number.isSafeInteger(maxBinding) && maxBinding >= SMALLEST_BINDING)) {
     throw new UserError(`--max-binding is ${maxBinding}, expected a whole number from ${SMALLEST_BINDING}`);
   }
+  await takeGpu(flags, say);
   const { comparisons, notRun } = args.length === 0
     ? await verifyDevice(call, { maxBinding })
     : await verifyFolders(call, { maxBinding });

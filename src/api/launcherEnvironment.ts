@@ -8,6 +8,10 @@ export interface LaunchedNode {
   readonly rank: number | null;
   /** Nodes that were started, or the most that may be; null: not known. */
   readonly nodes: number | null;
+  /** From 0 among the nodes of its machine; null: not known. */
+  readonly localRank: number | null;
+  /** Nodes of its machine; null: not known. */
+  readonly localNodes: number | null;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -20,6 +24,13 @@ const PLACES: readonly { readonly rank: string; readonly nodes: string | null }[
   { rank: "OMPI_COMM_WORLD_RANK", nodes: "OMPI_COMM_WORLD_SIZE" },
   { rank: "JOB_COMPLETION_INDEX", nodes: null }, // Kubernetes' Indexed Jobs
   { rank: "SKYPILOT_NODE_RANK", nodes: "SKYPILOT_NUM_NODES" },
+];
+
+/** Where they say which of its machine's nodes this is. */
+const LOCAL_PLACES: readonly { readonly rank: string; readonly nodes: string }[] = [
+  { rank: "LOCAL_RANK", nodes: "LOCAL_WORLD_SIZE" },
+  { rank: "SLURM_LOCALID", nodes: "SLURM_NTASKS_PER_NODE" },
+  { rank: "OMPI_COMM_WORLD_LOCAL_RANK", nodes: "OMPI_COMM_WORLD_LOCAL_SIZE" },
 ];
 
 /** Where launchers say on which host and port a group meets. */
@@ -45,15 +56,19 @@ const DEFAULT_PORT = "7777";
  * @example
  * ```ts
  * readLauncherEnvironment({ MASTER_ADDR: "10.0.0.5", RANK: "3", WORLD_SIZE: "8" });
- * // { coordinator: "ws://10.0.0.5:7777", rank: 3, nodes: 8 }
+ * // { coordinator: "ws://10.0.0.5:7777", rank: 3, nodes: 8, localRank: null, localNodes: null }
  * ```
  */
 export function readLauncherEnvironment(env: Environment): LaunchedNode {
   const place = PLACES.find(({ rank }) => env[rank]);
+  const local = LOCAL_PLACES.find(({ rank }) => env[rank]);
+  const numberAt = (name: string | null | undefined) => name && env[name] ? wholeNumber(env, name) : null;
   return {
     coordinator: env.BLOOMERY_COORDINATOR || meetingPlace(env) || firstHost(env),
-    rank: place === undefined ? null : wholeNumber(env, place.rank),
-    nodes: !place?.nodes || !env[place.nodes] ? null : wholeNumber(env, place.nodes),
+    rank: numberAt(place?.rank),
+    nodes: numberAt(place?.nodes),
+    localRank: numberAt(local?.rank),
+    localNodes: numberAt(local?.nodes),
   };
 }
 

@@ -2,13 +2,27 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { readLauncherEnvironment } from "../../src/api/launcherEnvironment.ts";
 import { UserError } from "../../src/errors.ts";
 
-const nothing = { coordinator: null, rank: null, nodes: null };
+const nothing = { coordinator: null, rank: null, nodes: null, localRank: null, localNodes: null };
 
 Deno.test("readLauncherEnvironment() knows the usual launchers", () => {
   const cases: [Record<string, string>, Partial<typeof nothing> | object][] = [
     [{}, {}],
     [{ PATH: "/bin", WORLD_SIZE: "4", RANK: "" }, {}],
     [{ RANK: "3", WORLD_SIZE: "4" }, { rank: 3, nodes: 4 }],
+    [{ RANK: "11", WORLD_SIZE: "16", LOCAL_RANK: "3", LOCAL_WORLD_SIZE: "8" }, {
+      rank: 11,
+      nodes: 16,
+      localRank: 3,
+      localNodes: 8,
+    }],
+    [{ SLURM_PROCID: "3", SLURM_NTASKS: "4", SLURM_LOCALID: "1", SLURM_NTASKS_PER_NODE: "2" }, {
+      rank: 3,
+      nodes: 4,
+      localRank: 1,
+      localNodes: 2,
+    }],
+    [{ SLURM_PROCID: "3", SLURM_NTASKS: "4", SLURM_LOCALID: "1" }, { rank: 3, nodes: 4, localRank: 1 }],
+    [{ OMPI_COMM_WORLD_LOCAL_RANK: "0", OMPI_COMM_WORLD_LOCAL_SIZE: "4" }, { localRank: 0, localNodes: 4 }],
     [{ RANK: "0", WORLD_SIZE: "1", MASTER_ADDR: "10.0.0.5", MASTER_PORT: "29500" }, {
       rank: 0,
       nodes: 1,
@@ -66,20 +80,50 @@ Deno.test("readLauncherEnvironment() takes the first that is set", () => {
     SKYPILOT_NODE_IPS: "10.0.0.5",
   };
   const { BLOOMERY_COORDINATOR: _, ...unowned } = env;
-  assertEquals(readLauncherEnvironment(env), { coordinator: "wss://host:1", rank: 1, nodes: 2 });
-  assertEquals(readLauncherEnvironment(unowned), { coordinator: "ws://other:7777", rank: 1, nodes: 2 });
+  assertEquals(readLauncherEnvironment(env), { ...nothing, coordinator: "wss://host:1", rank: 1, nodes: 2 });
+  assertEquals(readLauncherEnvironment(unowned), {
+    ...nothing,
+    coordinator: "ws://other:7777",
+    rank: 1,
+    nodes: 2,
+  });
   const { RANK: __, MASTER_ADDR: ___, ...elastic } = unowned;
-  assertEquals(readLauncherEnvironment(elastic), { coordinator: "ws://another:7777", rank: 2, nodes: 3 });
+  assertEquals(readLauncherEnvironment(elastic), {
+    ...nothing,
+    coordinator: "ws://another:7777",
+    rank: 2,
+    nodes: 3,
+  });
   const { PET_NODE_RANK: ____, ...slurm } = elastic;
-  assertEquals(readLauncherEnvironment(slurm), { coordinator: "ws://another:7777", rank: 3, nodes: 4 });
+  assertEquals(readLauncherEnvironment(slurm), {
+    ...nothing,
+    coordinator: "ws://another:7777",
+    rank: 3,
+    nodes: 4,
+  });
   const { PET_MASTER_ADDR: _5, ...listed } = slurm;
-  assertEquals(readLauncherEnvironment(listed), { coordinator: "ws://n0:7777", rank: 3, nodes: 4 });
+  assertEquals(readLauncherEnvironment(listed), {
+    ...nothing,
+    coordinator: "ws://n0:7777",
+    rank: 3,
+    nodes: 4,
+  });
   const { SLURM_PROCID: _6, SLURM_NTASKS: _7, ...mpi } = listed;
-  assertEquals(readLauncherEnvironment(mpi), { coordinator: "ws://10.0.0.5:7777", rank: 4, nodes: 5 });
+  assertEquals(readLauncherEnvironment(mpi), {
+    ...nothing,
+    coordinator: "ws://10.0.0.5:7777",
+    rank: 4,
+    nodes: 5,
+  });
   const { OMPI_COMM_WORLD_RANK: _8, ...kubernetes } = mpi;
   assertEquals(readLauncherEnvironment(kubernetes).rank, 5);
   const { JOB_COMPLETION_INDEX: _9, ...sky } = kubernetes;
-  assertEquals(readLauncherEnvironment(sky), { coordinator: "ws://10.0.0.5:7777", rank: 6, nodes: 7 });
+  assertEquals(readLauncherEnvironment(sky), {
+    ...nothing,
+    coordinator: "ws://10.0.0.5:7777",
+    rank: 6,
+    nodes: 7,
+  });
 });
 
 Deno.test("readLauncherEnvironment() refuses what is no number, by name", () => {
