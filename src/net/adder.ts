@@ -12,8 +12,12 @@ export interface Adder {
   add(out: number, a: number, b: number, count: number): void;
   /** Copies `bytes` from `at` to `out`; the two may overlap. */
   copy(out: number, at: number, bytes: number): void;
-  /** 1 if any of `count` elements is infinite or NaN, else 0. */
-  hasNonFinite(at: number, count: number): number;
+  /**
+   * Adds `count` turns of 16 elements as `add` does, and takes the sums into the 16 lanes at `lanes`, in one pass.
+   *
+   * @returns 1 if any sum is infinite or NaN, else 0
+   */
+  addTurns(lanes: number, out: number, a: number, b: number, count: number): number;
   /** Rounds `count` elements to bfloat16 in place (to nearest, ties to even) and writes their upper halves to `out`. */
   packBf16(out: number, at: number, count: number): void;
   /** Widens `count` bfloat16 at `at`, which may be the upper half of what `out` covers. */
@@ -75,17 +79,6 @@ const addTurn = each(
   v128.store offset=${offset}`,
 );
 
-const seekOne = `
-  local.get at i32.load i32.const ${EXPONENT} i32.and i32.const ${EXPONENT} i32.eq
-  local.get found i32.or local.set found`;
-
-const seekTurn = each(
-  VECTORS,
-  (offset) => `
-  local.get at v128.load offset=${offset} local.get exponents v128.and
-  local.get exponents i32x4.eq local.get founds v128.or local.set founds`,
-);
-
 /** A NaN is made quiet, since rounding could carry it into infinity. Else: half a last place, ties to even. */
 const packOne = `
   local.get at i32.load local.tee bits i32.const 0x400000 i32.or
@@ -100,32 +93,51 @@ const packOne = `
 const unpackOne = `
   local.get out local.get at i32.load16_u i32.const 16 i32.shl i32.store`;
 
-/** A turn through lanes that are vectors, or single words. */
-function hashTurns(simd: boolean): WasmFunction {
+/** Turns through lanes that are vectors, or single words; with `isSum`, of sums that are made on the way. */
+function hashTurns(simd: boolean, isSum: boolean): WasmFunction {
   const bytes = simd ? 16 : 4;
   const offsets = Array.from({ length: TURN_BYTES / bytes }, (_, lane) => lane * bytes);
-  const [type, vector, all] = simd ? ["v128", "i32x4", "v128"] as const : ["i32", "i32", "i32"] as const;
-  const mixed = (offset: number) => `
-    local.get at ${all}.load offset=${offset} local.tee word
-    local.get word i32.const ${MIX_SHIFT} ${vector}.shr_u ${all}.xor`;
-  const turn = each(
-    offsets,
-    (offset) => `
-    local.get lane${offset} local.get factor ${vector}.mul ${
-      mixed(offset)
-    } ${vector}.add local.set lane${offset}`,
-  );
+  const [type, vector, all, float] = simd
+    ? ["v128", "i32x4", "v128", "f32x4"] as const
+    : ["i32", "i32", "i32", "f32"] as const;
+  const load = simd ? "v128.load" : "f32.load";
+  const store = simd ? "v128.store" : "f32.store";
+  const splat = simd ? "i32x4.splat" : "";
+  const addOne = (offset: number) => `
+    local.get at local.get a ${load} offset=${offset} local.get b ${load} offset=${offset} ${float}.add
+    ${store} offset=${offset}`;
+  const seekOne = `
+    local.get word local.get exponents ${all}.and local.get exponents ${vector}.eq
+    local.get founds ${all}.or local.set founds`;
+  const takeOne = (offset: number) => `
+    local.get at ${all}.load offset=${offset} local.set word
+    ${isSum ? seekOne : ""}
+    local.get lane${offset} local.get factor ${vector}.mul
+    local.get word local.get word i32.const ${MIX_SHIFT} ${vector}.shr_u ${all}.xor
+    ${vector}.add local.set lane${offset}`;
+  const turn = each(offsets, (offset) => `${isSum ? addOne(offset) : ""} ${takeOne(offset)}`);
   return {
-    parameters: ["lanes", "at", "count"],
+    parameters: ["lanes", "at", ...(isSum ? ["a", "b"] : []), "count"],
     locals: {
       ...{ end: "i32", word: type, factor: type },
+      ...(isSum && { exponents: type, founds: type }),
       ...Object.fromEntries(offsets.map((offset) => [`lane${offset}`, type])),
     },
+    ...(isSum && { result: "i32" as const }),
     body: `
-      i32.const ${FACTOR} ${simd ? "i32x4.splat" : ""} local.set factor
+      i32.const ${FACTOR} ${splat} local.set factor
+      ${isSum ? `i32.const ${EXPONENT} ${splat} local.set exponents` : ""}
       ${each(offsets, (offset) => `local.get lanes ${all}.load offset=${offset} local.set lane${offset}`)}
-      ${loop("at", -1, Math.log2(TURN_BYTES), `${turn} ${advance(TURN_BYTES, ["at"])}`)}
-      ${each(offsets, (offset) => `local.get lanes local.get lane${offset} ${all}.store offset=${offset}`)}`,
+      ${
+      loop(
+        "at",
+        -1,
+        Math.log2(TURN_BYTES),
+        `${turn} ${advance(TURN_BYTES, ["at", ...(isSum ? ["a", "b"] : [])])}`,
+      )
+    }
+      ${each(offsets, (offset) => `local.get lanes local.get lane${offset} ${all}.store offset=${offset}`)}
+      ${isSum ? `local.get founds ${simd ? "v128.any_true" : ""}` : ""}`,
   };
 }
 
@@ -140,16 +152,6 @@ function kernels(simd: boolean): Record<string, WasmFunction> {
       parameters: ["out", "at", "bytes"],
       body: "local.get out local.get at local.get bytes memory.copy",
     },
-    hasNonFinite: {
-      parameters: ["at", "count"],
-      locals: { end: "i32", found: "i32", ...(simd && { exponents: "v128", founds: "v128" }) },
-      result: "i32",
-      body: simd
-        ? `i32.const ${EXPONENT} i32x4.splat local.set exponents
-           ${elementwise(["at"], seekOne, seekTurn)}
-           local.get founds v128.any_true local.get found i32.or`
-        : `${elementwise(["at"], seekOne)} local.get found`,
-    },
     packBf16: {
       parameters: ["out", "at", "count"],
       locals: { end: "i32", bits: "i32" },
@@ -160,6 +162,7 @@ function kernels(simd: boolean): Record<string, WasmFunction> {
       locals: { end: "i32" },
       body: loop("out", -1, 2, `${unpackOne} ${advance(4, ["out"])} ${advance(2, ["at"])}`),
     },
-    hashTurns: hashTurns(simd),
+    hashTurns: hashTurns(simd, false),
+    addTurns: hashTurns(simd, true),
   };
 }

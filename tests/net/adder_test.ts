@@ -61,21 +61,32 @@ for (const { kind, memory, adder, floats } of builds) {
     assertEquals([...bytes.slice(100, 140), bytes[1140]], [...values.slice(0, 40), 0]);
   });
 
-  Deno.test(`hasNonFinite() finds each kind at each place, ${kind}`, () => {
-    for (const length of [1, 3, 16, 37]) {
+  Deno.test(`addTurns() adds as add() does, takes the sums into the lanes, and finds what is not finite, ${kind}`, () => {
+    for (const turns of [0, 1, 7]) {
+      const length = 16 * turns;
+      const [a, b] = [hardVector(length, 3), hardVector(length, 4)];
+      const sum = a.map((x, i) => x + b[i]);
       floats.fill(NaN);
-      floats.set(hardVector(length, 3).fill(3.4e38, 0, 1), 3);
-      assertEquals(adder.hasNonFinite(12, length), 0);
+      floats.set(a, 5000);
+      floats.set(b, 9000);
+      const lanes = new Int32Array(memory.buffer, 64, LANES).fill(0);
+      assertEquals(adder.addTurns(64, 4 * 1001, 4 * 5000, 4 * 9000, turns), 0);
+      assertEquals(bits(floats.slice(1001, 1001 + length)), bits(sum));
+      assertEquals([...lanes], [...hashBytes(new Uint8Array(sum.buffer))]);
+      assertEquals(floats.slice(1001 + length, 1005 + length), new Float32Array(4).fill(NaN));
       for (let place = 0; place < length; place++) {
-        for (const bad of [NaN, Infinity, -Infinity]) {
-          const kept = floats[3 + place];
-          floats[3 + place] = bad;
-          assertEquals(adder.hasNonFinite(12, length), 1, `${bad} at ${place} of ${length}`);
-          floats[3 + place] = kept;
+        for (
+          const [left, right] of [[NaN, 1], [1, Infinity], [-Infinity, -1], [3e38, 3e38], [-3e38, -3e38]]
+        ) {
+          floats[5000 + place] = left;
+          floats[9000 + place] = right;
+          const found = adder.addTurns(64, 4 * 1001, 4 * 5000, 4 * 9000, turns);
+          assertEquals(found, 1, `${left} + ${right} at ${place} of ${length}`);
         }
+        floats[5000 + place] = a[place];
+        floats[9000 + place] = b[place];
       }
     }
-    assertEquals(adder.hasNonFinite(12, 0), 0);
   });
 
   Deno.test(`packBf16() rounds to nearest, ties to even, and keeps NaN; unpackBf16() widens in place, ${kind}`, () => {
