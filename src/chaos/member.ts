@@ -5,14 +5,12 @@
 import { trainInGroup } from "../api/join.ts";
 import { datasetOptions, engineSpec } from "../api/parts.ts";
 import { resolveConfig } from "../config/load.ts";
-import { type Dataset, openDataset } from "../data/dataset.ts";
+import { openDataset } from "../data/dataset.ts";
 import { openEngine } from "../engine/open.ts";
 import { RetryError } from "../errors.ts";
 import { importToken } from "../net/auth.ts";
-import type { MemberAction } from "../net/member/types.ts";
-import type { MemberMessage } from "../net/messages.ts";
 import { openRunFolder } from "../train/runFolder.ts";
-import type { Entry } from "./ledger.ts";
+import { type Event, openRecorder } from "./recorder.ts";
 
 /** What a member is started with, as JSON; the secret is in BLOOMERY_TOKEN. */
 export interface MemberOrder {
@@ -25,9 +23,6 @@ export interface MemberOrder {
   readonly url: string;
 }
 
-/** Without the time. */
-type Event<E = Entry> = E extends Entry ? Omit<E, "at"> : never;
-
 /** `over`: the others had finished when it came. */
 export const MEMBER_EXIT = { done: 0, failed: 1, over: 3, retry: 75, left: 130 } as const;
 
@@ -39,7 +34,7 @@ async function main(order: MemberOrder, signal: AbortSignal): Promise<number> {
   await using closing = new AsyncDisposableStack();
   const engine = await openEngine(engineSpec(config, dataset), { signal, tune: config.engine.tune });
   closing.defer(() => engine.close());
-  const recorder = openRecorder(dataset);
+  const recorder = openRecorder(dataset, say);
   const training = {
     ...{ config, engine, folder, signal },
     dataset: recorder.dataset,
@@ -52,40 +47,6 @@ async function main(order: MemberOrder, signal: AbortSignal): Promise<number> {
   if (interrupted) return MEMBER_EXIT.left;
   say({ kind: "end", digest });
   return MEMBER_EXIT.done;
-}
-
-/** Notes the samples that are read, and says them with what comes of the step. */
-function openRecorder(dataset: Dataset): { dataset: Dataset; onAction: (action: MemberAction) => void } {
-  let samples: number[] = [];
-  let current: { readonly epoch: number; readonly step: number } | null = null;
-  let isSaid = false;
-  /** Who has lost its coordinator before its part was done says so with the next hello. */
-  const isDone = (message: MemberMessage) =>
-    !isSaid && (message.type === "ready" || (message.type === "hello" && message.held !== null));
-  const onAction = (action: MemberAction) => {
-    if (action.kind === "begin") {
-      const { epoch, step } = action.work;
-      current = { epoch, step };
-      samples = [];
-      isSaid = false;
-      say({ kind: "begin", epoch, step });
-    } else if (action.kind === "cancel") {
-      current = null;
-    } else if (action.kind === "send" && isDone(action.message)) {
-      say({ kind: "ready", ...current!, samples });
-      isSaid = true;
-    } else if (action.kind === "apply") {
-      say({ kind: "apply", epoch: current?.step === action.step ? current.epoch : null, step: action.step });
-    } else if (action.kind === "copy") {
-      say({ kind: "copy" });
-    }
-  };
-  const batch: Dataset["batch"] = (first, rows) => {
-    const read = dataset.batch(first, rows);
-    samples.push(...read.sampleIds);
-    return read;
-  };
-  return { dataset: { ...dataset, batch }, onAction };
 }
 
 function say(event: Event): void {

@@ -63,12 +63,26 @@ const POLL_MS = 20;
 const CALM_EVERY = 7;
 const CALM_MS = 2500;
 
+/** What models learn: each run takes another one. */
+const KINDS = [
+  ["causalDecoder", "causal"],
+  ["encoderDecoder", "span"],
+  ["nonCausalDecoder", "prefix"],
+  ["causalDecoder", "span"],
+  ["encoderDecoder", "prefix"],
+  ["nonCausalDecoder", "span"],
+  ["causalDecoder", "prefix"],
+  ["encoderDecoder", "causal"],
+] as const;
+
 /** Everything on whose bits could depend on who computes what, and more virtual workers than nodes. */
-function settingsOf(steps: number, data: string): string[] {
+function settingsOf([architecture, objective]: typeof KINDS[number], steps: number, data: string): string[] {
   return [
     "name=chaos",
     `data=${data}`,
     "tokenizer=bytes",
+    `model.architecture=${architecture}`,
+    `objective.kind=${objective}`,
     "model.numLayers=1",
     "model.modelDim=12",
     "model.numHeads=3",
@@ -116,14 +130,16 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
       data,
       "the quick brown fox jumps over the lazy dog, and the dog sleeps on. ".repeat(40),
     );
-    const settings = settingsOf(steps, data);
-    const plan = deriveRun(resolveConfig({ overrides: settings }));
-    const { digest } = await train({ overrides: settings }, { signal });
-    say(`Undisturbed, ${steps} steps of one process end with digest ${digest}`);
+    const digests = new Map<typeof KINDS[number], string>();
     const tally = new Tally();
     const rounds: Round[] = [];
     while (tally.kills < kills && !rounds.some(({ lost }) => lost.length > 0)) {
       signal?.throwIfAborted();
+      const kind = KINDS[rounds.length % KINDS.length];
+      const settings = settingsOf(kind, steps, data);
+      const plan = deriveRun(resolveConfig({ overrides: settings }));
+      const digest = digests.get(kind) ?? (await train({ overrides: settings }, { signal })).digest;
+      digests.set(kind, digest);
       const draw = drawer(seed, Stream.test, rounds.length);
       const nodes = 2 + draw(MOST_NODES - 1);
       const group = {
@@ -137,7 +153,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosSummary> {
       const round = await runRound(group, { ...options, draw, tally, plan, digest });
       rounds.push(round);
       say(
-        `Run ${rounds.length} of ${nodes} nodes, ${tally.kills - before} kills: ` +
+        `Run ${rounds.length} of ${nodes} nodes (${kind.join(", ")}), ${tally.kills - before} kills: ` +
           (round.lost.length === 0 ? "same digest, samples as planned" : round.lost.join("\n")),
       );
       await Deno.remove(group.folder, { recursive: true });
