@@ -29,6 +29,7 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     epoch: null,
     survives: false,
     donor: null,
+    copiedAt: Infinity,
     saidCaughtUp: false,
     isVerified: false,
     fetching: null,

@@ -8,7 +8,10 @@ import { begin, dropWork, finish, hello, isAtEnd, leaveNow } from "./work.ts";
 type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;
 type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFailed" }>;
 
-/** A follower says that it has caught up when it lacks no more steps than this. */
+/**
+ * A follower says that it has caught up when it lacks no more steps than this; who has copied, with the next commit at
+ * the latest. So it enters within two steps after its copy, however much it lacks: the others wait for the rest.
+ */
 const CLOSE_BEHIND = 1;
 const KNOWN_DIGESTS = 64;
 
@@ -86,7 +89,8 @@ export function advanceFollowing(draft: Draft): void {
   if (missing === 0 && epoch !== null) return begin(draft, epoch);
   if (missing === 0 && isAtEnd(draft)) return finish(draft);
   state.isVerified ||= missing === 0;
-  if (epoch === null && state.isVerified && missing <= CLOSE_BEHIND) sayCaughtUp(draft);
+  const isDue = missing <= CLOSE_BEHIND || committed.step > state.copiedAt;
+  if (epoch === null && state.isVerified && isDue) sayCaughtUp(draft);
   if (missing === 0 || state.fetching !== null) return;
   if (donor === null) return fail(draft, null, `It lacks ${missing} steps and no other member has them`);
   state.fetching = applied.step + 1;
@@ -99,6 +103,7 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
   if (event.kind === "copied") {
     if (state.phase !== "copying") return;
     state.applied = { step: event.step, digest: event.digest };
+    state.copiedAt = state.committed.step;
     state.isVerified = event.digest === state.digests.get(event.step);
     state.phase = "replaying";
     advanceFollowing(draft);

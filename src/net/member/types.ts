@@ -69,6 +69,8 @@ export interface MemberState {
   survives: boolean;
   /** Whom it follows. */
   donor: Peer | null;
+  /** The newest step that it knew to be committed when its copy of the donor's state was whole; Infinity: it has none. */
+  copiedAt: number;
   saidCaughtUp: boolean;
   /** Was its state, while it follows, once what the coordinator had committed? */
   isVerified: boolean;

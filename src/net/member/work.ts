@@ -31,6 +31,7 @@ export function dropWork(draft: Draft): void {
     actions.push({ kind: "stopFollowing" });
     state.fetching = null;
     state.donor = null;
+    state.copiedAt = Infinity;
     state.saidCaughtUp = false;
     state.isVerified = false;
   }

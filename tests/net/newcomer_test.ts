@@ -1,0 +1,127 @@
+import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
+import type { CoordinatorEvent } from "../../src/net/coordinator/types.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinatorState.ts";
+import type { MemberAction, MemberEvent, StepWork } from "../../src/net/member/types.ts";
+import { advanceMember, createMember } from "../../src/net/memberState.ts";
+import { digestOf, IDENTITY } from "./coordinatorBench.ts";
+
+const FIRST = { step: 0, digest: digestOf(0) };
+
+/** A member whose steps, copies and replays take as long as a test wants. */
+class Member {
+  state;
+  work: StepWork | null = null;
+  isCopying = false;
+  /** The step whose sum it has asked for. */
+  fetching: number | null = null;
+
+  constructor(readonly link: number, readonly group: InstantGroup) {
+    const memberId = `m${link}`;
+    const settings = { identity: IDENTITY, memberId, url: `ws://${memberId}/`, totalSteps: 1000 };
+    this.state = createMember(settings, FIRST, 0);
+  }
+
+  tell(event: MemberEvent): void {
+    const { state, actions } = advanceMember(this.state, event, 0);
+    this.state = state;
+    for (const action of actions) this.#carryOut(action);
+  }
+
+  #carryOut(action: MemberAction): void {
+    if (action.kind === "send") this.group.send(this.link, action.message);
+    else if (action.kind === "begin") this.work = action.work;
+    else if (action.kind === "cancel") this.work = null;
+    else if (action.kind === "copy") this.isCopying = true;
+    else if (action.kind === "replay") this.fetching = action.step;
+    else if (action.kind === "stopFollowing") this.fetching = null;
+    else assert(action.kind === "apply" || action.kind === "log", `${action.kind} of a group without faults`);
+  }
+
+  /** Adds a sum of the others, if it has asked for one. */
+  replay(): void {
+    const step = this.fetching;
+    this.fetching = null;
+    if (step !== null) this.tell({ kind: "replayed", step, digest: digestOf(step) });
+  }
+}
+
+/** A coordinator and members between whom messages take no time. */
+class InstantGroup {
+  readonly #members: Member[] = [];
+  #coordinator = createCoordinator({ minMembers: 1, waitMs: 0, heartbeatMs: 1000, force: false }, null);
+  readonly #queue: (() => void)[] = [];
+  #isRunning = false;
+
+  get step(): number {
+    return this.#coordinator.step;
+  }
+
+  join(): Member {
+    const member = new Member(this.#members.length, this);
+    this.#members.push(member);
+    member.tell({ kind: "linked" });
+    return member;
+  }
+
+  send(link: number, message: Extract<CoordinatorEvent, { kind: "message" }>["message"]): void {
+    this.#soon(() => this.#advance({ kind: "message", link, message }));
+  }
+
+  /** The members of the epoch do a step. @returns how many */
+  doStep(): number {
+    const { step } = this;
+    const working = this.#members.filter(({ work }) => work !== null);
+    for (const member of working) {
+      const { epoch, step } = member.work!;
+      member.work = null;
+      member.tell({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 1 });
+    }
+    assertEquals(this.step, step + 1, "the step was not committed");
+    return working.length;
+  }
+
+  #advance(event: CoordinatorEvent): void {
+    const { state, actions } = advanceCoordinator(this.#coordinator, event, 0);
+    this.#coordinator = state;
+    for (const action of actions) {
+      if (action.kind !== "send") continue;
+      const { link, message } = action;
+      this.#soon(() => this.#members[link].tell({ kind: "message", message }));
+    }
+  }
+
+  /** In the order in which they were sent. */
+  #soon(deliver: () => void): void {
+    this.#queue.push(deliver);
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) next();
+    this.#isRunning = false;
+  }
+}
+
+for (const copySteps of [0, 1, 2, 7, 30]) {
+  for (const replaysAStep of [0, 1, 2, 5]) {
+    Deno.test(`a newcomer enters within two steps after a copy of ${copySteps}, adding ${replaysAStep} sums a step`, () => {
+      const group = new InstantGroup();
+      group.join();
+      for (let i = 0; i < 3; i++) assertEquals(group.doStep(), 1);
+      const newcomer = group.join();
+      assert(newcomer.isCopying);
+      const copied = group.step;
+      for (let i = 0; i < copySteps; i++) assertEquals(group.doStep(), 1);
+      newcomer.tell({ kind: "copied", step: copied, digest: digestOf(copied) });
+
+      const end = group.step;
+      while (newcomer.state.epoch === null) {
+        for (let i = 0; i < replaysAStep; i++) newcomer.replay();
+        assertEquals(group.doStep(), 1);
+        assertLessOrEqual(group.step, end + 2, "a third step was done without it");
+      }
+      // The others wait for the sums that it lacks.
+      while (newcomer.fetching !== null) newcomer.replay();
+      assertEquals(newcomer.state.applied, { step: group.step, digest: digestOf(group.step) });
+      assertEquals(group.doStep(), 2);
+    });
+  }
+}
