@@ -8,7 +8,7 @@ import { type Identity, introductionSchema } from "../net/messages.ts";
 import { joinGroup, type Node } from "../net/node.ts";
 import type { OwnServer } from "../net/ownServer.ts";
 import type { Replica } from "../net/replica.ts";
-import type { WireTypes } from "../net/allreduce.ts";
+import type { WireTypes } from "../net/wireTypes.ts";
 
 /** A group of nodes that compute together, and how this one takes part. */
 export interface JoinOptions {

@@ -1,6 +1,7 @@
 /** What a run is made of, from its config. */
-import type { WireTypes } from "../net/allreduce.ts";
-import { EXACT_VALUES, type Wire } from "../train/wire.ts";
+import type { WireTypes } from "../net/wireTypes.ts";
+import { EXACT_VALUES } from "../train/bf16.ts";
+import type { Wire } from "../train/wire.ts";
 import { deriveRun } from "../config/derive.ts";
 import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";

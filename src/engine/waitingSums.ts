@@ -34,33 +34,44 @@ export function waitOnDevice(
 }
 
 /**
- * The same additions by the host, whose memory is taken as levels are needed: lg(share) sums. A virtual worker's sum is
- * read once, and the whole is written back at the end.
+ * The same additions by the host, whose memory is taken as levels are needed, once: lg(share) sums and the one that they
+ * are added to. A virtual worker's sum is read once, and the whole is written back at the end.
  */
 export function waitOnHost(runtime: Runtime, running: Partial, levels: number): WaitingSums {
-  const waiting = new Map<number, Float32Array>();
+  const waiting = new Map<number, Float32Array<ArrayBuffer>>();
   /** The running sum where the host has added to it. */
   let sum: Float32Array<ArrayBuffer> | null = null;
+  /** Arrays that hold nothing of use. */
+  const free: Float32Array<ArrayBuffer>[] = [];
+  const read = () => readSum(runtime, running, free.pop());
   const waitingAt = (level: number) => {
     const other = waiting.get(level);
     if (other === undefined) throw new Error(`Nothing waits at level ${level}`);
     return other;
   };
+  const release = (level: number) => {
+    const other = waiting.get(level);
+    if (other !== undefined) free.push(other);
+    waiting.delete(level);
+  };
   return {
     levels,
     onHost: waitingAt,
     async put(level) {
-      waiting.set(level, sum ?? await readSum(runtime, running));
+      release(level); // of a sum that has ended
+      waiting.set(level, sum ?? await read());
       sum = null;
     },
     async add(level) {
-      sum ??= await readSum(runtime, running);
+      sum ??= await read();
       const other = waitingAt(level);
-      waiting.delete(level);
       for (let i = 0; i < sum.length; i++) sum[i] += other[i];
+      release(level);
     },
     async settle() {
-      if (sum !== null) await writeSum(runtime, running, sum);
+      if (sum === null) return;
+      await writeSum(runtime, running, sum);
+      free.push(sum);
       sum = null;
     },
   };

@@ -3,22 +3,17 @@
  * for any number of members. `exchange.ts` has the steps and bytes, docs/allreduce.md
  * the copies.
  */
-import {
-  Exchange,
-  exchangeBytes,
-  type Group,
-  type Reduced,
-  type ValueType,
-  type WireTypes,
-} from "./exchange.ts";
+import { Exchange, type Group, type Reduced } from "./exchange.ts";
+import { exchangeBytes, ExchangeMemory } from "./exchangeMemory.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
 import { Outbox, type PeerTransport } from "./outbox.ts";
 import { ALIGNMENT, PART_ELEMENTS } from "./partition.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
 import { shareOut } from "./shares.ts";
 import { planSum } from "./tree.ts";
+import { VALUE_BYTES, type WireTypes } from "./wireTypes.ts";
 
-export type { PeerTransport, Reduced, ValueType, WireTypes };
+export type { PeerTransport, Reduced };
 
 /** The wire types are the same on all members. */
 export interface AllreduceOptions extends WireTypes {
@@ -26,8 +21,10 @@ export interface AllreduceOptions extends WireTypes {
   readonly self: string;
   /** A constant of the run. */
   readonly virtualWorkers: number;
-  /** The longest bucket, in elements. */
+  /** The longest bucket, in elements, exact values left out. */
   readonly bucketElements: number;
+  /** Values that a bucket has at most at its end and that are never rounded. Default: 0 */
+  readonly exactValues?: number;
   /** Buckets that may be open at once, the same on all members. Default: 3 */
   readonly maxOpen?: number;
   /** Elements that a frame carries, a multiple of 16 and at most 2^18, the same on all members. Default: 65536 (256 KiB) */
@@ -104,7 +101,8 @@ export class Allreduce {
   /** Starts a thread; `close` ends it. */
   constructor(transport: PeerTransport, options: AllreduceOptions) {
     this.#transport = transport;
-    this.#options = { maxOpen: 3, partElements: PART_ELEMENTS, pieceType: "f32", sumType: "f32", ...options };
+    const defaults = { exactValues: 0, maxOpen: 3, partElements: PART_ELEMENTS } as const;
+    this.#options = { ...defaults, pieceType: "f32", sumType: "f32", ...options };
     if (this.#options.partElements % ALIGNMENT !== 0) {
       throw new Error(`A part of ${this.#options.partElements} elements is no multiple of ${ALIGNMENT}`);
     }
@@ -118,12 +116,14 @@ export class Allreduce {
 
   /** The longest array, in bytes, that a frame may be a part of. */
   arrayBytes({ wireType }: Pick<FrameHeader, "wireType">): number {
-    return this.#options.bucketElements * (wireType === "bf16" ? 2 : 4);
+    const { bucketElements, exactValues } = this.#options;
+    return (bucketElements + exactValues) * VALUE_BYTES[wireType === "bf16" ? "bf16" : "f32"];
   }
 
   /** Begins an epoch; whatever is open ends. Resolves when buckets can be opened; one call at a time. */
   async begin({ epoch, step, members }: EpochSpec): Promise<void> {
-    const { self, virtualWorkers, bucketElements, maxOpen, partElements, pieceType, sumType } = this.#options;
+    const { self, virtualWorkers, bucketElements, exactValues, maxOpen } = this.#options;
+    const { partElements, pieceType, sumType } = this.#options;
     if (this.#epoch !== null && epoch <= this.#epoch.epoch) {
       throw new Error(`Epoch ${epoch} does not come after ${this.#epoch.epoch}`);
     }
@@ -133,10 +133,8 @@ export class Allreduce {
     this.abort(`Epoch ${epoch} begins`);
     await this.#ending;
 
-    const slotBytes = exchangeBytes(
-      { members, self: index, plan, pieceType, partElements },
-      bucketElements,
-    );
+    const layout = { members, self: index, plan, pieceType, sumType, partElements };
+    const slotBytes = exchangeBytes(layout, bucketElements + exactValues, exactValues);
     this.#reducer.prepare(plan, maxOpen * slotBytes);
     const outboxes = new Map(
       members.filter((id) => id !== self).map((id) => [
@@ -147,13 +145,8 @@ export class Allreduce {
       ]),
     );
     this.#epoch = {
+      ...layout,
       epoch,
-      members,
-      self: index,
-      plan,
-      pieceType,
-      sumType,
-      partElements,
       reducer: this.#reducer,
       post: (member, frame, sent) => outboxes.get(members[member])?.push(frame, sent),
       outboxes,
@@ -170,31 +163,29 @@ export class Allreduce {
    * same program: they open the same buckets of the same lengths, in ascending order of step and bucket, and wait for
    * sums at the same places.
    *
-   * @param isExact everything travels in float32, whatever the wire types are
+   * @param exact so many at its end travel in float32, whatever the wire types are; they begin at a multiple of 16
    * @throws ExchangeError
    */
-  async open(step: number, bucket: number, length: number, isExact = false): Promise<Bucket> {
-    if (length > this.#options.bucketElements) {
-      throw new Error(`A bucket of ${length} elements, expected at most ${this.#options.bucketElements}`);
+  async open(step: number, bucket: number, length: number, exact = 0): Promise<Bucket> {
+    const { bucketElements, exactValues } = this.#options;
+    if (length - exact > bucketElements || exact > exactValues) {
+      throw new Error(
+        `A bucket of ${length} elements, ${exact} of them exact, expected at most ${bucketElements} and ${exactValues}`,
+      );
     }
     const slot = await this.#takeSlot();
     const epoch = this.#running();
     const place = { step, bucket };
     if (!isAfter(place, this.#last)) throw new Error(`Bucket ${bucket} of step ${step} is out of order`);
     const at = this.#reducer.arena + slot * epoch.slotBytes;
-    const exchange = new Exchange(
-      isExact ? { ...epoch, pieceType: "f32", sumType: "f32" } : epoch,
-      step,
-      bucket,
-      length,
-      at,
-    );
+    const memory = new ExchangeMemory(epoch, length, exact, this.#reducer.memory.buffer, at);
+    const exchange = new Exchange(epoch, step, bucket, memory);
     this.#open.set(placeName(place), exchange);
     this.#last = place;
     this.#takeEarly();
     return {
-      pieces: exchange.pieces,
-      sum: exchange.sum,
+      pieces: memory.pieces,
+      sum: memory.sum,
       final: (from, to) => exchange.final(from, to),
       reduce: () => {
         exchange.start();

@@ -1,6 +1,6 @@
 /** What a member takes of the host's memory, before it joins. */
 import { keptSums } from "./committedSums.ts";
-import { exchangeBytes, isRounded, type WireTypes } from "./exchange.ts";
+import { exchangeBytes } from "./exchangeMemory.ts";
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "./frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
 import { cutBuckets, PART_ELEMENTS } from "./partition.ts";
@@ -9,6 +9,7 @@ import { shareOut } from "./shares.ts";
 import { bucketElementsOf, openBuckets } from "./stepSum.ts";
 import { queueBytes } from "./sumQueue.ts";
 import { planSum } from "./tree.ts";
+import { isRounded, type WireTypes } from "./wireTypes.ts";
 
 /** Bytes. */
 export interface MemberMemory {
@@ -46,17 +47,15 @@ export function memberMemory(
   travel: SumTravel = {},
 ): MemberMemory {
   const { bucketElements = bucketElementsOf(sumLength), wire = {} } = travel;
-  const exactValues = isRounded(wire) ? travel.exactValues : 0;
+  const exactValues = isRounded(wire) ? travel.exactValues ?? 0 : 0;
   const ids = Array.from({ length: Math.min(members, virtualWorkers) }, (_, index) => `${index}`);
   const plan = planSum(virtualWorkers, shareOut(virtualWorkers, ids.length));
-  const { pieceType = "f32" } = wire;
+  const { pieceType = "f32", sumType = "f32" } = wire;
   const isCut = cutBuckets(sumLength, bucketElements, exactValues).length > 1;
   const open = openBuckets(sumLength, bucketElements, exactValues);
   const sums = ids.map((_, self) => {
-    const arena = open * exchangeBytes(
-      { members: ids, self, plan, pieceType, partElements: PART_ELEMENTS },
-      bucketElements,
-    );
+    const layout = { members: ids, self, plan, pieceType, sumType, partElements: PART_ELEMENTS };
+    const arena = open * exchangeBytes(layout, bucketElements + exactValues, exactValues);
     const pieces = plan.pieces.filter(({ member }) => member === self).length;
     // sums of several buckets are made in arrays of their own
     const arrays = isCut ? 4 * sumLength * pieces : 0;

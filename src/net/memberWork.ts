@@ -3,8 +3,7 @@
  * being one. What takes time is done one after the other; what is given up ends at once, and nothing more
  * is said of it.
  */
-import { Allreduce, ExchangeError, type WireTypes } from "./allreduce.ts";
-import { isRounded } from "./exchange.ts";
+import { Allreduce, ExchangeError } from "./allreduce.ts";
 import type { Claim } from "./auth.ts";
 import type { Channel } from "./channel.ts";
 import { CommittedSums } from "./committedSums.ts";
@@ -20,6 +19,7 @@ import { NotFiniteError, type Replica, type Snapshot } from "./replica.ts";
 import { serialReplica } from "./serialReplica.ts";
 import { createStepSum, openBuckets } from "./stepSum.ts";
 import { digestAfter } from "./sumDigest.ts";
+import { isRounded, type WireTypes } from "./wireTypes.ts";
 
 export interface WorkOptions {
   readonly dialler: Dialler;
@@ -87,6 +87,7 @@ export class MemberWork {
       self: dialler.id,
       virtualWorkers,
       bucketElements,
+      exactValues,
       maxOpen,
       ...wire,
     });

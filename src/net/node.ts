@@ -3,7 +3,7 @@
  * its work. Events go in, its actions are carried out in order.
  */
 import { UserError } from "../errors.ts";
-import type { WireTypes } from "./allreduce.ts";
+import type { WireTypes } from "./wireTypes.ts";
 import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";

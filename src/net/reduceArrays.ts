@@ -28,9 +28,9 @@ export async function reduceArrays(
   whole: (bucket: number) => Promise<void> = () => Promise.resolve(),
 ): Promise<Reduced[]> {
   const running: Promise<Reduced>[] = [];
-  for (const { from, to, isExact } of cutBuckets(out.length, bucketElements, exactValues)) {
+  for (const { from, to, exact } of cutBuckets(out.length, bucketElements, exactValues)) {
     await whole(running.length);
-    const bucket = await allreduce.open(step, running.length, to - from, isExact);
+    const bucket = await allreduce.open(step, running.length, to - from, exact);
     bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(from, to)));
     const reduced = bucket.reduce().then((result) => {
       out.set(bucket.sum, from);

@@ -5,8 +5,9 @@ export interface Share {
 }
 
 /**
- * Which virtual workers the members of an epoch host: member k of p hosts floor(kV/p) up to floor((k+1)V/p).
- * A function of the order of the members alone, so that the coordinator and all members compute the same.
+ * Which virtual workers the members of an epoch host: as many each as can be, or one more. Who has one more is chosen so
+ * that shares begin where the tree has large subtrees, and are sums over few of them. A function of the order of the
+ * members alone, so that the coordinator and all members compute the same.
  *
  * @returns one share a member, none of them empty
  * @throws Error if there are more members than virtual workers: the rest are spares and not in the epoch
@@ -20,8 +21,20 @@ export function shareOut(virtualWorkers: number, members: number): Share[] {
   if (members < 1 || members > virtualWorkers) {
     throw new Error(`${members} members, expected 1 to ${virtualWorkers}, one virtual worker each at least`);
   }
-  const bound = (k: number) => Math.floor(k * virtualWorkers / members);
-  return Array.from({ length: members }, (_, k) => ({ from: bound(k), to: bound(k + 1) }));
+  const least = Math.floor(virtualWorkers / members);
+  let larger = virtualWorkers % members;
+  let from = 0;
+  return Array.from({ length: members }, (_, k) => {
+    const must = larger === members - k;
+    const isLarger = larger > 0 && (must || alignment(from + least + 1) > alignment(from + least));
+    if (isLarger) larger--;
+    return { from, to: from += least + Number(isLarger) };
+  });
+}
+
+/** The largest power of two by which a virtual worker's number can be divided. */
+function alignment(worker: number): number {
+  return worker & -worker;
 }
 
 /** Why some stand by. @param nodes of the group, of which as many work as there are virtual workers */

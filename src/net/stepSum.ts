@@ -2,11 +2,11 @@
  * A member's part in a step: the sums of its share, and from them, with the others, the sum over all
  * virtual workers.
  */
-import { type Allreduce, type Bucket, ExchangeError, type Reduced } from "./allreduce.ts";
+import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
 import type { StepWork } from "./member/types.ts";
 import { Coverage } from "./coverage.ts";
 import { deferred } from "./deferred.ts";
-import { type BucketSlice, cutBuckets } from "./partition.ts";
+import { cutBuckets } from "./partition.ts";
 import { reduceArrays } from "./reduceArrays.ts";
 import { NotFiniteError, type Replica } from "./replica.ts";
 import type { Share } from "./shares.ts";
@@ -68,36 +68,9 @@ export function createStepSum(
     arrays = subtrees.map((_, i) => arrays[i] ?? new Float32Array(new SharedArrayBuffer(4 * sumLength)));
 
   const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
-    const bucket = await allreduce.open(step, 0, sumLength);
+    const bucket = await allreduce.open(step, 0, sumLength, exactValues);
     await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
     return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
-  };
-  // Few buckets are all open from the start: what is final of one needn't wait for the rest of it.
-  const reduceOpen = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
-    const pieces = arraysOf(subtrees);
-    const [sum] = pieces;
-    const open: (BucketSlice & { readonly bucket: Bucket })[] = [];
-    for (const [i, slice] of buckets.entries()) {
-      const { from, to, isExact } = slice;
-      open.push({ ...slice, bucket: await allreduce.open(step, i, to - from, isExact) });
-    }
-    const final = (from: number, to: number) => {
-      for (const { from: begin, to: end, bucket } of open) {
-        const [first, last] = [Math.max(from, begin), Math.min(to, end)];
-        if (first >= last) continue;
-        bucket.pieces.forEach((piece, i) => piece.set(pieces[i].subarray(first, last), first - begin));
-        bucket.final(first - begin, last - begin);
-      }
-    };
-    await replica.sums(subtrees, pieces, signal, { parts, final });
-    const reduce = () =>
-      Promise.all(open.map(async ({ from, bucket }) => {
-        const reduced = await bucket.reduce();
-        sum.set(bucket.sum, from);
-        bucket.release();
-        return reduced;
-      }));
-    return { sum, release: () => {}, reduce };
   };
   const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const pieces = arraysOf(subtrees);
@@ -117,7 +90,7 @@ export function createStepSum(
     }
     return { sum, release: () => {}, reduce: () => reduced };
   };
-  const sumOwn = buckets.length === 1 ? reduceWhole : buckets.length <= OPEN_BUCKETS ? reduceOpen : reduceCut;
+  const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
 
   return async ({ step, share }, signal, parts) => {
     const begin = performance.now();

@@ -1,4 +1,4 @@
-import { EXACT_VALUES, roundToBf16 } from "./wire.ts";
+import { EXACT_VALUES, roundToBf16 } from "./bf16.ts";
 
 /** The residual, and as a step under way makes it. */
 export function feedbackBytes(sumLength: number): number {
@@ -12,12 +12,14 @@ export function feedbackBytes(sumLength: number): number {
 export class ErrorFeedback {
   /** (sumLength - EXACT_VALUES) */
   readonly #residual: Float32Array<ArrayBuffer>;
-  /** What it is after the step under way; null: there is none. */
-  #next: Float32Array<ArrayBuffer> | null = null;
+  /** What it is after the step under way, if there is one. */
+  readonly #next: Float32Array<ArrayBuffer>;
+  #isUnderWay = false;
 
   /** @param sumLength values of a step's sum, the exact ones at its end included */
   constructor(sumLength: number) {
     this.#residual = new Float32Array(sumLength - EXACT_VALUES);
+    this.#next = new Float32Array(this.#residual.length);
   }
 
   get residual(): Float32Array<ArrayBuffer> {
@@ -26,7 +28,8 @@ export class ErrorFeedback {
 
   /** Begins a step, or begins it anew. */
   begin(): void {
-    this.#next = this.#residual.slice();
+    this.#next.set(this.#residual);
+    this.#isUnderWay = true;
   }
 
   /**
@@ -36,7 +39,7 @@ export class ErrorFeedback {
    */
   round(piece: Float32Array, from = 0, to = piece.length): void {
     const lost = this.#next;
-    if (lost === null) throw new Error("A piece is rounded before a step has begun");
+    if (!this.#isUnderWay) throw new Error("A piece is rounded before a step has begun");
     const end = Math.min(to, lost.length);
     for (let i = from; i < end; i++) lost[i] = piece[i] += lost[i];
     roundToBf16(piece.subarray(from, Math.max(from, end)));
@@ -45,13 +48,13 @@ export class ErrorFeedback {
 
   /** The step was applied, if there is one. */
   commit(): void {
-    if (this.#next !== null) this.#residual.set(this.#next);
-    this.#next = null;
+    if (this.#isUnderWay) this.#residual.set(this.#next);
+    this.#isUnderWay = false;
   }
 
   /** The step was not applied: what is left is what was before it. */
   discard(): void {
-    this.#next = null;
+    this.#isUnderWay = false;
   }
 
   /** Begins with what a checkpoint has kept, or with nothing. */
@@ -59,7 +62,7 @@ export class ErrorFeedback {
     if (residual !== undefined && residual.length !== this.#residual.length) {
       throw new Error(`A residual of ${residual.length} values, expected ${this.#residual.length}`);
     }
-    this.#next = null;
+    this.#isUnderWay = false;
     if (residual === undefined) this.#residual.fill(0);
     else this.#residual.set(residual);
   }

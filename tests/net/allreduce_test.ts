@@ -4,7 +4,7 @@ import type { Frame } from "../../src/net/frame.ts";
 import { reduceArrays } from "../../src/net/reduceArrays.ts";
 import { shareOut } from "../../src/net/shares.ts";
 import { planSum, subtreesOf } from "../../src/net/tree.ts";
-import { roundToBf16 } from "../../src/train/wire.ts";
+import { roundToBf16 } from "../../src/train/bf16.ts";
 import { idOf, Network } from "./network.ts";
 import { counterTreeSum, hardVector, sameBits } from "./support.ts";
 
@@ -228,27 +228,55 @@ Deno.test("pieces in bfloat16 are rounded for everybody, and their sum is exact"
   assertEquals(network.faults, []);
 });
 
-Deno.test("a gather in bfloat16 rounds a small bucket, too, and no exact one", async () => {
-  using network = new Network(3, { virtualWorkers: 8, bucketElements: 5000, sumType: "bf16" });
-  await network.begin(1, 3);
-  for (const [step, length] of [100, 5000].entries()) {
-    const workers = workersOf(8, length);
-    const exact = counterTreeSum(workers);
-    const sums = (isExact: boolean, bucket: number) =>
-      Promise.all([0, 1, 2].map(async (index) => {
-        const opened = await network.node(index).open(step, bucket, length, isExact);
-        piecesOf(workers, index, 3).forEach((piece, i) => opened.pieces[i].set(piece));
-        await opened.reduce();
-        const sum = opened.sum.slice();
-        opened.release();
-        return sum;
-      }));
-    for (const sum of await sums(true, 0)) assert(sameBits(sum, exact));
-    const [first, ...others] = await sums(false, 1);
-    assert(new Uint32Array(first.buffer).every((word) => (word & 0xffff) === 0));
-    for (const sum of others) assert(sameBits(sum, first));
-  }
-  assertEquals(network.faults, []);
+const EXACT = 4;
+
+for (const pieceType of ["f32", "bf16"] as const) {
+  Deno.test(`sums in bfloat16, pieces in ${pieceType}: all buckets are rounded, but for the exact values at their ends`, async () => {
+    const options = { virtualWorkers: 8, bucketElements: 20_000, exactValues: EXACT, partElements: 704 };
+    using network = new Network(5, { ...options, pieceType, sumType: "bf16" }, 3);
+    let epoch = 0;
+    for (const members of [1, 2, 3, 5]) {
+      network.inOrder = epoch % 2 === 1;
+      await network.begin(++epoch, members);
+      let step = 0;
+      // small ones, one part and several of every member, the exact part first or last among those of its owner
+      for (const rounded of [16, 96, 4080, 4096, 7040, 7744, 19_984]) {
+        const length = rounded + EXACT;
+        const workers = workersOf(8, length);
+        const exact = counterTreeSum(workers);
+        const sums = await Promise.all(Array.from({ length: members }, async (_, index) => {
+          const bucket = await network.node(index).open(step, 0, length, EXACT);
+          piecesOf(workers, index, members).forEach((piece, i) => bucket.pieces[i].set(piece));
+          const { digest } = await bucket.reduce();
+          const sum = bucket.sum.slice();
+          bucket.release();
+          return { sum, digest };
+        }));
+        const where = `${length} elements, ${members} members`;
+        const [{ sum: first, digest }] = sums;
+        for (const other of sums) assert(sameBits(other.sum, first) && other.digest === digest, where);
+        assert(sameBits(first.slice(rounded), exact.slice(rounded)), where);
+        const words = new Uint32Array(first.buffer, 0, rounded);
+        assert(words.every((word) => (word & 0xffff) === 0), where);
+        if (pieceType === "f32") {
+          const expected = exact.slice(0, rounded);
+          roundToBf16(expected);
+          assert(sameBits(first.slice(0, rounded), expected), where);
+        }
+        step++;
+      }
+    }
+    assertEquals(network.faults, []);
+  });
+}
+
+Deno.test("open() refuses exact values that are too many, or begin where vectors are cut", async () => {
+  using network = new Network(1, { virtualWorkers: 1, bucketElements: 100, exactValues: EXACT });
+  await network.begin(1, 1);
+  const open = (length: number, exact: number) => network.node(0).open(0, 0, length, exact);
+  await assertRejects(() => open(99 + EXACT, EXACT), Error, "Exact values begin at element 99");
+  await assertRejects(() => open(21, 5), Error, "5 of them exact, expected at most 100 and 4");
+  await assertRejects(() => open(101 + EXACT, EXACT), Error, "expected at most 100 and 4");
 });
 
 Deno.test("abort() at any moment leaves nothing behind: the next epoch sums, and late frames are dropped", async () => {
@@ -312,7 +340,7 @@ const wrongFrames: Record<
     change: ({ payload }) => ({ payload: payload.subarray(4) }),
     says: "has 655 elements, expected 656",
   },
-  "another wire type": { change: () => ({ wireType: "bf16" }), says: "partial in bf16, expected f32" },
+  "another wire type": { change: () => ({ wireType: "bf16" }), says: "partial 1 in bf16, expected f32" },
   "another type": { change: () => ({ type: "state" }), says: "state among partials and sums" },
   "a damaged payload": { change: ({ checksum }) => ({ checksum: checksum ^ 1 }), says: "wrong checksum" },
   "a sum that everybody computes": {

@@ -149,12 +149,11 @@ Deno.test("digestAfter() depends on all that has led to a state", async () => {
 });
 
 Deno.test("cutBuckets() covers an array from its end to its beginning, its topmost stretch last", () => {
-  assertEquals(cutBuckets(7, 3), [{ from: 1, to: 4 }, { from: 0, to: 1 }, { from: 4, to: 7 }]);
-  assertEquals(cutBuckets(7, 3, 2), [
-    { from: 5, to: 7, isExact: true },
-    { from: 0, to: 2 },
-    { from: 2, to: 5 },
-  ]);
-  assertEquals(cutBuckets(3, 3), [{ from: 0, to: 3 }]);
+  const cut = (length: number, bucketElements: number, exact = 0) =>
+    cutBuckets(length, bucketElements, exact).map(({ from, to, exact }) => [from, to, exact]);
+  assertEquals(cut(7, 3), [[1, 4, 0], [0, 1, 0], [4, 7, 0]]);
+  assertEquals(cut(7, 3, 2), [[0, 2, 0], [2, 7, 2]]);
+  assertEquals(cut(5, 3, 2), [[0, 5, 2]]);
+  assertEquals(cut(3, 3), [[0, 3, 0]]);
   assertEquals(cutBuckets(0, 3), []);
 });

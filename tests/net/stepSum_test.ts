@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { WireTypes } from "../../src/net/allreduce.ts";
+import type { WireTypes } from "../../src/net/wireTypes.ts";
 import { FakeReplica } from "./fakeReplica.ts";
 import { createStepSum, openBuckets } from "../../src/net/stepSum.ts";
 import { shareOut } from "../../src/net/shares.ts";
@@ -7,7 +7,7 @@ import { idOf, Network } from "./network.ts";
 import { sameBits } from "./support.ts";
 
 const WORKERS = 4;
-const LENGTH = 50_003;
+const LENGTH = 49_152 + 4;
 
 const wires: Record<string, WireTypes> = {
   f32: {},
@@ -20,7 +20,14 @@ for (const [name, wire] of Object.entries(wires)) {
     Deno.test(`createStepSum() sends what is final while the rest is made: ${name}, buckets of ${bucketElements}`, async () => {
       const exactValues = name === "f32" ? 0 : 4;
       const maxOpen = openBuckets(LENGTH, bucketElements, exactValues);
-      const options = { virtualWorkers: WORKERS, bucketElements, maxOpen, partElements: 1024, ...wire };
+      const options = {
+        virtualWorkers: WORKERS,
+        bucketElements,
+        exactValues,
+        maxOpen,
+        partElements: 1024,
+        ...wire,
+      };
       using network = new Network(2, options);
       await network.begin(1, 2, 1);
       let payload = 0;

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { ErrorFeedback } from "../../src/train/errorFeedback.ts";
-import { EXACT_VALUES } from "../../src/train/wire.ts";
+import { EXACT_VALUES } from "../../src/train/bf16.ts";
 
 const LENGTH = 50;
 const ROUNDED = LENGTH - EXACT_VALUES;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { createAdder } from "../../src/net/adder.ts";
-import { roundToBf16 } from "../../src/train/wire.ts";
+import { roundToBf16 } from "../../src/train/bf16.ts";
 
 Deno.test("roundToBf16() rounds as the exchange does", () => {
   const hard = [0, 0x80000000, 1, 0x7fff, 0x8000, 0x8001, 0x18000, 0x3f808000, 0x3f818000, 0x7f7fffff];
