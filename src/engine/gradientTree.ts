@@ -26,7 +26,8 @@ export class GradientTree {
 
   /** Begins a sum over `workers` workers, numbered from 0: the running sum is 0, the levels hold nothing. */
   begin(workers: number): void {
-    this.#levels = Array.from({ length: this.#waiting.levels }, () => null);
+    this.#waiting.clear();
+    this.#levels = Array.from({ length: Math.ceil(Math.log2(workers)) }, () => null);
     this.#workers = workers;
     this.#nextWorker = 0;
     this.#clearRunning();

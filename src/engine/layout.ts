@@ -17,7 +17,7 @@ export interface EngineTensors {
   readonly samples: Tensor; // (B) sample ids
   readonly targets: Tensor; // (B*T)
   readonly losses: Tensor; // (B*T, 2)
-  /** Gradients and sums of the running virtual worker; the first of the tree's. */
+  /** The running sum, and where those lie that wait for their twins in the tree. */
   readonly partials: readonly Partial[];
   /** What the optimizer remembers; none where the engine does not train. */
   readonly optimizerState: readonly Arena[];
@@ -36,9 +36,12 @@ export interface Partial {
   readonly sums: Arena;
 }
 
-/** Partial sums that wait in a tree over V virtual workers: a binary counter's digits. */
-export function treeLevels(virtualWorkers: number): number {
-  return virtualWorkers < 2 ? 0 : Math.floor(Math.log2(virtualWorkers - 1)) + 1;
+/**
+ * Partial sums that wait at the same time in the tree over V virtual workers, at most: a binary counter's digits that are
+ * one. Beside them is the running sum.
+ */
+export function mostWaiting(virtualWorkers: number): number {
+  return Math.floor(Math.log2(virtualWorkers));
 }
 
 /** Columns of the encoder's rows; 0: there is no encoder. */
@@ -65,11 +68,11 @@ export function layOut(spec: EngineSpec, limits: EngineLimits): EngineTensors {
   const targets = inputs.add("targets", [B * T], "i32");
   const results = arena("losses");
   const losses = results.add("losses", [B * T, 2]);
-  const levels = training === null || training.hostSums ? 0 : treeLevels(training.virtualWorkers);
-  const partials = Array.from({ length: levels + 1 }, (_, level): Partial => {
-    const sums = arena(`sums ${level}`);
+  const waiting = training === null || training.hostSums ? 0 : mostWaiting(training.virtualWorkers);
+  const partials = Array.from({ length: waiting + 1 }, (_, index): Partial => {
+    const sums = arena(`sums ${index}`);
     sums.add("sums", [4]);
-    return { gradients: training ? weights.like(`gradients ${level}`) : arena("no gradients"), sums };
+    return { gradients: training ? weights.like(`gradients ${index}`) : arena("no gradients"), sums };
   });
   const optimizerState = training ? createOptimizer(training.optimizer).layOut(weights) : [];
   const controlArena = arena("control");

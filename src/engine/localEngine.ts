@@ -9,7 +9,6 @@ import type { Engine, EngineReport, LastBatch, LossSums, StateKind, StepResult, 
 import { preferVulkan } from "./environment.ts";
 import { GradientTree } from "./gradientTree.ts";
 import { LogitsReader, NextReader } from "./inference.ts";
-import { treeLevels } from "./layout.ts";
 import { checkMemory } from "./memory.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
 import { copiedBytes, StagedSum } from "./stagedSum.ts";
@@ -116,13 +115,13 @@ export class LocalEngine implements Engine {
     this.#spec = spec;
     this.#recorded = recorded;
     this.#evaluation = evaluation;
-    const levels = recorded.addLevel.length;
-    [this.#training, this.#updating] = programs.slice(levels);
+    const places = recorded.addWaiting.length;
+    [this.#training, this.#updating] = programs.slice(places);
     this.#optimizer = spec.training && createOptimizer(spec.training.optimizer);
     const { partials, ring } = recorded.tensors;
     this.#waiting = spec.training?.hostSums
-      ? waitOnHost(runtime, partials[0], treeLevels(spec.training.virtualWorkers))
-      : waitOnDevice(runtime, partials, programs.slice(0, levels));
+      ? waitOnHost(runtime, partials[0])
+      : waitOnDevice(runtime, partials, programs.slice(0, places));
     this.#tree = new GradientTree(runtime, partials[0], this.#waiting);
     this.#ring = new ResultRing(runtime, ring);
     this.#queue = new QueueLimit(() => runtime.idle(), QUEUE_SECONDS);

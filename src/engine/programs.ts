@@ -21,14 +21,14 @@ export interface EnginePrograms {
   readonly train: Placement | null;
   /** Forward and losses of a micro-batch, without dropout. */
   readonly evaluate: Placement;
-  /** For each level of the tree: adds that level's partial sum to the running one. */
-  readonly addLevel: readonly Placement[];
+  /** For each place where a partial sum waits: adds it to the running one. */
+  readonly addWaiting: readonly Placement[];
   readonly update: Placement | null;
 }
 
 /** All that an engine loads at its start. */
-export function placementsOf({ train, evaluate, addLevel, update }: EnginePrograms): Placement[] {
-  return [evaluate, ...addLevel, train, update].filter((placement) => placement !== null);
+export function placementsOf({ train, evaluate, addWaiting, update }: EnginePrograms): Placement[] {
+  return [evaluate, ...addWaiting, train, update].filter((placement) => placement !== null);
 }
 
 /** @throws RangeError if a tensor's row does not fit a binding, or a tensor a buffer */
@@ -55,7 +55,9 @@ export function recordPrograms(spec: EngineSpec, limits: EngineLimits): EnginePr
     tensors,
     evaluate: place(evaluation),
     train: training && place(recordTraining(spec, training, limits, tensors, loss)),
-    addLevel: tensors.partials.slice(1).map((level) => place(recordAdd(limits, tensors.partials[0], level))),
+    addWaiting: tensors.partials.slice(1).map((other) =>
+      place(recordAdd(limits, tensors.partials[0], other))
+    ),
     update: training && place(recordOptimizer(limits, training, tensors)),
   };
 }
@@ -111,22 +113,22 @@ function recordTraining(
   return graph;
 }
 
-/** As `addLevel`, of some of a partial sum's tensors. */
+/** As `addWaiting`, of some of a partial sum's tensors. */
 export function recordAddSome(
   limits: EngineLimits,
   running: readonly Tensor[],
-  level: readonly Tensor[],
+  waiting: readonly Tensor[],
 ): Placement {
   const graph = new Graph(limits, { parameterGradients: null });
-  graph.segment("tree", () => running.forEach((tensor, i) => addAll(graph, tensor, level[i])));
+  graph.segment("tree", () => running.forEach((tensor, i) => addAll(graph, tensor, waiting[i])));
   return place(graph);
 }
 
-function recordAdd(limits: EngineLimits, running: Partial, level: Partial): Graph {
+function recordAdd(limits: EngineLimits, running: Partial, waiting: Partial): Graph {
   const graph = new Graph(limits, { parameterGradients: null });
   graph.segment("tree", () => {
     for (const part of ["gradients", "sums"] as const) {
-      running[part].flat().forEach((tensor, i) => addAll(graph, tensor, level[part].flat()[i]));
+      running[part].flat().forEach((tensor, i) => addAll(graph, tensor, waiting[part].flat()[i]));
     }
   });
   return graph;

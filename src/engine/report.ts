@@ -7,7 +7,7 @@ import { STAGING_BYTES } from "../gpu/staging.ts";
 import { type Placement, poolBytes, uniformBytes } from "../gpu/place.ts";
 import { decays } from "../model/parameters.ts";
 import type { EngineReport } from "./engine.ts";
-import { treeLevels } from "./layout.ts";
+import { mostWaiting } from "./layout.ts";
 import { sumLength } from "./sumTransfer.ts";
 import { type EnginePrograms, placementsOf } from "./programs.ts";
 import type { EngineSpec } from "./spec.ts";
@@ -25,7 +25,7 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
   const tokens = spec.microBatchSize * spec.columns;
   const { training } = spec;
   const length = training === null ? 0 : sumLength(programs.tensors.partials[0]);
-  const levels = training?.hostSums ? treeLevels(training.virtualWorkers) : 0;
+  const waiting = training?.hostSums ? mostWaiting(training.virtualWorkers) : 0;
   return {
     adapter: gpu.adapterName,
     isSoftware: gpu.isSoftware,
@@ -40,7 +40,7 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
       tensors.map(({ name, shape }) => ({ name, shape }))
     ),
     bytes: countBytes(programs, gpu.limits.maxBuffer),
-    hostSumBytes: levels === 0 ? 0 : 4 * length * (levels + 1),
+    hostSumBytes: waiting === 0 ? 0 : 4 * length * (waiting + 1),
     sumLength: length,
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },

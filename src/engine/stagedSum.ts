@@ -24,7 +24,7 @@ export interface StagedTarget {
 
 interface Stage extends SumStage {
   readonly program: Program;
-  /** By level: adds its sum to the running one, where the stage's values are. */
+  /** By the place of a sum that waits: adds it to the running one, where the stage's values are. */
   readonly additions: readonly Program[];
 }
 
@@ -46,11 +46,11 @@ export class StagedSum {
     parts: number,
   ): Promise<StagedSum> {
     if (train === null) throw new Error("This engine does not train");
-    const [running, ...levels] = partials.map(tensorsOf);
+    const [running, ...others] = partials.map(tensorsOf);
     const stages: Stage[] = [];
     for (const stage of cutStages(train, partials[0], parts)) {
       const some = (of: typeof running) => stage.fields.map(({ index }) => of[index]);
-      const additions = levels.map((level) => recordAddSome(limits, some(running), some(level)));
+      const additions = others.map((other) => recordAddSome(limits, some(running), some(other)));
       stages.push({
         ...stage,
         program: { segments: segments.slice(stages.at(-1)?.to ?? 0, stage.to) },
@@ -81,7 +81,8 @@ export class StagedSum {
       for (const stage of this.#stages) {
         await this.#runtime.runPaced(stage.program, lives, afterReading);
         for (const level of target.levels) {
-          if (target.waiting.onHost === undefined) this.#runtime.run(stage.additions[level]);
+          const place = target.waiting.onDevice?.(level);
+          if (place !== undefined) this.#runtime.run(stage.additions[place]);
         }
         // The stage before arrives while this one runs: its copy was waited for when it was asked for.
         await reading;

@@ -67,7 +67,7 @@ Deno.test("plan() tells what training then takes", async () => {
   const hostBytes = async (scale: RunSettings["scale"], nodes = 1) =>
     (await plan({ ...TINY, scale, engine: { hostSums: true } }, { nodes })).hostBytes;
   const { waiting, rounding } = await hostBytes({ virtualWorkers: 3, wire: "bf16Gather" });
-  assertEquals([waiting, rounding], [3 * sumBytes, sumBytes]);
+  assertEquals([waiting, rounding], [2 * sumBytes, sumBytes]);
   const kept = 2 * new ErrorFeedback(sumBytes / 4).residual.byteLength;
   assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" })).rounding, sumBytes + kept);
   assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" }, 2)).rounding, kept);

@@ -1,6 +1,9 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { workerShare } from "../../src/config/derive.ts";
 import type { Engine } from "../../src/engine/engine.ts";
+import { planEngine } from "../../src/engine/plan.ts";
+import { countArrays } from "../_arrays.ts";
+import { testGpu } from "../_gpu.ts";
 import { accumulate, openTiny, stateDigest, tinySpec } from "./tiny.ts";
 
 type Sum = Float32Array<ArrayBuffer>;
@@ -38,8 +41,8 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
 
   for (const [[pieces, combine], hostSums] of cuts.flatMap((cut) => [[cut, false], [cut, true]] as const)) {
     const node = await openTiny({ ...spec, training: { ...spec.training!, hostSums } });
-    // three levels wait beside the running sum
-    assertEquals((hostSums ? 4 : 1) * node.report.bytes.gradients, alone.report.bytes.gradients);
+    // two sums wait beside the running one
+    assertEquals((hostSums ? 3 : 1) * node.report.bytes.gradients, alone.report.bytes.gradients);
     const sums: Sum[] = [];
     for (const [from, to] of pieces) {
       await addWorkers(node, 6, from, to);
@@ -63,3 +66,31 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
   await assertRejects(() => alone.writeSum(new Float32Array(3)), Error, "A sum of 3 values, expected");
   await alone.close();
 });
+
+for (const virtualWorkers of [1, 2, 3, 4, 5, 7, 8]) {
+  Deno.test(`${virtualWorkers} virtual workers: lg(share) + 1 sums at most, on the GPU or on the host, as the report says`, async () => {
+    const most = Math.floor(Math.log2(virtualWorkers)) + 1;
+    for (const hostSums of [false, true]) {
+      const { device, limits } = await testGpu();
+      const spec = tinySpec({ training: { virtualWorkers, hostSums }, microBatchSize: 2 });
+      const engine = await openTiny(spec);
+      const { sumLength, bytes: { weights, gradients } } = engine.report;
+      const planned = await planEngine(spec, { device, maxBinding: limits.maxBinding });
+      const onHost = hostSums && virtualWorkers > 1;
+      assertEquals(gradients, (onHost ? 1 : most) * weights);
+      assertEquals(planned.hostSumBytes, onHost ? 4 * sumLength * most : 0);
+      const into = new Float32Array(new SharedArrayBuffer(4 * sumLength));
+      const made = await countArrays(sumLength, async () => {
+        for (let step = 0; step < 3; step++) {
+          for (const share of [virtualWorkers, 1, virtualWorkers]) {
+            await addWorkers(engine, virtualWorkers, 0, share);
+            if (step < 2) await engine.readSum(into);
+            else await engine.update({ step: 1, learningRate: RATE }); // others may be given up as they are
+          }
+        }
+      });
+      assertEquals(4 * sumLength * made, planned.hostSumBytes);
+      await engine.close();
+    }
+  });
+}

@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { ErrorFeedback } from "../../src/train/errorFeedback.ts";
+import { ErrorFeedback, feedbackBytes } from "../../src/train/errorFeedback.ts";
+import { countArrays } from "../_arrays.ts";
 import { EXACT_VALUES } from "../../src/train/bf16.ts";
 
 const LENGTH = 50;
@@ -59,4 +60,17 @@ Deno.test("ErrorFeedback.reset() takes what was kept, or nothing", () => {
   feedback.reset();
   assertEquals(feedback.residual, new Float32Array(ROUNDED));
   assertThrows(() => feedback.reset(new Float32Array(3)), Error, "residual of 3 values, expected 46");
+});
+
+Deno.test("ErrorFeedback takes the memory that it says, however many steps there are", async () => {
+  const made = await countArrays(ROUNDED, () => {
+    const feedback = new ErrorFeedback(LENGTH);
+    for (let step = 0; step < 5; step++) {
+      feedback.begin();
+      feedback.round(piece(step));
+      if (step % 2 === 0) feedback.commit();
+      else feedback.discard();
+    }
+  });
+  assertEquals(made * 4 * ROUNDED, feedbackBytes(LENGTH));
 });
