@@ -33,6 +33,7 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     saidCaughtUp: false,
     isVerified: false,
     fetching: null,
+    lacksSum: false,
     committed: applied,
     digests: new Map(),
     leaving: null,

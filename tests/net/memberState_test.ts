@@ -256,24 +256,68 @@ Deno.test("a spare that its donor can't serve any more takes back that it has ca
   assertEquals(kinds(bench.epoch(1, 2, false)), ["copy"]);
 });
 
-Deno.test("who enters an epoch and lacks a sum blames a donor that is gone, not one that has no such sum", () => {
-  for (const [lacks, blamed] of [[false, "m1"], [true, null]] as const) {
+Deno.test("who enters an epoch and lacks a sum copies while the others wait; who can't, blames its donor", () => {
+  const entering = () => {
     const bench = new Bench();
     bench.does({ kind: "linked" });
     bench.epoch(1, 1, false);
     assertEquals(kinds(bench.epoch(2, 2, true, "m1")), ["stopFollowing", "replay"]);
-    const told = bench.does({ kind: "donorFailed", lacks, reason: "no sum of step 1" }).at(-1);
-    assert(told?.kind === "send" && told.message.type === "failed");
-    assertEquals(told.message.peer, blamed);
-    // It gets the state some other way.
-    assertEquals(kinds(bench.hears({ type: "abort", epoch: 2, step: 2, reason: "m2 has no state" })), [
-      "hello",
-    ]);
-    assertEquals(kinds(bench.epoch(3, 2, false, "m1")), ["replay"]);
-    assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: true, reason: "no sum of step 1" })), [
-      "copy",
-    ]);
-  }
+    return bench;
+  };
+  const isGone = { kind: "donorFailed", lacks: false, reason: "it is gone" } as const;
+  const lacks = { kind: "donorFailed", lacks: true, reason: "no sum of step 1" } as const;
+  const blamed = (actions: MemberAction[]) =>
+    actions.flatMap((action) =>
+      action.kind === "send" && action.message.type === "failed" ? [action.message.peer] : []
+    );
+
+  const copied = entering();
+  assertEquals(kinds(copied.does(lacks)), ["copy"]);
+  assertEquals(kinds(copied.does({ kind: "copied", step: 1, digest: digestOf(1) })), ["begin"]);
+
+  assertEquals(blamed(entering().does(isGone)), ["m1"]);
+  const cutOff = entering();
+  cutOff.does(lacks);
+  const actions = cutOff.does(isGone);
+  assertEquals(kinds(actions), ["stopFollowing", "restore", "failed"]);
+  assertEquals(blamed(actions), ["m1"]);
+
+  const aborted = entering();
+  aborted.does(lacks);
+  assertEquals(aborted.epoch(3, 2, false, "m1"), []); // without it, which goes on copying
+  assertEquals(kinds(aborted.does({ kind: "copied", step: 1, digest: digestOf(1) })), ["caughtUp"]);
+});
+
+Deno.test("who has caught up while the group gathered, and is not counted for it, says so again", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["caughtUp"]);
+  assertEquals(kinds(bench.epoch(2, 1, false)), ["caughtUp"]);
+});
+
+Deno.test("a newcomer that has copied for longer than sums are kept waits until it is in an epoch, or the run is over", () => {
+  const lacks = { kind: "donorFailed", lacks: true, reason: "no sum of step 10" } as const;
+  const lacking = (step: number) => {
+    const bench = new Bench();
+    bench.does({ kind: "linked" });
+    assertEquals(kinds(bench.epoch(4, step, false)), ["copy"]);
+    for (let i = 0; i < 3; i++) bench.commits(4, step + i);
+    const copied = { kind: "copied", step: step - 1, digest: digestOf(step - 1) } as const;
+    assertEquals(kinds(bench.does(copied)), ["replay"]);
+    assertEquals(bench.does(lacks), []);
+    assertEquals(bench.does({ kind: "tick" }), []);
+    return bench;
+  };
+  const bench = lacking(10);
+  assertEquals(kinds(bench.commits(4, 13)), ["caughtUp"]);
+  assertEquals(bench.does({ kind: "tick" }), []);
+  assertEquals(kinds(bench.epoch(5, 14, true, "m1")), ["stopFollowing", "replay"]);
+  assertEquals(kinds(bench.does(lacks)), ["copy"]);
+  assertEquals(kinds(bench.does({ kind: "copied", step: 13, digest: digestOf(13) })), ["begin"]);
+
+  const late = lacking(97);
+  assertEquals(kinds(late.commits(4, 100)), ["caughtUp", "stopFollowing", "hello"]); // the last step
+  assertEquals(kinds(late.epoch(4, 101, false)), ["copy"]);
 });
 
 Deno.test("a member that is ahead of its group waits for it", () => {

@@ -37,11 +37,20 @@ class Member {
     else assert(action.kind === "apply" || action.kind === "log", `${action.kind} of a group without faults`);
   }
 
-  /** Adds a sum of the others, if it has asked for one. */
+  /** Adds a sum of the others, if it has asked for one, and they have it still. */
   replay(): void {
     const step = this.fetching;
     this.fetching = null;
-    if (step !== null) this.tell({ kind: "replayed", step, digest: digestOf(step) });
+    if (step === null) return;
+    const lacks = step <= this.group.step - this.group.kept;
+    if (lacks) this.tell({ kind: "donorFailed", lacks, reason: `no sum of step ${step}` });
+    else this.tell({ kind: "replayed", step, digest: digestOf(step) });
+  }
+
+  /** Has the state of the others as it was after a step. */
+  copied(step: number): void {
+    this.isCopying = false;
+    this.tell({ kind: "copied", step, digest: digestOf(step) });
   }
 }
 
@@ -51,6 +60,9 @@ class InstantGroup {
   #coordinator = createCoordinator({ minMembers: 1, waitMs: 0, heartbeatMs: 1000, force: false }, null);
   readonly #queue: (() => void)[] = [];
   #isRunning = false;
+
+  /** @param kept sums of so many steps are there to be replayed */
+  constructor(readonly kept: number) {}
 
   get step(): number {
     return this.#coordinator.step;
@@ -102,26 +114,31 @@ class InstantGroup {
 
 for (const copySteps of [0, 1, 2, 7, 30]) {
   for (const replaysAStep of [0, 1, 2, 5]) {
-    Deno.test(`a newcomer enters within two steps after a copy of ${copySteps}, adding ${replaysAStep} sums a step`, () => {
-      const group = new InstantGroup();
-      group.join();
-      for (let i = 0; i < 3; i++) assertEquals(group.doStep(), 1);
-      const newcomer = group.join();
-      assert(newcomer.isCopying);
-      const copied = group.step;
-      for (let i = 0; i < copySteps; i++) assertEquals(group.doStep(), 1);
-      newcomer.tell({ kind: "copied", step: copied, digest: digestOf(copied) });
+    for (const kept of [2, 64]) {
+      const what = `a copy of ${copySteps} steps, adding ${replaysAStep} of ${kept} kept sums a step`;
+      Deno.test(`a newcomer enters within two steps after ${what}`, () => {
+        const group = new InstantGroup(kept);
+        group.join();
+        for (let i = 0; i < 3; i++) assertEquals(group.doStep(), 1);
+        const newcomer = group.join();
+        assert(newcomer.isCopying);
+        const from = group.step;
+        for (let i = 0; i < copySteps; i++) assertEquals(group.doStep(), 1);
+        newcomer.copied(from);
 
-      const end = group.step;
-      while (newcomer.state.epoch === null) {
-        for (let i = 0; i < replaysAStep; i++) newcomer.replay();
-        assertEquals(group.doStep(), 1);
-        assertLessOrEqual(group.step, end + 2, "a third step was done without it");
-      }
-      // The others wait for the sums that it lacks.
-      while (newcomer.fetching !== null) newcomer.replay();
-      assertEquals(newcomer.state.applied, { step: group.step, digest: digestOf(group.step) });
-      assertEquals(group.doStep(), 2);
-    });
+        const end = group.step;
+        while (newcomer.state.epoch === null) {
+          for (let i = 0; i < replaysAStep; i++) newcomer.replay();
+          assert(!newcomer.isCopying, "it copies again while the others go on");
+          assertEquals(group.doStep(), 1);
+          assertLessOrEqual(group.step, end + 2, "a third step was done without it");
+        }
+        // The others wait for the sums that it lacks, or for another copy.
+        while (newcomer.fetching !== null) newcomer.replay();
+        if (newcomer.isCopying) newcomer.copied(group.step);
+        assertEquals(newcomer.state.applied, { step: group.step, digest: digestOf(group.step) });
+        assertEquals(group.doStep(), 2);
+      });
+    }
   }
 }

@@ -144,6 +144,36 @@ Deno.test("a newcomer copies the state and enters within two steps, though it re
   assertEquals(newcomer.calls.at(-1), `apply ${totalSteps}`); // which it has a part in
 });
 
+Deno.test("a newcomer whose copy takes longer than sums are kept copies again, while the others wait", async () => {
+  const totalSteps = 100;
+  await using group = await Group.start(2);
+  const { replicas, nodes } = joinAll(group, newReplicas(2, { sumLength: 65, totalSteps }));
+  const newcomer = new FakeReplica({ sumLength: 65, totalSteps });
+  const [isThere, isLoading, hasCopied] = [0, 1, 2].map(() => Promise.withResolvers<void>());
+  atStep(replicas[0], 5, isThere.resolve);
+  replicas[1].beforeSums = async (step) => {
+    if (step === 5) await isLoading.promise; // the other one's state can be copied meanwhile
+    if (step === 90) await hasCopied.promise;
+  };
+  newcomer.beforeLoad = async () => {
+    newcomer.beforeLoad = () => {};
+    isLoading.resolve();
+    while (replicas[0].applied.step < 89) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  const { load } = newcomer;
+  newcomer.load = async (applied, chunks) => {
+    await load.call(newcomer, applied, chunks);
+    setTimeout(() => hasCopied.resolve(), 100); // so that it hears before that its sums are gone
+  };
+  await isThere.promise;
+  const node = group.join("newcomer", { replica: newcomer });
+  await finish(node, ...nodes);
+  assertTrained(await trainAlone(totalSteps, virtualWorkers, { sumLength: 65 }), newcomer, ...replicas);
+  const [first, second, third, fourth] = newcomer.calls;
+  assertEquals(first, "load 4");
+  assertMatch([second, third, fourth].join(), /^load 9\d,sums 9\d,apply 9\d$/);
+});
+
 Deno.test("members hold while the coordinator is away, and go on with the next one", async () => {
   await using group = await Group.start(3);
   const replicas = newReplicas(3);

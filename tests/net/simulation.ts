@@ -20,7 +20,7 @@ import {
 
 const HEARTBEAT = 100;
 const WAIT = 500;
-const RETAINED = 6;
+const RETAINED = 3;
 
 /** What may go wrong in a run. */
 export interface Scenario {

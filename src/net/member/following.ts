@@ -13,7 +13,8 @@ type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFai
  * the latest. So it enters within two steps after its copy, however much it lacks: the others wait for the rest.
  */
 const CLOSE_BEHIND = 1;
-const KNOWN_DIGESTS = 64;
+/** A copy that takes more steps than this can't be verified when it has come. */
+const KNOWN_DIGESTS = 1024;
 
 /** A new epoch: takes part in it if it is listed, otherwise follows the donor that was named. */
 export function enterOrFollow(draft: Draft, message: EpochMessage): void {
@@ -29,6 +30,8 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   noteCommitted(draft, { step: step - 1, digest });
   const donor = members.find(({ id }) => id === message.donor) ?? null;
   if (!isListed) {
+    // What it said came while the group gathered, and got lost.
+    if (!spares.includes(memberId)) state.saidCaughtUp = false;
     // The epoch's first commit may wait until its spares know of it: not for the next beat.
     if (spares.includes(memberId)) beat(draft);
     if (spares.includes(memberId) && epoch > seen.epoch) sayStandsBy(draft, members.length + spares.length);
@@ -62,11 +65,15 @@ export function noteCommitted({ state }: Draft, committed: Applied): void {
 function follow(draft: Draft, donor: Peer): void {
   const { state, actions } = draft;
   const isFollowing = state.phase === "copying" || (state.phase === "replaying" && state.epoch === null);
+  state.epoch = null; // one in which it copied is over
   if (!isFollowing) dropWork(draft);
   else if (state.donor?.url !== donor.url) actions.push({ kind: "stopFollowing" });
   const isAtIt = isFollowing && state.donor?.url === donor.url;
   state.donor = donor;
-  if (!isAtIt) state.fetching = null;
+  if (!isAtIt) {
+    state.fetching = null;
+    state.lacksSum = false;
+  }
   // A state that was the group's lacks some steps; any other may be far away.
   const isNear = state.survives || state.applied.step >= state.committed.step;
   if (state.phase !== "copying" && (isFollowing || isNear)) {
@@ -89,8 +96,10 @@ export function advanceFollowing(draft: Draft): void {
   if (missing === 0 && epoch !== null) return begin(draft, epoch);
   if (missing === 0 && isAtEnd(draft)) return finish(draft);
   state.isVerified ||= missing === 0;
+  const isOver = committed.step >= state.settings.totalSteps; // nobody enters any more
   const isDue = missing <= CLOSE_BEHIND || committed.step > state.copiedAt;
   if (epoch === null && state.isVerified && isDue) sayCaughtUp(draft);
+  if (state.lacksSum) return isOver || standsBy(draft) ? copyAnew(draft) : undefined;
   if (missing === 0 || state.fetching !== null) return;
   if (donor === null) return fail(draft, null, `It lacks ${missing} steps and no other member has them`);
   state.fetching = applied.step + 1;
@@ -109,15 +118,29 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
     advanceFollowing(draft);
   } else if (event.kind === "replayed") {
     if (state.phase === "replaying" && event.step === state.fetching) takeReplayed(draft, event);
-  } else if (state.phase === "copying") {
-    dropWork(draft);
-  } else if (state.phase === "replaying" && state.fetching !== null) {
+  } else if (state.phase === "replaying" && state.fetching !== null && event.lacks) {
+    lackSum(draft);
+  } else if (state.phase === "copying" || (state.phase === "replaying" && state.fetching !== null)) {
     state.fetching = null;
-    // A donor that lacks a sum, such as that of a step left out, has done nothing wrong.
-    if (state.epoch !== null) fail(draft, event.lacks ? null : state.donor, event.reason);
-    else if (event.lacks) copyAnew(draft);
+    if (state.epoch !== null) fail(draft, state.donor, event.reason);
+    else if (state.phase === "copying") dropWork(draft);
     // Otherwise the coordinator will name another donor; until then each tick tries again.
   }
+}
+
+/** The donor has the next sum no longer, or never had it, as that of a step left out: its state is copied instead. */
+function lackSum(draft: Draft): void {
+  const { state } = draft;
+  const { epoch, isVerified, copiedAt } = state;
+  state.fetching = null;
+  // Who has copied already would come too late again: it copies when it is in an epoch, whose others wait for it.
+  if (epoch === null && isVerified && copiedAt < Infinity && !standsBy(draft)) state.lacksSum = true;
+  else copyAnew(draft);
+}
+
+/** Is it one of the epoch's spares? It enters when a member is lost. */
+function standsBy({ state: { seen, settings } }: Draft): boolean {
+  return seen.members.includes(settings.memberId);
 }
 
 function takeReplayed(draft: Draft, { step, digest }: Extract<MemberEvent, { kind: "replayed" }>): void {

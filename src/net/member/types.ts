@@ -76,6 +76,8 @@ export interface MemberState {
   isVerified: boolean;
   /** The step whose gradient it has asked its donor for. */
   fetching: number | null;
+  /** Its donor has the sum that comes next no longer, and will be copied once the others wait. */
+  lacksSum: boolean;
   /** The newest step that it knows to be committed, while it follows. */
   committed: Applied;
   /** Digests after the steps committed last. */

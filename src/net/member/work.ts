@@ -30,6 +30,7 @@ export function dropWork(draft: Draft): void {
   if (phase === "copying" || phase === "replaying") {
     actions.push({ kind: "stopFollowing" });
     state.fetching = null;
+    state.lacksSum = false;
     state.donor = null;
     state.copiedAt = Infinity;
     state.saidCaughtUp = false;
