@@ -30,6 +30,8 @@ export interface JoinOptions {
     | OwnServer;
   /** Opens WebSockets where more is needed than a URL: a private CA, see `openWithCa`. */
   readonly openSocket?: OpenSocket;
+  /** Says nothing of who comes and goes: for where the coordinator's lines are read beside this node's. Default: false. */
+  readonly quiet?: boolean;
 }
 
 /** What a member does in its group. */
@@ -79,7 +81,7 @@ const OPTIONS: Readonly<Record<string, readonly [option: string, expected: strin
  * @throws UserError, at once, for a mistake in the options, or a port that can't be listened on
  */
 export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
-  const { url, token, memberId = randomId(), listen, openSocket } = join;
+  const { url, token, memberId = randomId(), listen, openSocket, quiet = false } = join;
   const { replica, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
   const identity = { ...part.identity, version: library.version };
   requireServerUrl(url);
@@ -90,7 +92,9 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     coordinator: url,
     identity,
     signal: giveUp.signal,
-    log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
+    log: (level, text) => {
+      if (level !== "news" || !quiet) onMessage(level === "warn" ? `warning: ${text}` : text);
+    },
     ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
   return { over: untilOver(node, url, giveUp, part.signal) };

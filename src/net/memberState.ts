@@ -12,7 +12,7 @@
 import type { Applied } from "./replica.ts";
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";
 import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./member/following.ts";
-import { begin, dropWork, end, hello, leaveNow, restore } from "./member/work.ts";
+import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./member/work.ts";
 import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./member/types.ts";
 
 /** A member as it starts, on its newest checkpoint or the first weights. */
@@ -35,6 +35,10 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     committed: applied,
     digests: new Map(),
     leaving: null,
+    actives: [],
+    begun: 0,
+    stoppedAt: null,
+    isOnHold: false,
   };
 }
 
@@ -68,7 +72,7 @@ function handle(draft: Draft, event: MemberEvent): void {
       if (state.isLinked && now - state.lastHeard > MISSED_HEARTBEATS * state.heartbeatMs) {
         actions.push({
           kind: "relink",
-          reason: `The coordinator was silent for ${MISSED_HEARTBEATS} heartbeats`,
+          reason: `it was silent for ${MISSED_HEARTBEATS * state.heartbeatMs / 1000} s`,
         });
         return unlink(draft);
       }
@@ -81,18 +85,20 @@ function handle(draft: Draft, event: MemberEvent): void {
       if (state.isLinked) {
         actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs } });
       }
+      if (!state.isLinked || state.isOnHold) actions.push({ kind: "pause" });
       return;
     }
     case "failed": {
       if (!isUnderWay(draft, event)) return;
       dropWork(draft);
+      state.stoppedAt ??= now;
       const { epoch, step, peer, reason, skip = false } = event;
       if (state.isLinked) {
         actions.push({
           kind: "send",
           message: { type: "failed", epoch, step, peer, reason: toReason(reason), skip },
         });
-      }
+      } else tell(draft, `Step ${step} can't be done and waits for the coordinator: ${reason}`);
       return;
     }
     case "copied":
@@ -134,6 +140,7 @@ function unlink(draft: Draft): void {
   const { state } = draft;
   if (!state.isLinked) return;
   state.isLinked = false;
+  if (state.phase === "holding") draft.actions.push({ kind: "pause" });
   if (state.phase === "working" || state.phase === "holding") return;
   if (state.leaving !== null) return leaveNow(draft);
   dropWork(draft);
@@ -149,6 +156,9 @@ function introduce(draft: Draft): void {
 
 function handleMessage(draft: Draft, message: CoordinatorMessage): void {
   const { state, actions } = draft;
+  if (message.type === "commit" || message.type === "abort" || message.type === "epoch") {
+    state.isOnHold = false;
+  }
   switch (message.type) {
     case "welcome":
       state.heartbeatMs = message.heartbeatMs;
@@ -158,13 +168,17 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
     case "released":
       return end(draft, null);
     case "hold":
-      actions.push({ kind: "log", level: "info", text: message.reason });
-      return;
+      state.isOnHold = true;
+      if (state.phase === "holding" || state.phase === "replaying") actions.push({ kind: "pause" });
+      return tell(draft, message.reason);
     case "commit":
       if (message.epoch >= state.seen.epoch) takeCommit(draft, message);
       return;
     case "abort":
       if (message.epoch < state.seen.epoch) return;
+      // Who has done the last step doesn't begin it again.
+      if (state.leaving === null) tell(draft, message.reason);
+      state.stoppedAt ??= draft.now;
       dropWork(draft);
       return introduce(draft);
     case "epoch":

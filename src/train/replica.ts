@@ -19,8 +19,6 @@ export class TrainingReplica implements Replica, Disposable {
   #isWhole = true;
   /** Where the policy says so. */
   readonly skip?: (digest: string) => Promise<void>;
-  /** When the step under way began here, by performance.now(). */
-  #begin = performance.now();
 
   private constructor(options: TrainingOptions, run: TrainingRun, state: GroupState) {
     this.#options = options;
@@ -69,7 +67,6 @@ export class TrainingReplica implements Replica, Disposable {
     departure?: Departure,
   ): Promise<void> {
     const { config: { scale: { virtualWorkers } }, engine, dataset } = this.#options;
-    this.#begin = performance.now();
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
     this.#run.feedback?.begin();
     for (const [i, piece] of pieces.entries()) {
@@ -98,13 +95,14 @@ export class TrainingReplica implements Replica, Disposable {
   }
 
   /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */
-  async apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
+  async apply(sum: Float32Array, digest: string, trainedMs: number, isReplayed = false): Promise<void> {
     const { engine } = this.#options;
+    const begin = performance.now() - trainedMs;
     if (isReplayed) this.#run.feedback?.discard();
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
-    await this.#goOn(await this.#run.settle(this.#state, this.#begin), digest);
+    await this.#goOn(await this.#run.settle(this.#state, begin), digest);
   }
 
   async #skip(digest: string): Promise<void> {
@@ -113,7 +111,6 @@ export class TrainingReplica implements Replica, Disposable {
 
   async #goOn(state: TrainState, digest: string): Promise<void> {
     this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
-    this.#begin = performance.now();
   }
 
   async snapshot(): Promise<Snapshot> {
@@ -126,7 +123,6 @@ export class TrainingReplica implements Replica, Disposable {
     const state = await takeState(this.#options.engine, chunks);
     this.#state = inGroup(await this.#run.adopt(state), applied.digest);
     this.#isWhole = true;
-    this.#begin = performance.now();
   }
 
   async restore(): Promise<Applied> {

@@ -190,7 +190,8 @@ Deno.test("a spare that stands by counts from the next commit on, and one that i
   const actions = bench.ready([1]);
   const [{ message }] = sent(actions, "epoch");
   assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
-  const line = "info: Epoch 2 begins with step 2: m1; m2 stands by: 1 virtual worker is shared by 2 nodes";
+  const line =
+    "info: Epoch 2 begins with step 2 and 1 node: m1; m2 stands by: 1 virtual worker is shared by 2 nodes";
   assertEquals(logged(actions), [line]);
   assertEquals(bench.state.electorates, [["m1"], ["m1", "m2"]]);
   bench.ready([1]);
@@ -479,7 +480,7 @@ Deno.test("the run finishes when its members say so and have left", () => {
   const leaving = early.says(1, { type: "leaving", finished: false });
   assertEquals(logged(leaving), [
     "info: m1 leaves after step 1",
-    "info: Step 2 begins anew without m1",
+    "info: Step 2 is begun again without m1",
   ]);
 });
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
+import { ExchangeError } from "../../src/net/allreduce.ts";
 import { importToken } from "../../src/net/auth.ts";
 import { openWithCa } from "../../src/net/caFile.ts";
 import type { Identity } from "../../src/net/messages.ts";
@@ -101,6 +102,14 @@ for (const isFrozen of [false, true]) {
     await finish(...nodes);
     victim.terminate();
     assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+    for (const id of ["m0", "m1"]) {
+      const told = group.log.filter((line) => line.startsWith(`${id} news: `)).join("\n");
+      assertMatch(told, /victim.*(silent|lost).*; step 3 is begun again/);
+      assertMatch(
+        told,
+        /Step 3 begins again with 2 nodes, without victim.*; this one has 4 of 8 virtual workers/,
+      );
+    }
   });
 }
 
@@ -146,6 +155,49 @@ Deno.test("members hold while the coordinator is away, and go on with the next o
   await restarted.promise;
   await finish(...nodes);
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+});
+
+Deno.test("time without a coordinator is no training time and told, a try that was given up counts", async () => {
+  const HOUR = 3_600_000;
+  const { now } = performance;
+  let offset = 0;
+  performance.now = () => now.call(performance) + offset;
+  try {
+    await using group = await Group.start(2);
+    const replicas = newReplicas(2);
+    const restarted = Promise.withResolvers<void>();
+    const areHeld = replicas.map(() => Promise.withResolvers<void>());
+    atStep(replicas[1], 3, () =>
+      new Promise((goOn) => {
+        const meanwhile = async () => {
+          goOn();
+          await Promise.all(areHeld.map(({ promise }) => promise));
+          offset += HOUR;
+        };
+        group.restartCoordinator(meanwhile).then(restarted.resolve, restarted.reject);
+      }));
+    atStep(replicas[0], 4, () => {
+      offset += HOUR;
+      throw new ExchangeError("a try to be given up", null);
+    });
+    const nodes = replicas.map((replica, i) =>
+      group.join(`m${i}`, {
+        replica,
+        onAction: ({ kind }) => kind === "pause" ? areHeld[i].resolve() : undefined,
+      })
+    );
+    await restarted.promise;
+    await finish(...nodes);
+    assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+    for (const [i, { trainedMs }] of replicas.entries()) {
+      assert(trainedMs.get(3)! < HOUR, "what it held for counts");
+      const lines = group.log.filter((line) => line.startsWith(`m${i} news: The coordinator is `)).join("\n");
+      assertMatch(lines, /lost: its connection has ended; this node holds .*\n.*back after 3600 s/);
+    }
+    assert(replicas[0].trainedMs.get(4)! >= HOUR, "the first try doesn't count");
+  } finally {
+    performance.now = now;
+  }
 });
 
 Deno.test("a member of another run, version, config, tokenizer, adapter or token is sent away by one line, and the group goes on", async () => {
@@ -199,7 +251,9 @@ Deno.test("a member that nobody can reach, or whose disk is full, is named, and 
     /because of far: ws:\/\/no-such-host.invalid:1\/data cannot be reached: the name does not resolve/;
   assert(lines.some((line) => unreachable.test(line)), lines.join("\n"));
   assert(
-    lines.includes("full has given up step 2: Cannot write model.safetensors: no space left"),
+    lines.some((line) =>
+      line.startsWith("full has given up step 2: Cannot write model.safetensors: no space left")
+    ),
     lines.join("\n"),
   );
 });

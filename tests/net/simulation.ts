@@ -458,6 +458,7 @@ export class Simulation {
         );
       }
       case "log":
+      case "pause":
         return;
       case "end":
         assert(action.refusal?.retry !== false, `${node.name} was refused: ${action.refusal?.reason}`);

@@ -206,7 +206,8 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   const older = state.settings.force ? [] : state.electorates;
   state.electorates = [...older.filter((other) => other.join() !== electorate.join()), electorate];
   draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
-  const begins = `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`;
+  const nodes = ids.length === 1 ? "1 node" : `${ids.length} nodes`;
+  const begins = `Epoch ${state.epoch} begins with step ${state.step + 1} and ${nodes}: ${ids.join(", ")}`;
   log(draft, "info", begins + describeSpares(state.spares, identity.virtualWorkers, ids.length));
   for (const member of [...state.members.values()].sort(byId)) sendEpoch(draft, member);
 }

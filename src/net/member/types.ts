@@ -79,6 +79,14 @@ export interface MemberState {
   /** Digests after the steps committed last. */
   digests: ReadonlyMap<number, string>;
   leaving: { readonly finished: boolean } | null;
+  /** Who does the steps of the newest epoch that it was told of, by id. */
+  actives: readonly string[];
+  /** The last step that it began. */
+  begun: number;
+  /** When a step was given up here, and none begun since; null: none was. */
+  stoppedAt: number | null;
+  /** The coordinator has said that nothing goes on. */
+  isOnHold: boolean;
 }
 
 /** What happens to a member. */
@@ -123,6 +131,8 @@ export type MemberAction =
   | { readonly kind: "relink"; readonly reason: string }
   /** Compute the share's gradients and exchange them; then `reduced` or `failed`. */
   | { readonly kind: "begin"; readonly work: StepWork }
+  /** Nothing goes on until the coordinator's next word: don't count the time. */
+  | { readonly kind: "pause" }
   /** Forget the step under way, and what is held of it. */
   | { readonly kind: "cancel" }
   /** Update the model with the gradient that is held, or came with `replayed`. */
@@ -135,7 +145,7 @@ export type MemberAction =
   | { readonly kind: "stopFollowing" }
   /** Read the newest checkpoint that verifies, or the first weights; then `restored`. */
   | { readonly kind: "restore" }
-  | { readonly kind: "log"; readonly level: "info" | "warn"; readonly text: string }
+  | { readonly kind: "log"; readonly level: "info" | "warn" | "news"; readonly text: string }
   /** The member's part is over; null: as it wished. */
   | { readonly kind: "end"; readonly refusal: { readonly reason: string; readonly retry: boolean } | null };
 

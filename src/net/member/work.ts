@@ -14,6 +14,8 @@ export function begin(draft: Draft, epoch: Epoch): void {
   state.phase = "working";
   state.survives = true;
   const step = state.applied.step + 1;
+  state.begun = step;
+  state.stoppedAt = null;
   const skip = step === epoch.skip;
   actions.push({ kind: "begin", work: { epoch: epoch.epoch, step, members, share, skip } });
 }
@@ -62,6 +64,11 @@ export function hello({ state, actions }: Draft): void {
       held,
     },
   });
+}
+
+/** Tells people of the group. */
+export function tell({ actions }: Draft, text: string): void {
+  actions.push({ kind: "log", level: "news", text });
 }
 
 /** Is the run's last step applied? */
