@@ -38,6 +38,8 @@ export interface JoinOptions {
 export interface Part {
   readonly replica: Replica;
   readonly identity: Omit<Identity, "version">;
+  /** What the identity's `configDigest` is of, for people. */
+  readonly config: readonly (readonly [name: string, value: string])[];
   /** How sums travel, the same on all members; default: as they are. */
   readonly wire?: WireTypes;
   /** So many values at the end of a sum are never rounded: counts. */
@@ -82,7 +84,7 @@ const OPTIONS: Readonly<Record<string, readonly [option: string, expected: strin
  */
 export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
   const { url, token, memberId = randomId(), listen, openSocket, quiet = false } = join;
-  const { replica, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
+  const { replica, config, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
   const identity = { ...part.identity, version: library.version };
   requireServerUrl(url);
   const { step: appliedStep, digest } = replica.applied;
@@ -95,7 +97,7 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     log: (level, text) => {
       if (level !== "news" || !quiet) onMessage(level === "warn" ? `warning: ${text}` : text);
     },
-    ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
+    ...{ token, config, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
   return { over: untilOver(node, url, giveUp, part.signal) };
 }

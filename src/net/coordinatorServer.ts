@@ -15,7 +15,14 @@ import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts"
 import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
 import { describeRefusal, Gate } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
-import { type CoordinatorMessage, type GroupStatus, MAX_MEMBERS, type MemberMessage } from "./messages.ts";
+import {
+  type CoordinatorMessage,
+  type GroupStatus,
+  MAX_MEMBERS,
+  type MemberMessage,
+  ProtocolError,
+  toReason,
+} from "./messages.ts";
 import { UserError } from "../errors.ts";
 import { SteadyLog } from "./steadyLog.ts";
 
@@ -154,6 +161,11 @@ class RunningCoordinator implements Coordinator {
       onMessage: (message) => {
         checkSender(message, claim);
         this.#take({ kind: "message", link, message });
+      },
+      onFault: (fault) => {
+        if (!(fault instanceof ProtocolError)) return;
+        this.#log("warn", `${claim.id} is refused: ${fault.message}`);
+        control.send({ type: "refused", reason: toReason(fault.message), retry: false });
       },
     });
     this.#links.set(link, control);

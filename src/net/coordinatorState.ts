@@ -57,6 +57,7 @@ export function createCoordinator(
     phase: "gathering",
     reason: null,
     identity: saved?.identity ?? null,
+    config: null,
     epoch: saved?.epoch ?? 0,
     step: saved?.step ?? 0,
     digest: null,

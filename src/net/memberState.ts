@@ -21,6 +21,7 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     settings,
     phase: "idle",
     isLinked: false,
+    saidConfig: false,
     lastHeard: now,
     heartbeatMs: 1000,
     applied,
@@ -128,6 +129,7 @@ function isUnderWay(
 function link(draft: Draft): void {
   const { state, now } = draft;
   state.isLinked = true;
+  state.saidConfig = false;
   state.lastHeard = now;
   // The coordinator takes who says hello to be in no step.
   if (state.phase === "working") dropWork(draft);

@@ -13,7 +13,7 @@ import { OwnServer } from "./ownServer.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
-import { type Identity, MAX_MEMBERS, toReason } from "./messages.ts";
+import { type Identity, MAX_MEMBERS, toReason, toSettings } from "./messages.ts";
 import type { Replica } from "./replica.ts";
 import { type Log, SteadyLog } from "./steadyLog.ts";
 import { bucketElementsOf } from "./stepSum.ts";
@@ -24,6 +24,8 @@ export interface JoinOptions {
   readonly token: CryptoKey;
   /** What all members have in common, the number of virtual workers too. */
   readonly identity: Identity;
+  /** What the identity's `configDigest` is of, so that people can be told where configs differ. Default: it isn't told. */
+  readonly config?: readonly (readonly [name: string, value: string])[];
   /** One process at a time has it. */
   readonly memberId: string;
   readonly replica: Replica;
@@ -141,7 +143,8 @@ class Member implements Node {
       throw error;
     }
     this.url = options.listen?.url ?? this.#listener.url;
-    const settings = { identity, memberId, url: this.url, totalSteps: replica.totalSteps };
+    const config = toSettings(options.config ?? []);
+    const settings = { identity, config, memberId, url: this.url, totalSteps: replica.totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now());
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({

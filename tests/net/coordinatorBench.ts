@@ -42,6 +42,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     appliedStep,
     digest: digestOf(appliedStep),
     held: null,
+    config: null,
     ...changes,
   };
 }

@@ -7,6 +7,7 @@ import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "../../src/net/co
 import { ControlLink } from "../../src/net/controlLink.ts";
 import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import type { CoordinatorMessage } from "../../src/net/messages.ts";
 import { groupStatus } from "../../src/net/status.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
 import { ScriptedMember } from "./scriptedMember.ts";
@@ -167,6 +168,10 @@ Deno.test("runCoordinator() closes links on which somebody says what is not thei
     await using running = await run(folder);
     const { url, log } = running;
     const heartbeat = { type: "heartbeat", epoch: 0, step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+    const said = (log: readonly string[], id: string) =>
+      log.findLast((line) => line.startsWith(`warn: ${id} is refused: `))?.slice(
+        `warn: ${id} is refused: `.length,
+      );
     const cases = [
       ["watcher", "w", heartbeat, "heartbeat from a watcher"],
       ["member", "m1", hello(2), "hello of m2 from m1"],
@@ -174,7 +179,7 @@ Deno.test("runCoordinator() closes links on which somebody says what is not thei
         "member",
         "m1",
         { ...hello(1), protocol: 7 },
-        "message: A member speaks protocol 7, expected 2; use the same",
+        "message: It has version 0.1.0 and speaks protocol 7, this coo",
       ],
       [
         "member",
@@ -185,9 +190,14 @@ Deno.test("runCoordinator() closes links on which somebody says what is not thei
     ] as const;
     for (const [role, id, message, detail] of cases) {
       const channel = await connect({ url: controlUrl(url), token, claim: controlClaim(role, id) });
-      const link = new ControlLink(channel, { schema: COORDINATOR_MESSAGES, onMessage: () => {} });
+      const heard: CoordinatorMessage[] = [];
+      const onMessage = (message: CoordinatorMessage) => void heard.push(message);
+      const link = new ControlLink(channel, { schema: COORDINATOR_MESSAGES, onMessage });
       link.send(message);
       const reason = await link.closed;
+      // who speaks another version would only come again
+      const last = heard.map((message) => message.type === "refused" && [message.retry, message.reason]);
+      assertEquals(last, detail.includes("protocol 7") ? [[false, said(log, id)]] : []);
       assertEquals([reason.kind, reason.by, reason.detail.slice(0, detail.length)], [
         "fault",
         "peer",

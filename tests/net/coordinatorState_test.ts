@@ -356,6 +356,37 @@ Deno.test("a hello of another run, version, config, tokenizer or adapter is refu
   }
 });
 
+Deno.test("where configs differ the first settings that do are named with both values, cut, also after a restart", () => {
+  const config: [string, string][] = [["seed", "7"], ["name", '"a"'], ["train.batchSize", "8"], ["x", "1"]];
+  const refuses = (bench: Bench, theirs: [string, string][] | null) => {
+    const actions = bench.joins(3, { configDigest: "deadbeef", config: theirs });
+    return sent(actions, "refused")[0].message.reason;
+  };
+  const bench = new Bench();
+  bench.joins(1, { config });
+  const differing: [string, string][] = [["seed", "9".repeat(60)], ["name", '"b"'], [
+    "train.batchSize",
+    "16",
+  ]];
+  assertEquals(
+    refuses(bench, differing),
+    `Its config is another one: seed is ${
+      "9".repeat(39)
+    }…, the group's is 7; name is "b", the group's is "a"; ` +
+      "train.batchSize is 16, the group's is 8; 1 more key differs; start it with the same config",
+  );
+  assertMatch(refuses(bench, config), /^Its config \(deadbeef\) is not/); // it doesn't say where
+  assertMatch(refuses(bench, null), /^Its config \(deadbeef\) is not/);
+
+  // Nothing of it is on disk: the next coordinator hears it from the first member that comes back.
+  const saved = toSaved(bench.state, bench.state.identity!);
+  assert(!JSON.stringify(saved).includes("batchSize"));
+  const next = new Bench({}, saved);
+  assertMatch(refuses(next, differing), /^Its config \(deadbeef\) is not/);
+  next.joins(1, { config });
+  assertMatch(refuses(next, differing), /train\.batchSize is 16/);
+});
+
 Deno.test("a group that never began takes the identity of who comes after all have gone", () => {
   const bench = new Bench({ minMembers: 2 });
   bench.joins(1, { run: "wrong" });

@@ -14,7 +14,8 @@ class Bench {
 
   /** @param step of the state that the member starts with */
   constructor(step = 0) {
-    const settings = { identity: IDENTITY, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
+    const config: [string, string][] = [["seed", "7"]];
+    const settings = { identity: IDENTITY, config, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
     this.state = createMember(settings, { step, digest: digestOf(step) }, 0);
   }
 
@@ -115,6 +116,19 @@ Deno.test("while the coordinator has the group wait, no time is counted", () => 
   const busy = working();
   assertEquals(busy.hears(hold), []);
   assertEquals(kinds(busy.reduces(1, 1)), ["ready", "pause"]);
+});
+
+Deno.test("a member tells its config once a link", () => {
+  const bench = new Bench();
+  const configs = (actions: MemberAction[]) =>
+    actions.flatMap((action) =>
+      action.kind === "send" && action.message.type === "hello" ? [action.message.config] : []
+    );
+  assertEquals(configs(bench.does({ kind: "linked" })), [[["seed", "7"]]]);
+  bench.epoch(1, 1);
+  assertEquals(configs(bench.hears({ type: "abort", epoch: 1, step: 1, reason: "lost" })), [null]);
+  bench.does({ kind: "unlinked" });
+  assertEquals(configs(bench.does({ kind: "linked" })), [[["seed", "7"]]]);
 });
 
 Deno.test("an aborted step is dropped and never applied", () => {

@@ -37,6 +37,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   }
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = hello;
   state.identity ??= { run, version, configDigest, tokenizerHash, virtualWorkers, probe };
+  state.config ??= hello.config;
   state.since ??= now;
   const member: MemberRecord = {
     id: hello.memberId,
@@ -77,7 +78,9 @@ function refuse(
   hello: Hello,
 ): { reason: string; retry: boolean } | null {
   if (state.phase === "stopped") return { reason: `The group has stopped: ${state.reason}`, retry: false };
-  const mismatch = state.identity === null ? null : explainMismatch(state.identity, hello);
+  const mismatch = state.identity === null
+    ? null
+    : explainMismatch({ ...state.identity, config: state.config }, hello);
   if (mismatch !== null) return { reason: mismatch, retry: false };
   if ([...state.members.values()].some((member) => member.link === link && member.id !== hello.memberId)) {
     return { reason: `A connection speaks for two members, expected one each`, retry: false };

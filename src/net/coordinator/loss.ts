@@ -127,5 +127,5 @@ function forgetIfEmpty({ state }: Draft): void {
   state.since = null;
   state.reason = null;
   state.finishedAt = null;
-  if (state.epoch === 0) state.identity = null;
+  if (state.epoch === 0) state.identity = state.config = null;
 }

@@ -1,10 +1,12 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership } from "../messages.ts";
+import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership, Setting } from "../messages.ts";
 import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
 /** What a member is, for as long as its process lives. */
 export interface MemberSettings {
   readonly identity: Identity;
+  /** See `hello`. */
+  readonly config: readonly Setting[];
   readonly memberId: string;
   /** Of its data plane. */
   readonly url: string;
@@ -54,6 +56,8 @@ export interface MemberState {
   readonly settings: MemberSettings;
   phase: Phase;
   isLinked: boolean;
+  /** The link has carried its config. */
+  saidConfig: boolean;
   lastHeard: number;
   heartbeatMs: number;
   applied: Applied;

@@ -48,7 +48,8 @@ export function restore({ state, actions }: Draft): void {
 
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
-  const { settings: { identity, memberId, url }, seen, survives, applied, held } = state;
+  const { settings: { identity, config, memberId, url }, seen, survives, applied, held, saidConfig } = state;
+  state.saidConfig = true;
   actions.push({
     kind: "send",
     message: {
@@ -62,6 +63,7 @@ export function hello({ state, actions }: Draft): void {
       appliedStep: applied.step,
       digest: applied.digest,
       held,
+      config: saidConfig ? null : [...config],
     },
   });
 }
