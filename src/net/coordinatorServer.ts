@@ -75,7 +75,8 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<Coord
   try {
     return new RunningCoordinator(file, options);
   } catch (error) {
-    file[Symbol.dispose]();
+    if (file.saved === null) file.discard();
+    else file[Symbol.dispose]();
     throw error;
   }
 }
