@@ -10,6 +10,7 @@ import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
 import { groupConfigDigest, groupSettings, MEMBER } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
+import { hasGroup } from "./firstContact.ts";
 import { type JoinOptions, type Part, randomId, takePart } from "./member.ts";
 import { sumTravel } from "./parts.ts";
 
@@ -34,6 +35,12 @@ export async function trainInGroup(
   const identity = await identityOf(options);
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
+  if (step >= replica.totalSteps && !await hasGroup(join)) {
+    onMessage?.(
+      `The run is finished here, after step ${step}, and no group of it is there: nothing is left to do`,
+    );
+    return await replica.finish();
+  }
   const part = {
     replica,
     identity,

@@ -73,8 +73,18 @@ for (const wire of ["f32", "bf16Gather"] as const) {
         assertEquals(losses[1], losses[0]);
         assertEquals(await results[0].files(), await alone.files());
       });
-      const again = await train(settings, { folder: run }); // is over
-      assertEquals(again.digest, alone.digest);
+      const nobody = { url: "ws://127.0.0.1:1", token };
+      const messages: string[] = [];
+      const again = await train(settings, {
+        folder: run,
+        join: nobody,
+        onMessage: (text) => messages.push(text),
+      });
+      assertEquals(again.digest, alone.digest); // is over, and waits for nobody
+      assertStringIncludes(
+        messages.join(),
+        "The run is finished here, after step 6, and no group of it is there",
+      );
     } finally {
       await Deno.remove(folder, { recursive: true });
     }

@@ -499,8 +499,6 @@ Deno.test("the run finishes when its members say so and have left", () => {
   const bench = group(2);
   bench.ready([1, 2]);
   const leaves = bench.says(1, { type: "leaving", finished: true });
-  assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /finished after step 1/);
-  assertEquals(links(bench.answers(2), "epoch"), []);
   const end = bench.says(2, { type: "leaving", finished: true });
   assert(end.some(({ kind }) => kind === "finished"));
   // as it should be: nothing to warn of
@@ -539,6 +537,30 @@ Deno.test("who has the run's last state stays until those who follow have got it
   const last = other.bench.says(3, { type: "leaving", finished: true });
   assertEquals(links(last, "released"), [3, 1, 2]);
   assert(last.some(({ kind }) => kind === "finished"));
+});
+
+Deno.test("who comes when the run has finished gets its last state while somebody has it, or is done", () => {
+  const bench = group(2);
+  bench.ready([1, 2]);
+  assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), [1]);
+  // m2 has not said yet that it leaves
+  const [{ link, message }] = sent(bench.joins(3), "epoch");
+  assertEquals([link, message.step, message.digest, message.donor], [3, 2, digestOf(1), "m2"]);
+  assertEquals(message.members.map(({ id }) => id), ["m2"]);
+  const other = sent(bench.joins(4, { appliedStep: 1, digest: digestOf(1, 1) }), "epoch")[0].message;
+  assertEquals([other.donor, other.digest], ["m2", digestOf(1)]); // its state is not the group's
+  assertEquals(links(bench.says(2, { type: "leaving", finished: true }), "released"), []);
+  assertEquals(links(bench.joins(5, { appliedStep: 1 }), "released"), []); // it may be copied from
+  bench.joins(3); // its link was lost on the way
+  assertEquals(links(bench.says(3, { type: "leaving", finished: true }), "released"), [3]);
+  const end = bench.says(4, { type: "leaving", finished: true });
+  assertEquals(links(end, "released"), [4, 2, 5]);
+  assert(end.some(({ kind }) => kind === "finished"));
+
+  const late = group(2);
+  late.ready([1, 2]);
+  late.says(1, { type: "leaving", finished: true });
+  assertEquals(links(late.joins(3, { appliedStep: 1 }), "released"), [3]); // nobody lacks it
 });
 
 Deno.test("nobody waits at the run's end for a follower that is lost, that takes ten minutes, or has nobody left", () => {

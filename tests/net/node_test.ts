@@ -258,6 +258,34 @@ Deno.test("a member that nobody can reach, or whose disk is full, is named, and 
   );
 });
 
+Deno.test("who comes when the run has finished copies its last state as long as members stay for somebody", async () => {
+  await using group = await Group.start(2);
+  const totalSteps = 40;
+  const { replicas, nodes } = joinAll(group, newReplicas(2, { totalSteps }));
+  const [slow, late] = newReplicas(2, { totalSteps });
+  const [isThere, isCopying, mayCopy] = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  let isSlow = true;
+  slow.beforeLoad = () => {
+    isSlow = false;
+    isCopying.resolve();
+    return mayCopy.promise;
+  };
+  replicas[0].beforeSums = async (step) => {
+    if (step === 2) isThere.resolve();
+    if (step >= 2 && isSlow) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+  await isThere.promise;
+  const slowNode = group.join("slow", { replica: slow });
+  await isCopying.promise;
+  while (group.coordinator.status().phase === "training") {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await finish(group.join("late", { replica: late }));
+  mayCopy.resolve();
+  await finish(slowNode, ...nodes);
+  assertTrained(await trainAlone(totalSteps, virtualWorkers), late, slow, ...replicas);
+});
+
 Deno.test("members above the number of virtual workers stand by, and see the run to its end", async () => {
   await using group = await Group.start(4);
   const identity = { ...groupIdentity, virtualWorkers: 2 };

@@ -223,18 +223,24 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   const { epoch, step, digest, spares, skip: skipped } = draft.state;
   const skip = skipped === step + 1;
   if (digest === null) throw new Error("An epoch begins on a known state");
-  const active = withRole(draft, "active");
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
-  const members = active.map(({ id, url }) => ({ id, url }));
+  const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   send(draft, member, { ...head, members, spares: [...spares], donor, skip });
 }
 
+/** Who does the epoch's steps or, at the run's end, has the last one's state. */
+function carriers(draft: Draft): MemberRecord[] {
+  const { finishedAt, members } = draft.state;
+  if (finishedAt === null) return withRole(draft, "active");
+  return [...members.values()].filter((member) => isCurrent(draft, member)).sort(byId);
+}
+
 /** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
-  const donors = others.filter((other) => other.role === "active" && isCurrent(draft, other));
+  const donors = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
   const ids = donors.map(({ id }) => id);
