@@ -13,6 +13,7 @@ import type { Applied } from "./replica.ts";
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";
 import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./member/following.ts";
 import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./member/work.ts";
+import { describeResumption } from "./member/news.ts";
 import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./member/types.ts";
 
 /** A member as it starts, on its newest checkpoint or the first weights. */
@@ -142,6 +143,7 @@ function unlink(draft: Draft): void {
   const { state } = draft;
   if (!state.isLinked) return;
   state.isLinked = false;
+  state.stoppedAt ??= draft.now;
   if (state.phase === "holding") draft.actions.push({ kind: "pause" });
   if (state.phase === "working" || state.phase === "holding") return;
   if (state.leaving !== null) return leaveNow(draft);
@@ -171,6 +173,7 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
       return end(draft, null);
     case "hold":
       state.isOnHold = true;
+      state.stoppedAt ??= draft.now;
       if (state.phase === "holding" || state.phase === "replaying") actions.push({ kind: "pause" });
       return tell(draft, message.reason);
     case "commit":
@@ -212,6 +215,8 @@ function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<Coordinator
   state.applied = { step, digest };
   actions.push({ kind: "apply", step, digest });
   state.phase = "idle";
-  if (state.leaving !== null) leaveNow(draft);
-  else if (state.epoch !== null) begin(draft, state.epoch);
+  if (state.leaving !== null) return leaveNow(draft);
+  if (state.epoch === null) return;
+  if (state.stoppedAt !== null) tell(draft, describeResumption(step, draft.now - state.stoppedAt));
+  begin(draft, state.epoch);
 }

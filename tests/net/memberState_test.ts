@@ -284,7 +284,7 @@ Deno.test("a spare says once an epoch why it stands by, and that it enters", () 
     `Step 1 begins with 2 nodes; this one stands by: ${virtualWorkers} virtual workers are shared by 3 nodes`;
   assertEquals([epoch(2, ["m1", "m3"], ["m2"]), epoch(2, ["m1", "m3"], ["m2"])], [[line], []]);
   assertEquals(epoch(3, ["m2", "m3"], []), [
-    "Step 1 begins with 2 nodes, without m1, this one new; this one has 4 of 8 virtual workers",
+    "This node enters: step 1 begins with 2 nodes, without m1; this one has 4 of 8 virtual workers",
   ]);
 });
 
@@ -306,20 +306,31 @@ Deno.test("a member tells why a step is begun again, with how many nodes, who is
   ]);
   bench.reduces(2, 1);
   bench.commits(2, 1);
-  assertEquals(epoch(3, 2, ["m1", "m2"]), [
+  bench.hears({ type: "abort", epoch: 2, step: 2, reason: "m1 has given the step up" });
+  assertEquals(epoch(3, 2, ["m1", "m2"]).slice(1), [
     "Step 2 begins again with 2 nodes; this one has 4 of 8 virtual workers",
   ]);
   bench.reduces(3, 2);
   bench.commits(3, 2);
   bench.reduces(3, 3);
   bench.commits(3, 3);
-  assertEquals(epoch(4, 5, ["m1", "m2"]), []); // nothing has changed for anybody
-  bench.hears({ type: "abort", epoch: 4, step: 5, reason: "m1 is lost: it was silent for 3 s" });
+  assertEquals(epoch(4, 4, ["m1", "m2"]), []); // another spare, perhaps: nothing has changed here
+  bench.does({ kind: "unlinked" });
+  bench.does({ kind: "linked" });
+  assertEquals(epoch(5, 4, ["m1", "m2"]), [
+    "Step 4 begins again with 2 nodes; this one has 4 of 8 virtual workers",
+  ]);
+  bench.reduces(5, 4);
+  bench.hears({ type: "hold", reason: "Waits: m3 may be training elsewhere" });
+  bench.now += 7000;
+  bench.commits(5, 4);
+  assertEquals(bench.told().slice(1), ["Step 4 is done after 7 s, and the run goes on"]);
+  bench.hears({ type: "abort", epoch: 5, step: 5, reason: "m1 is lost: it was silent for 3 s" });
   bench.hears({ type: "hold", reason: "Waits: m1 may be training elsewhere" });
   bench.now += 61_000;
-  assertEquals(epoch(5, 5, ["m2", "m3"]).slice(1), [
+  assertEquals(epoch(6, 5, ["m2", "m3"]).slice(1), [
     "Waits: m1 may be training elsewhere",
-    "Step 5 begins with 2 nodes, without m1, m3 new, after 61 s; this one has 4 of 8 virtual workers",
+    "Step 5 begins again with 2 nodes, without m1, m3 new, after 61 s; this one has 4 of 8 virtual workers",
   ]);
 });
 

@@ -46,8 +46,11 @@ function beat({ state, actions }: Draft): void {
 
 function tellOfEpoch(draft: Draft, { step, members, spares }: EpochMessage): void {
   const { state: { settings, actives, begun, stoppedAt }, now } = draft;
+  draft.state.stoppedAt = null;
   const text = describeEpoch({
-    ...{ step, isAgain: begun === step, waitedMs: stoppedAt === null ? null : now - stoppedAt },
+    isAgain: begun === step && stoppedAt !== null,
+    waitedMs: stoppedAt === null ? null : now - stoppedAt,
+    step,
     ...{ self: settings.memberId, before: actives, members: members.map(({ id }) => id), spares },
     virtualWorkers: settings.identity.virtualWorkers,
   });

@@ -87,7 +87,7 @@ export interface MemberState {
   actives: readonly string[];
   /** The last step that it began. */
   begun: number;
-  /** When a step was given up here, and none begun since; null: none was. */
+  /** Since when nothing goes on here: a step was given up, or has to wait; null: something does. */
   stoppedAt: number | null;
   /** The coordinator has said that nothing goes on. */
   isOnHold: boolean;
