@@ -16,8 +16,13 @@ import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./member/w
 import { describeResumption } from "./member/news.ts";
 import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./member/types.ts";
 
-/** A member as it starts, on its newest checkpoint or the first weights. */
-export function createMember(settings: MemberSettings, applied: Applied, now: number): MemberState {
+/** A member as it starts, on its newest checkpoint or the first weights. @param isBlank it has neither */
+export function createMember(
+  settings: MemberSettings,
+  applied: Applied,
+  now: number,
+  isBlank = false,
+): MemberState {
   return {
     settings,
     phase: "idle",
@@ -26,6 +31,7 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     lastHeard: now,
     heartbeatMs: 1000,
     applied,
+    isBlank,
     held: null,
     seen: { epoch: 0, members: [] },
     epoch: null,
@@ -110,6 +116,7 @@ function handle(draft: Draft, event: MemberEvent): void {
     case "restored":
       if (state.phase !== "restoring") return;
       state.applied = { step: event.step, digest: event.digest };
+      state.isBlank = event.isBlank ?? false;
       state.phase = "idle";
       return introduce(draft);
     case "leave":

@@ -201,7 +201,7 @@ export class MemberWork {
       const { step, digest } = await this.#replica.restore();
       this.#clock.lap();
       this.#sums.reset(step);
-      this.#options.tell({ kind: "restored", step, digest });
+      this.#options.tell({ kind: "restored", step, digest, isBlank: this.#replica.isBlank });
     });
   }
 

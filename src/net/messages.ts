@@ -73,6 +73,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */
     survives: z.boolean(),
+    /** It has no state: step and digest name none. */
+    isBlank: z.boolean(),
     /** A reduced gradient whose `ready` has no answer yet. */
     held: heldSchema.nullable(),
     /** What `configDigest` is of, for people, where it differs; null: this link has carried it. */

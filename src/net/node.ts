@@ -132,7 +132,10 @@ class Member implements Node {
       tokensOf,
       epoch,
       heartbeatMs: () => this.#state.heartbeatMs,
-      isWhole: () => this.#state.phase !== "copying" && this.#state.phase !== "restoring",
+      isWhole: () => {
+        const { phase, isBlank } = this.#state;
+        return phase !== "copying" && phase !== "restoring" && !isBlank;
+      },
       tell: (event) => this.#tell(event),
       onError: (error) => this.#fail(error),
     });
@@ -145,7 +148,7 @@ class Member implements Node {
     this.url = options.listen?.url ?? this.#listener.url;
     const config = toSettings(options.config ?? []);
     const settings = { identity, config, memberId, url: this.url, totalSteps: replica.totalSteps };
-    this.#state = createMember(settings, replica.applied, performance.now());
+    this.#state = createMember(settings, replica.applied, performance.now(), replica.isBlank);
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({
       coordinator,

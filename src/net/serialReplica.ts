@@ -14,6 +14,9 @@ export function serialReplica(replica: Replica): Replica {
   return {
     sumLength: replica.sumLength,
     totalSteps: replica.totalSteps,
+    get isBlank() {
+      return replica.isBlank;
+    },
     get applied() {
       return replica.applied;
     },

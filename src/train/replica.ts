@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Applied, type Departure, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
+import { hasFirstWeights } from "./firstWeights.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
 import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
@@ -15,15 +16,16 @@ export class TrainingReplica implements Replica, Disposable {
   readonly #options: TrainingOptions;
   readonly #run: TrainingRun;
   #state: GroupState;
-  /** Is the engine's state `#state`, all of it? Not while another one is put there. */
-  #isWhole = true;
+  /** Is the engine's state `#state`, all of it? Not while another one is put there, nor before the first one is. */
+  #isWhole: boolean;
   /** Where the policy says so. */
   readonly skip?: (digest: string) => Promise<void>;
 
-  private constructor(options: TrainingOptions, run: TrainingRun, state: GroupState) {
+  private constructor(options: TrainingOptions, run: TrainingRun, { state, isBlank }: Start) {
     this.#options = options;
     this.#run = run;
     this.#state = state;
+    this.#isWhole = !isBlank;
     if (options.config.train.nonFinite === "skip") this.skip = (digest) => this.#skip(digest);
   }
 
@@ -46,6 +48,11 @@ export class TrainingReplica implements Replica, Disposable {
 
   get sumLength(): number {
     return this.#options.engine.report.sumLength;
+  }
+
+  /** Where the run starts from a model whose weights are elsewhere, and nothing is kept here. */
+  get isBlank(): boolean {
+    return !this.#isWhole;
   }
 
   get applied(): Applied {
@@ -127,8 +134,9 @@ export class TrainingReplica implements Replica, Disposable {
 
   async restore(): Promise<Applied> {
     this.#isWhole = false;
-    this.#state = await start(this.#options, this.#run);
-    this.#isWhole = true;
+    const { state, isBlank } = await start(this.#options, this.#run);
+    this.#state = state;
+    this.#isWhole = !isBlank;
     return this.applied;
   }
 
@@ -136,10 +144,16 @@ export class TrainingReplica implements Replica, Disposable {
    * Saves the state and, if the run is over, scores the whole held-out part. Where a copy was cut off, the state is what
    * `restore` gives.
    *
-   * @throws the signal's reason if there is no whole state and it came
+   * @throws the signal's reason if there is no whole state and it came; UserError if this node has never had one
    */
   async finish(): Promise<TrainingResult> {
     if (!this.#isWhole) await this.restore();
+    if (this.isBlank) {
+      throw new UserError(
+        "The group has ended before this node had a state of its run, and there are no weights to start from here; " +
+          "join a group that trains, or copy the weights to this machine (from=...)",
+      );
+    }
     return await this.#run.finish(this.#state);
   }
 
@@ -180,12 +194,25 @@ function inGroup(state: TrainState, groupDigest: string): GroupState {
   return { ...state, groupDigest };
 }
 
+interface Start {
+  readonly state: GroupState;
+  /** There is no state. */
+  readonly isBlank: boolean;
+}
+
+/** Stands where a state's digest does, and is none's. */
+const BLANK = "0".repeat(64);
+
 /**
  * A state that no group has made is named by its own digest: nodes that have trained alone for as many steps can go on
  * together if they have the same bits.
  */
-async function start({ engine }: TrainingOptions, run: TrainingRun): Promise<GroupState> {
+async function start({ engine, folder, config }: TrainingOptions, run: TrainingRun): Promise<Start> {
   await clearOptimizer(engine);
+  // a run's folder keeps a state from the start on
+  if (folder === null && !hasFirstWeights(config)) {
+    return { state: inGroup(run.blank(), BLANK), isBlank: true };
+  }
   const state = await run.start();
-  return inGroup(state, state.groupDigest ?? await run.digest(state));
+  return { state: inGroup(state, state.groupDigest ?? await run.digest(state)), isBlank: false };
 }

@@ -41,6 +41,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     survives: (changes.group ?? null) !== null,
     appliedStep,
     digest: digestOf(appliedStep),
+    isBlank: false,
     held: null,
     config: null,
     ...changes,

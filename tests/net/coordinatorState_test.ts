@@ -248,6 +248,25 @@ Deno.test("a newcomer is told a donor and enters with the step after it has caug
   assertEquals(sent(actions, "epoch").map(({ message }) => message.donor), [null, null, "m1", "m2"]);
 });
 
+Deno.test("who has no state forms no group and has no say in its state, but counts as here, and follows", () => {
+  const bench = new Bench({ minMembers: 3, waitMs: 0 });
+  const blank = { isBlank: true, digest: "0".repeat(8) };
+  for (const index of [1, 2]) bench.joins(index, blank);
+  const waits = sent(bench.joins(3, blank), "hold").map(({ message }) => message.reason);
+  assertMatch(waits[0], /^Waits for a member that has a state of the run: m1, m2, m3 can only copy one$/);
+  const epochs = sent(bench.joins(4), "epoch"); // one against three
+  assertEquals(epochs.map(({ message }) => message.members.map(({ id }) => id)), Array(4).fill(["m4"]));
+  assertEquals(epochs.map(({ message }) => message.donor), ["m4", "m4", "m4", null]);
+  assertEquals(bench.state.digest, digestOf(0));
+
+  // The only state is lost: nobody goes on with none.
+  bench.ready([4]);
+  bench.does({ kind: "closed", link: 4 });
+  for (const index of [1, 2, 3]) bench.joins(index, blank);
+  bench.passes(60_000, [1, 2, 3]);
+  assertEquals([bench.state.phase, bench.state.step], ["gathering", 1]);
+});
+
 Deno.test("with more members than virtual workers the rest are spares, one of which steps in", () => {
   const bench = new Bench({ minMembers: 3 });
   for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 2 });

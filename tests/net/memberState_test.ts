@@ -13,10 +13,10 @@ class Bench {
   news: string[] = [];
 
   /** @param step of the state that the member starts with */
-  constructor(step = 0) {
+  constructor(step = 0, isBlank = false) {
     const config: [string, string][] = [["seed", "7"]];
     const settings = { identity: IDENTITY, config, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
-    this.state = createMember(settings, { step, digest: digestOf(step) }, 0);
+    this.state = createMember(settings, { step, digest: digestOf(step) }, 0, isBlank);
   }
 
   does(event: MemberEvent): MemberAction[] {
@@ -232,6 +232,27 @@ Deno.test("a newcomer copies, replays committed steps alone, says that it has ca
   // It enters with step 13 although it lacks step 12 still.
   assertEquals(kinds(bench.epoch(5, 13, true, "m1")), ["stopFollowing", "replay"]);
   assertEquals(kinds(bench.does({ kind: "replayed", step: 12, digest: digestOf(12) })), ["apply", "begin"]);
+});
+
+Deno.test("a member without a state says so, and copies one even at the group's first step", () => {
+  const bench = new Bench(0, true);
+  const isBlank = (actions: MemberAction[]) =>
+    actions.flatMap((action) =>
+      action.kind === "send" && action.message.type === "hello" ? [action.message.isBlank] : []
+    );
+  assertEquals(isBlank(bench.does({ kind: "linked" })), [true]);
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["copy"]);
+  assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: false, reason: "it is gone" })), [
+    "stopFollowing",
+    "restore",
+  ]);
+  assertEquals(isBlank(bench.does({ kind: "restored", step: 0, digest: digestOf(0), isBlank: true })), [
+    true,
+  ]);
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["copy"]);
+  bench.does({ kind: "copied", step: 0, digest: digestOf(0) });
+  bench.does({ kind: "unlinked" });
+  assertEquals(isBlank(bench.does({ kind: "linked" })), [false]);
 });
 
 Deno.test("a replayed gradient with a wrong digest is not applied", () => {

@@ -83,7 +83,7 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       await fails(
         place,
         [...withToken, "from=nowhere"],
-        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder starts from it each/,
+        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder reads its config.json/,
       );
       await fails(
         place,

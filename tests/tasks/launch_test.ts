@@ -72,7 +72,7 @@ Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
     [["train"], "--nodes is not given"],
     [["--nodes", "0", "train"], "--nodes is 0"],
     [["--nodes", "2", "train", "--dry-run"], "deno task train --dry-run --nodes 2 with the same settings"],
-    [["--nodes", "2", "train", "from=nowhere"], "a node that keeps no run folder starts from it each time"],
+    [["--nodes", "2", "train", "from=nowhere"], "a node that keeps no run folder reads its config.json"],
     [["--nodes", "2", "train"], "set scale.virtualWorkers=2 or more"],
     [["--nodes", "2", "train", "model.numLayer=2"], "numLayers"],
   ];

@@ -19,14 +19,22 @@ export function tryForm(draft: Draft): void {
   if (idle.length === 0) return;
   const reason = whyWait(draft, idle);
   if (reason !== null) return hold(draft, reason);
-  if (!agreeOnBase(draft, idle)) return;
+  const able = idle.filter(({ isBlank }) => !isBlank);
+  if (able.length === 0) {
+    return hold(
+      draft,
+      `Waits for a member that has a state of the run: ${idle.map(({ id }) => id).join(", ")} ` +
+        `can only copy one`,
+    );
+  }
+  if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
   formEpoch(draft, [...current, ...withRole(draft, "warm")]);
 }
 
 /** Is a member's state that of the group? */
-export function isCurrent({ state }: Draft, { appliedStep, digest }: MemberRecord): boolean {
-  return appliedStep === state.step && digest === state.digest;
+export function isCurrent({ state }: Draft, { appliedStep, digest, isBlank }: MemberRecord): boolean {
+  return appliedStep === state.step && digest === state.digest && !isBlank;
 }
 
 /** Ends what members do, to hear what they have. */

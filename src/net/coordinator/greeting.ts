@@ -47,6 +47,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     role: "idle",
     appliedStep: hello.appliedStep,
     digest: hello.digest,
+    isBlank: hello.isBlank,
     held: hello.held,
     seenEpoch: hello.group?.epoch ?? 0,
     remembers: hello.group !== null,
@@ -104,7 +105,9 @@ function refuse(
   }
   const others = [...state.members.values()].filter(({ id }) => id !== hello.memberId);
   const isLate = hello.appliedStep < state.step && hello.held?.step !== state.step;
-  if (state.finishedAt !== null && isLate && !others.some((other) => isCurrent(draft, other))) {
+  if (
+    state.finishedAt !== null && (isLate || hello.isBlank) && !others.some((other) => isCurrent(draft, other))
+  ) {
     return { reason: `The run has finished after step ${state.step}; nothing is left to do`, retry: false };
   }
   return null;

@@ -46,6 +46,8 @@ export interface MemberRecord {
   /** As it last said. */
   appliedStep: number;
   digest: string;
+  /** It has no state of its own, and copies one. */
+  readonly isBlank: boolean;
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;

@@ -74,7 +74,7 @@ function follow(draft: Draft, donor: Peer): void {
   state.donor = donor;
   if (!isAtIt) state.fetching = null;
   // A state that was the group's lacks some steps; any other may be far away.
-  const isNear = state.survives || state.applied.step >= state.committed.step;
+  const isNear = !state.isBlank && (state.survives || state.applied.step >= state.committed.step);
   if (state.phase !== "copying" && (isFollowing || isNear)) {
     state.phase = "replaying";
     advanceFollowing(draft);
@@ -108,6 +108,7 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
   if (event.kind === "copied") {
     if (state.phase !== "copying") return;
     state.applied = { step: event.step, digest: event.digest };
+    state.isBlank = false;
     state.isVerified = event.digest === state.digests.get(event.step);
     state.phase = "replaying";
     advanceFollowing(draft);

@@ -61,6 +61,8 @@ export interface MemberState {
   lastHeard: number;
   heartbeatMs: number;
   applied: Applied;
+  /** It has none, and `applied` names none. */
+  isBlank: boolean;
   held: Held | null;
   /** The newest epoch that it was told of; epoch 0: none. */
   seen: Membership;
@@ -124,7 +126,13 @@ export type MemberEvent =
   | { readonly kind: "replayed"; readonly step: number; readonly digest: string }
   /** The donor can't be reached; or, `lacks`: it no longer has the gradient that was asked for. */
   | { readonly kind: "donorFailed"; readonly lacks: boolean; readonly reason: string }
-  | { readonly kind: "restored"; readonly step: number; readonly digest: string }
+  | {
+    readonly kind: "restored";
+    readonly step: number;
+    readonly digest: string;
+    /** There was nothing. */
+    readonly isBlank?: boolean;
+  }
   /** Leave at the next step boundary. */
   | { readonly kind: "leave"; readonly finished: boolean };
 

@@ -48,7 +48,15 @@ export function restore({ state, actions }: Draft): void {
 
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
-  const { settings: { identity, config, memberId, url }, seen, survives, applied, held, saidConfig } = state;
+  const {
+    settings: { identity, config, memberId, url },
+    seen,
+    survives,
+    applied,
+    isBlank,
+    held,
+    saidConfig,
+  } = state;
   state.saidConfig = true;
   actions.push({
     kind: "send",
@@ -62,6 +70,7 @@ export function hello({ state, actions }: Draft): void {
       survives,
       appliedStep: applied.step,
       digest: applied.digest,
+      isBlank,
       held,
       config: saidConfig ? null : [...config],
     },
