@@ -167,15 +167,28 @@ Deno.test("time without a coordinator is no training time and told, a try that w
     const replicas = newReplicas(2);
     const restarted = Promise.withResolvers<void>();
     const areHeld = replicas.map(() => Promise.withResolvers<void>());
-    atStep(replicas[1], 3, () =>
-      new Promise((goOn) => {
+    let isRestarted = false;
+    const restart = () =>
+      new Promise<void>((goOn) => {
         const meanwhile = async () => {
           goOn();
           await Promise.all(areHeld.map(({ promise }) => promise));
           offset += HOUR;
         };
         group.restartCoordinator(meanwhile).then(restarted.resolve, restarted.reject);
-      }));
+      });
+    let tokensPerSecond = 0; // as `status` has it after step 3
+    replicas[1].beforeSums = async (step) => {
+      if (step === 3 && !isRestarted) {
+        isRestarted = true;
+        await restart();
+      }
+      while (step === 4 && tokensPerSecond === 0) {
+        tokensPerSecond = group.coordinator.status().members.find(({ id }) => id === "m1")?.tokensPerSecond ??
+          0;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
     atStep(replicas[0], 4, () => {
       offset += HOUR;
       throw new ExchangeError("a try to be given up", null);
@@ -195,6 +208,7 @@ Deno.test("time without a coordinator is no training time and told, a try that w
       assertMatch(lines, /lost: its connection has ended; this node holds .*\n.*back after 3600 s/);
     }
     assert(replicas[0].trainedMs.get(4)! >= HOUR, "the first try doesn't count");
+    assert(tokensPerSecond > 1000 * 64 / HOUR, "status counts what it held for");
   } finally {
     performance.now = now;
   }
