@@ -66,13 +66,12 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const survives = idle.some((member) => member.survives || isCurrent(draft, member));
   const needed = survives ? 1 : settings.minMembers;
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
-  const minority = explainMinority(draft, () => true);
-  if (minority !== null) return minority;
   // Who was lost is worth waiting for only if the newest state was lost with it.
   const isKept = idle.some((member) => isCurrent(draft, member));
   const awaited = state.epochMembers.filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
   const wait = survives ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
-  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return null;
+  // Too few are no news as long as others may be on their way.
+  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return explainMinority(draft, () => true);
   return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
 }
 
