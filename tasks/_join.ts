@@ -35,6 +35,10 @@ export const JOIN_OPTIONS = {
   },
   ...TLS_OPTIONS,
   ca: { type: "string", value: "FILE", help: "certificate of the private CA that signed the group's" },
+  quiet: {
+    type: "boolean",
+    help: "leave it to the coordinator to say who comes and goes, where its lines are read, too",
+  },
 } as const satisfies Options;
 
 /**
@@ -61,6 +65,7 @@ export async function readJoin(
     memberId: rank === null ? undefined : `node-${rank}`,
     listen: { ...address, tls, url: advertised && urlOf(advertised, tls !== undefined) },
     openSocket: flags.ca === undefined ? undefined : await openWithCa(flags.ca),
+    quiet: flags.quiet,
   };
 }
 

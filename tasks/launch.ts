@@ -112,7 +112,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
     if (!closing.signal.aborted) noteEnd(null, code);
   };
   const superviseNode = async (rank: number, coordinatorUrl: string): Promise<void> => {
-    const options = ["--json", ...(rank === 0 && runs !== undefined ? ["--runs", runs] : [])];
+    const options = ["--json", "--quiet", ...(rank === 0 && runs !== undefined ? ["--runs", runs] : [])];
     const here = { LOCAL_RANK: `${rank}`, LOCAL_WORLD_SIZE: `${nodes}` }; // of this machine's GPUs each gets one
     const place = { RANK: `${rank}`, WORLD_SIZE: `${nodes}`, ...here, BLOOMERY_COORDINATOR: coordinatorUrl };
     const code = await supervise({

@@ -113,6 +113,9 @@ async function train(
       "--nodes is given, but no group to train with; expected --join URL or --dry-run, too",
     );
   }
+  if (join === null && flags.quiet) {
+    throw new UserError("--quiet is given, but no group to be quiet about; expected --join URL, too");
+  }
   const isKept = folder !== null;
   const count = (what: string) => (done: number, total: number) => {
     screen.show(done === total ? "" : `${what} ${done}/${total}`);

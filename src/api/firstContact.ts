@@ -4,6 +4,16 @@ import { checkDoor } from "../net/node.ts";
 import { groupStatus } from "../net/status.ts";
 import type { JoinOptions } from "./member.ts";
 
+/** Is there a coordinator that knows of a group? @throws UserError as `contactGroup` */
+export async function hasGroup({ url, token, openSocket }: JoinOptions): Promise<boolean> {
+  try {
+    return (await groupStatus(url, token, { open: openSocket })).run !== null;
+  } catch (error) {
+    if (!(error instanceof RetryError)) throw error;
+    return false;
+  }
+}
+
 /**
  * Listens for a moment where the others are to reach this node, and asks the coordinator for its group. A coordinator
  * that doesn't answer yet may do so later: that is said.

@@ -83,6 +83,7 @@ export async function joinGroup<const A extends ArrayLengths>(options: GroupOpti
   const none = sha256("");
   const { over } = takePart(options, {
     replica,
+    config: Object.entries(arrays).map(([name, length]) => [`${name}.length`, `${length}`] as const),
     identity: { run: name, virtualWorkers, configDigest, tokenizerHash: none, probe: none },
     tokensOf: () => layout.length,
     signal: leaving.signal,

@@ -8,8 +8,9 @@ import type { MemberAction } from "../net/member/types.ts";
 import { readIfThere } from "../train/durable.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
-import { groupConfigDigest, MEMBER } from "../train/runFolder.ts";
+import { groupConfigDigest, groupSettings, MEMBER } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
+import { hasGroup } from "./firstContact.ts";
 import { type JoinOptions, type Part, randomId, takePart } from "./member.ts";
 import { sumTravel } from "./parts.ts";
 
@@ -34,7 +35,22 @@ export async function trainInGroup(
   const identity = await identityOf(options);
   using replica = await TrainingReplica.open(options);
   const { step } = replica.applied;
-  const part = { replica, identity, tokensOf, signal, onMessage, onAction, ...sumTravel(config.scale.wire) };
+  if (step >= replica.totalSteps && !await hasGroup(join)) {
+    onMessage?.(
+      `The run is finished here, after step ${step}, and no group of it is there: nothing is left to do`,
+    );
+    return await replica.finish();
+  }
+  const part = {
+    replica,
+    identity,
+    config: groupSettings(config),
+    tokensOf,
+    signal,
+    onMessage,
+    onAction,
+    ...sumTravel(config.scale.wire),
+  };
   const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);
   await takePart({ ...join, memberId }, part).over;
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved

@@ -30,12 +30,16 @@ export interface JoinOptions {
     | OwnServer;
   /** Opens WebSockets where more is needed than a URL: a private CA, see `openWithCa`. */
   readonly openSocket?: OpenSocket;
+  /** Says nothing of who comes and goes: for where the coordinator's lines are read beside this node's. Default: false. */
+  readonly quiet?: boolean;
 }
 
 /** What a member does in its group. */
 export interface Part {
   readonly replica: Replica;
   readonly identity: Omit<Identity, "version">;
+  /** What the identity's `configDigest` is of, for people. */
+  readonly config: readonly (readonly [name: string, value: string])[];
   /** How sums travel, the same on all members; default: as they are. */
   readonly wire?: WireTypes;
   /** So many values at the end of a sum are never rounded: counts. */
@@ -79,8 +83,8 @@ const OPTIONS: Readonly<Record<string, readonly [option: string, expected: strin
  * @throws UserError, at once, for a mistake in the options, or a port that can't be listened on
  */
 export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
-  const { url, token, memberId = randomId(), listen, openSocket } = join;
-  const { replica, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
+  const { url, token, memberId = randomId(), listen, openSocket, quiet = false } = join;
+  const { replica, config, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
   const identity = { ...part.identity, version: library.version };
   requireServerUrl(url);
   const { step: appliedStep, digest } = replica.applied;
@@ -90,8 +94,10 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     coordinator: url,
     identity,
     signal: giveUp.signal,
-    log: (level, text) => onMessage(level === "warn" ? `warning: ${text}` : text),
-    ...{ token, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
+    log: (level, text) => {
+      if (level !== "news" || !quiet) onMessage(level === "warn" ? `warning: ${text}` : text);
+    },
+    ...{ token, config, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
   return { over: untilOver(node, url, giveUp, part.signal) };
 }

@@ -29,6 +29,17 @@ function differencesAt(path: string, before: unknown, after: unknown): string[] 
   return old === now ? [] : [`${path}: ${old} -> ${now}`];
 }
 
+/** All settings by their dotted keys, in the order of the config: `["train.duration", "300 steps"]`. */
+export function listSettings(config: RunConfig): [key: string, value: string][] {
+  return settingsAt("", config);
+}
+
+function settingsAt(path: string, value: unknown): [string, string][] {
+  if (!isGroup(value)) return [[path, isAmount(value) ? formatAmount(value) : JSON.stringify(value)]];
+  const prefix = path === "" ? "" : `${path}.`;
+  return Object.entries(value).flatMap(([key, part]) => settingsAt(prefix + key, part));
+}
+
 function isGroup(value: unknown): value is { readonly [key: string]: unknown } {
   return isSettings(value) && !isAmount(value);
 }

@@ -1,6 +1,6 @@
 /** Reading and writing safetensors files: https://huggingface.co/docs/safetensors. */
 export type { Dtype } from "./safetensors/dtype.ts";
-export { openModelFolder } from "./safetensors/folder.ts";
+export { hasModelWeights, openModelFolder } from "./safetensors/folder.ts";
 export type { TensorInfo } from "./safetensors/header.ts";
 export { openSafetensors, parseSafetensors, type TensorSource } from "./safetensors/read.ts";
 export {

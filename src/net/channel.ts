@@ -171,7 +171,7 @@ export class Channel {
       silent = this.#heard ? 0 : silent + 1;
       this.#heard = false;
       if (silent === SILENT_TICKS) {
-        this.close("silent", `nothing heard for ${SILENT_TICKS / TICKS_PER_BEAT} heartbeats`);
+        this.close("silent", `nothing heard for ${SILENT_TICKS / TICKS_PER_BEAT * heartbeatMs / 1000} s`);
       } else if (++ticks % TICKS_PER_BEAT === 0) beat();
     }, heartbeatMs / TICKS_PER_BEAT);
   }

@@ -41,7 +41,7 @@ function checkedBy<T>(parse: (text: string) => T) {
       return parse(JSON.stringify(value));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
-      context.addIssue({ code: "custom", path: ["message"], message });
+      context.addIssue({ code: "custom", path: ["message"], message, params: { error } });
       return z.NEVER;
     }
   });

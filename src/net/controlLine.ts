@@ -4,6 +4,7 @@ import { type OpenSocket, pauseAfter, reconnect } from "./connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
 import type { CoordinatorMessage, MemberMessage } from "./messages.ts";
+import type { Log } from "./steadyLog.ts";
 
 export interface ControlLineOptions {
   readonly coordinator: string;
@@ -15,7 +16,7 @@ export interface ControlLineOptions {
   readonly onLinked: () => void;
   readonly onMessage: (message: CoordinatorMessage) => void;
   readonly onUnlinked: () => void;
-  readonly log: (level: "info" | "warn", text: string) => void;
+  readonly log: Log;
 }
 
 export class ControlLine {
@@ -27,6 +28,8 @@ export class ControlLine {
   readonly #options: ControlLineOptions;
   readonly #closing = new AbortController();
   #link: ControlLink<CoordinatorMessage, MemberMessage> | null = null;
+  /** Since when the coordinator is gone; null: it is here, or was not yet. */
+  #lostAt: number | null = null;
 
   /** Begins to dial. */
   constructor(options: ControlLineOptions) {
@@ -39,9 +42,11 @@ export class ControlLine {
     this.#link?.send(message);
   }
 
-  /** Ends the link, and makes another. */
+  /** Ends the link, and makes another. @param reason for which the coordinator counts as lost */
   relink(reason: string): void {
-    this.#link?.close(reason);
+    if (this.#link === null) return;
+    this.#noteLost(reason);
+    this.#link.close(reason);
   }
 
   close(): void {
@@ -68,7 +73,7 @@ export class ControlLine {
     const { coordinator, token, memberId, open, epoch, onLinked, onMessage, onUnlinked, log } = this.#options;
     let said = "";
     const onFailure = ({ message }: Error) => {
-      if (message !== said) log("warn", `${message}; trying again`);
+      if (message !== said) log(this.#lostAt === null ? "warn" : "news", `${message}; trying again`);
       said = message;
     };
     const claim = controlClaim("member", memberId, epoch());
@@ -87,15 +92,31 @@ export class ControlLine {
       },
     });
     this.#link = link;
+    this.#noteBack();
     onLinked();
     const reason = await link.closed;
     this.#link = null;
-    if (!signal.aborted && !isOwn(reason)) log("warn", `The coordinator's link: ${describeClose(reason)}`);
+    if (!signal.aborted && this.#lostAt === null) this.#noteLost(whyLost(reason));
     onUnlinked();
     return reason.kind;
   }
+
+  #noteLost(reason: string): void {
+    this.#lostAt = performance.now();
+    this.#options.log(
+      "news",
+      `The coordinator is lost: ${reason}; this node holds what it has, and looks for it`,
+    );
+  }
+
+  #noteBack(): void {
+    if (this.#lostAt === null) return;
+    const seconds = (performance.now() - this.#lostAt) / 1000;
+    this.#lostAt = null;
+    this.#options.log("news", `The coordinator is back after ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`);
+  }
 }
 
-function isOwn({ kind, by }: CloseReason): boolean {
-  return kind === "left" && by === "us";
+function whyLost(reason: CloseReason): string {
+  return reason.kind === "lost" ? "its connection has ended" : describeClose(reason);
 }

@@ -13,6 +13,8 @@ export interface ControlLinkOptions<In> {
   readonly schema: z.ZodType<In>;
   /** Takes a message. To refuse it, throw: the link closes as a `fault` with the error's message. */
   readonly onMessage: (message: In) => void;
+  /** Told what is wrong with a message before the link closes for it: there may be a word to say. */
+  readonly onFault?: (fault: unknown) => void;
   /** Messages that may arrive in a second, and at once. */
   readonly maxPerSecond?: number;
 }
@@ -67,6 +69,7 @@ export class ControlLink<In, Out> {
     try {
       this.#options.onMessage(this.#parse(message));
     } catch (error) {
+      this.#options.onFault?.(error instanceof Error ? error.cause ?? error : error);
       this.channel.close("fault", error instanceof Error ? error.message : String(error));
     }
   }
@@ -74,7 +77,8 @@ export class ControlLink<In, Out> {
   #parse(text: string): In {
     const result = this.#options.schema.safeParse(JSON.parse(text));
     if (result.success) return result.data;
-    const { path, message } = result.error.issues[0];
-    throw new Error(`${path.join(".")}: ${message}`);
+    const [issue] = result.error.issues;
+    const cause = issue.code === "custom" ? issue.params?.error : undefined;
+    throw new Error(`${issue.path.join(".")}: ${issue.message}`, { cause });
   }
 }

@@ -3,6 +3,8 @@
  * time.
  */
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { dirname } from "@std/path";
 import { z } from "zod";
 import { RetryError, UserError } from "../errors.ts";
 import type { SavedGroup } from "./coordinator/types.ts";
@@ -32,6 +34,8 @@ export interface CoordinatorFile extends Disposable {
    * @throws UserError if it can't be written
    */
   write(group: SavedGroup): Promise<void>;
+  /** Ends as `using` does, and removes what opening it has made: nothing was written. */
+  discard(): void;
 }
 
 /**
@@ -48,7 +52,18 @@ export interface CoordinatorFile extends Disposable {
  */
 export async function openCoordinatorFile(folder: string): Promise<CoordinatorFile> {
   const [path, lockPath] = [`${folder}/coordinator.json`, `${folder}/coordinator.lock`];
+  const missing = missingFolders(folder);
   const lock = await takeLock(folder, lockPath);
+  const discard = () => {
+    // While the lock is held nobody else can have begun here.
+    const doomed = missing.includes(folder) ? [lockPath, ...missing] : [];
+    try {
+      for (const made of doomed) Deno.removeSync(made);
+    } catch {
+      // somebody has put something there; the error that led here is the one to tell
+    }
+    lock.close();
+  };
   try {
     let text = await readIfThere(path);
     const saved = text === null ? null : parseSaved(path, text);
@@ -59,11 +74,17 @@ export async function openCoordinatorFile(folder: string): Promise<CoordinatorFi
       await writeAtomically(folder, path, next);
       text = next;
     };
-    return { saved, write, [Symbol.dispose]: () => lock.close() };
+    return { saved, write, discard, [Symbol.dispose]: () => lock.close() };
   } catch (error) {
     lock.close();
     throw error;
   }
+}
+
+/** The folders that have to be made for a path, the innermost first. */
+function missingFolders(path: string): string[] {
+  if (path === dirname(path) || existsSync(path)) return [];
+  return [path, ...missingFolders(dirname(path))];
 }
 
 function fenced(path: string, finding: string): RetryError {

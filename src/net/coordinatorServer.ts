@@ -15,8 +15,16 @@ import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts"
 import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
 import { describeRefusal, Gate } from "./gate.ts";
 import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
-import { type CoordinatorMessage, type GroupStatus, MAX_MEMBERS, type MemberMessage } from "./messages.ts";
+import {
+  type CoordinatorMessage,
+  type GroupStatus,
+  MAX_MEMBERS,
+  type MemberMessage,
+  ProtocolError,
+  toReason,
+} from "./messages.ts";
 import { UserError } from "../errors.ts";
+import { SteadyLog } from "./steadyLog.ts";
 
 export interface CoordinatorOptions {
   /** Holds its file and the lock on it: one coordinator at a time, and the next one goes on from there. */
@@ -67,7 +75,8 @@ export async function runCoordinator(options: CoordinatorOptions): Promise<Coord
   try {
     return new RunningCoordinator(file, options);
   } catch (error) {
-    file[Symbol.dispose]();
+    if (file.saved === null) file.discard();
+    else file[Symbol.dispose]();
     throw error;
   }
 }
@@ -78,6 +87,7 @@ class RunningCoordinator implements Coordinator {
   readonly #options: CoordinatorOptions;
   readonly #listener: Listener;
   readonly #ending = Promise.withResolvers<void>();
+  readonly #steady: SteadyLog;
   readonly #links = new Map<number, ControlLink<MemberMessage, CoordinatorMessage>>();
   #numLinks = 0;
   #state: CoordinatorState;
@@ -86,9 +96,12 @@ class RunningCoordinator implements Coordinator {
   #turn: Promise<void> = Promise.resolve();
 
   constructor(file: CoordinatorFile, options: CoordinatorOptions) {
-    const { token, settings, signal, log } = options;
+    const { token, settings, signal } = options;
     this.#file = file;
     this.#options = options;
+    // no coordinator has news of another one
+    this.#steady = new SteadyLog((level, text) => options.log(level === "news" ? "info" : level, text));
+    const log = (level: "info" | "warn", text: string) => this.#log(level, text);
     this.#state = resume(settings, file.saved);
     const { identity, epoch } = this.#state;
     if (identity !== null) {
@@ -112,7 +125,10 @@ class RunningCoordinator implements Coordinator {
       },
     });
     this.#listener = listen(gate, options.listen);
-    const timer = setInterval(() => this.#take({ kind: "tick" }), settings.heartbeatMs / TICKS_PER_BEAT);
+    const timer = setInterval(() => {
+      this.#take({ kind: "tick" });
+      this.#steady.tick(performance.now());
+    }, settings.heartbeatMs / TICKS_PER_BEAT);
     const stop = () => this.#end();
     signal.addEventListener("abort", stop);
     this.ended = this.#ending.promise.finally(async () => {
@@ -120,6 +136,7 @@ class RunningCoordinator implements Coordinator {
       signal.removeEventListener("abort", stop);
       await this.#listener.close();
       await this.#turn;
+      this.#steady.flush();
       file[Symbol.dispose]();
     });
     if (signal.aborted) stop();
@@ -133,8 +150,12 @@ class RunningCoordinator implements Coordinator {
     return groupStatus(this.#state, performance.now());
   }
 
+  #log(level: "info" | "warn", text: string): void {
+    this.#steady.say(level, text, performance.now());
+  }
+
   #enter(channel: Channel, claim: Claim): void {
-    const { settings, log } = this.#options;
+    const { settings } = this.#options;
     const link = ++this.#numLinks;
     const control = new ControlLink<MemberMessage, CoordinatorMessage>(channel, {
       schema: MEMBER_MESSAGES,
@@ -142,13 +163,20 @@ class RunningCoordinator implements Coordinator {
         checkSender(message, claim);
         this.#take({ kind: "message", link, message });
       },
+      onFault: (fault) => {
+        if (!(fault instanceof ProtocolError)) return;
+        this.#log("warn", `${claim.id} is refused: ${fault.message}`);
+        control.send({ type: "refused", reason: toReason(fault.message), retry: false });
+      },
     });
     this.#links.set(link, control);
     control.keepAlive(LINK_BEAT * settings.heartbeatMs, () => {});
     control.closed.then((reason) => {
       this.#links.delete(link);
       const { kind } = reason;
-      if (kind !== "left" && kind !== "lost") log("warn", `Link of ${claim.id}: ${describeClose(reason)}`);
+      if (kind !== "left" && kind !== "lost") {
+        this.#log("warn", `Link of ${claim.id}: ${describeClose(reason)}`);
+      }
       this.#take({ kind: "closed", link });
     });
   }
@@ -175,7 +203,7 @@ class RunningCoordinator implements Coordinator {
       case "persist":
         return await this.#file.write(action.group);
       case "log":
-        return this.#options.log(action.level, action.text);
+        return this.#log(action.level, action.text);
       case "finished":
         return this.#end();
       case "stop":

@@ -57,6 +57,7 @@ export function createCoordinator(
     phase: "gathering",
     reason: null,
     identity: saved?.identity ?? null,
+    config: null,
     epoch: saved?.epoch ?? 0,
     step: saved?.step ?? 0,
     digest: null,
@@ -152,6 +153,6 @@ function handleTick(draft: Draft): void {
     if (wasAsleep) member.lastSeen = now;
     if (now - member.lastSeen <= MISSED_HEARTBEATS * heartbeatMs) continue;
     actions.push({ kind: "close", link: member.link });
-    lose(draft, member, `it was silent for ${MISSED_HEARTBEATS} heartbeats`);
+    lose(draft, member, `it was silent for ${MISSED_HEARTBEATS * heartbeatMs / 1000} s`);
   }
 }

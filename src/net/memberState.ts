@@ -12,18 +12,26 @@
 import type { Applied } from "./replica.ts";
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "./messages.ts";
 import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./member/following.ts";
-import { begin, dropWork, end, hello, leaveNow, restore } from "./member/work.ts";
+import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./member/work.ts";
+import { describeResumption } from "./member/news.ts";
 import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./member/types.ts";
 
-/** A member as it starts, on its newest checkpoint or the first weights. */
-export function createMember(settings: MemberSettings, applied: Applied, now: number): MemberState {
+/** A member as it starts, on its newest checkpoint or the first weights. @param isBlank it has neither */
+export function createMember(
+  settings: MemberSettings,
+  applied: Applied,
+  now: number,
+  isBlank = false,
+): MemberState {
   return {
     settings,
     phase: "idle",
     isLinked: false,
+    saidConfig: false,
     lastHeard: now,
     heartbeatMs: 1000,
     applied,
+    isBlank,
     held: null,
     seen: { epoch: 0, members: [] },
     epoch: null,
@@ -37,6 +45,10 @@ export function createMember(settings: MemberSettings, applied: Applied, now: nu
     committed: applied,
     digests: new Map(),
     leaving: null,
+    actives: [],
+    begun: 0,
+    stoppedAt: null,
+    isOnHold: false,
   };
 }
 
@@ -70,7 +82,7 @@ function handle(draft: Draft, event: MemberEvent): void {
       if (state.isLinked && now - state.lastHeard > MISSED_HEARTBEATS * state.heartbeatMs) {
         actions.push({
           kind: "relink",
-          reason: `The coordinator was silent for ${MISSED_HEARTBEATS} heartbeats`,
+          reason: `it was silent for ${MISSED_HEARTBEATS * state.heartbeatMs / 1000} s`,
         });
         return unlink(draft);
       }
@@ -83,18 +95,20 @@ function handle(draft: Draft, event: MemberEvent): void {
       if (state.isLinked) {
         actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs } });
       }
+      if (!state.isLinked || state.isOnHold) actions.push({ kind: "pause" });
       return;
     }
     case "failed": {
       if (!isUnderWay(draft, event)) return;
       dropWork(draft);
+      state.stoppedAt ??= now;
       const { epoch, step, peer, reason, skip = false } = event;
       if (state.isLinked) {
         actions.push({
           kind: "send",
           message: { type: "failed", epoch, step, peer, reason: toReason(reason), skip },
         });
-      }
+      } else tell(draft, `Step ${step} can't be done and waits for the coordinator: ${reason}`);
       return;
     }
     case "copied":
@@ -104,6 +118,7 @@ function handle(draft: Draft, event: MemberEvent): void {
     case "restored":
       if (state.phase !== "restoring") return;
       state.applied = { step: event.step, digest: event.digest };
+      state.isBlank = event.isBlank ?? false;
       state.phase = "idle";
       return introduce(draft);
     case "leave":
@@ -124,6 +139,7 @@ function isUnderWay(
 function link(draft: Draft): void {
   const { state, now } = draft;
   state.isLinked = true;
+  state.saidConfig = false;
   state.lastHeard = now;
   // The coordinator takes who says hello to be in no step.
   if (state.phase === "working") dropWork(draft);
@@ -136,6 +152,8 @@ function unlink(draft: Draft): void {
   const { state } = draft;
   if (!state.isLinked) return;
   state.isLinked = false;
+  state.stoppedAt ??= draft.now;
+  if (state.phase === "holding") draft.actions.push({ kind: "pause" });
   if (state.phase === "working" || state.phase === "holding") return;
   if (state.leaving !== null) return leaveNow(draft);
   dropWork(draft);
@@ -151,6 +169,9 @@ function introduce(draft: Draft): void {
 
 function handleMessage(draft: Draft, message: CoordinatorMessage): void {
   const { state, actions } = draft;
+  if (message.type === "commit" || message.type === "abort" || message.type === "epoch") {
+    state.isOnHold = false;
+  }
   switch (message.type) {
     case "welcome":
       state.heartbeatMs = message.heartbeatMs;
@@ -160,13 +181,18 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
     case "released":
       return end(draft, null);
     case "hold":
-      actions.push({ kind: "log", level: "info", text: message.reason });
-      return;
+      state.isOnHold = true;
+      state.stoppedAt ??= draft.now;
+      if (state.phase === "holding" || state.phase === "replaying") actions.push({ kind: "pause" });
+      return tell(draft, message.reason);
     case "commit":
       if (message.epoch >= state.seen.epoch) takeCommit(draft, message);
       return;
     case "abort":
       if (message.epoch < state.seen.epoch) return;
+      // Who has done the last step doesn't begin it again.
+      if (state.leaving === null) tell(draft, message.reason);
+      state.stoppedAt ??= draft.now;
       dropWork(draft);
       return introduce(draft);
     case "epoch":
@@ -198,6 +224,8 @@ function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<Coordinator
   state.applied = { step, digest };
   actions.push({ kind: "apply", step, digest });
   state.phase = "idle";
-  if (state.leaving !== null) leaveNow(draft);
-  else if (state.epoch !== null) begin(draft, state.epoch);
+  if (state.leaving !== null) return leaveNow(draft);
+  if (state.epoch === null) return;
+  if (state.stoppedAt !== null) tell(draft, describeResumption(step, draft.now - state.stoppedAt));
+  begin(draft, state.epoch);
 }

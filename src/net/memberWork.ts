@@ -17,6 +17,7 @@ import { Overlap } from "./overlap.ts";
 import { Pace } from "./pace.ts";
 import { NotFiniteError, type Replica, type Snapshot } from "./replica.ts";
 import { serialReplica } from "./serialReplica.ts";
+import { Stopwatch } from "./stopwatch.ts";
 import { createStepSum, openBuckets } from "./stepSum.ts";
 import { digestAfter } from "./sumDigest.ts";
 import { isRounded, type WireTypes } from "./wireTypes.ts";
@@ -43,7 +44,7 @@ export interface WorkOptions {
 interface Ready {
   /** null: the step is left out. */
   readonly sum: Float32Array | null;
-  /** From when on nothing but the exchange went on; null: it is replayed, or left out. */
+  /** When nothing but the exchange went on any more, by the clock; null: it is replayed, or left out. */
   readonly exposedFrom: number | null;
   release(): void;
 }
@@ -51,6 +52,8 @@ interface Ready {
 export class MemberWork {
   readonly pace = new Pace();
   readonly #overlap = new Overlap();
+  /** Runs while a step is done here, or waited for by who follows; what `apply` does comes on top. */
+  readonly #clock = new Stopwatch();
   readonly #options: WorkOptions;
   readonly #replica: Replica;
   readonly #mesh: Mesh;
@@ -121,9 +124,15 @@ export class MemberWork {
   cancel(): void {
     this.#work = null;
     this.#ready = null;
+    this.#clock.stop();
     this.#giveUp.abort(new DOMException("The step was given up", "AbortError"));
     this.#allreduce.abort("The step was given up");
     this.#mesh.end();
+  }
+
+  /** Nothing goes on until something is begun or applied. */
+  pause(): void {
+    this.#clock.stop();
   }
 
   /** Updates the replica with the sum that was last told of. */
@@ -131,20 +140,26 @@ export class MemberWork {
     const ready = this.#ready;
     if (ready === null) throw new Error(`There is no sum of step ${step}`);
     this.#ready = null;
-    const exposedMs = ready.exposedFrom === null ? null : performance.now() - ready.exposedFrom;
+    const exposedMs = ready.exposedFrom === null ? null : this.#clock.elapsed - ready.exposedFrom;
+    const trainedMs = this.#clock.lap();
+    const { signal } = this.#unfollow;
     this.#do(async () => {
+      const begun = performance.now();
       if (ready.sum === null) {
         await this.#replica.skip?.(digest);
         this.#sums.skip(step);
       } else {
-        await this.#replica.apply(ready.sum, digest, ready.exposedFrom === null);
+        await this.#replica.apply(ready.sum, digest, trainedMs, exposedMs === null);
         this.#sums.add(step, ready.sum);
       }
       ready.release();
-      if (exposedMs !== null) {
-        this.pace.step(this.#options.tokensOf(step), exposedMs);
-        this.#overlap.step(this.pace.stepMs, this.pace.exposedShare);
+      if (exposedMs === null) {
+        if (!signal.aborted) this.#clock.start(); // who follows waits for the next one
+        return;
       }
+      const stepMs = trainedMs + performance.now() - begun;
+      this.pace.step(this.#options.tokensOf(step), stepMs, exposedMs);
+      this.#overlap.step(this.pace.stepMs, this.pace.exposedShare);
     });
   }
 
@@ -154,12 +169,15 @@ export class MemberWork {
       const { applied, chunks } = await this.#follower.copy(donor, signal);
       await this.#replica.load(applied, chunks);
       this.#sums.reset(applied.step);
+      this.#clock.lap();
+      this.#clock.start();
       return { kind: "copied", ...applied };
     });
   }
 
   /** Fetches the sum of a committed step; `replayed` or `donorFailed` is told. */
   replay(donor: Peer, step: number): void {
+    this.#clock.start();
     this.#follow(async (signal) => {
       const fetched = await this.#follower.fetchSum(donor, step, signal);
       if (fetched === null) {
@@ -172,6 +190,7 @@ export class MemberWork {
   }
 
   stopFollowing(): void {
+    this.#clock.stop();
     this.#unfollow.abort();
     this.#unfollow = new AbortController();
     this.#follower.stop();
@@ -181,8 +200,9 @@ export class MemberWork {
   restore(): void {
     this.#do(async () => {
       const { step, digest } = await this.#replica.restore();
+      this.#clock.lap();
       this.#sums.reset(step);
-      this.#options.tell({ kind: "restored", step, digest });
+      this.#options.tell({ kind: "restored", step, digest, isBlank: this.#replica.isBlank });
     });
   }
 
@@ -219,7 +239,9 @@ export class MemberWork {
     if (step !== applied.step + 1) throw new Error(`Step ${step} on the state after step ${applied.step}`);
     try {
       if (epoch !== this.#epoch) await this.#beginEpoch(work);
-      const begun = performance.now();
+      signal.throwIfAborted();
+      this.#clock.start();
+      const begun = this.#clock.elapsed;
       if (work.skip) return await this.#skipStep(work, signal);
       const { sum, digests, workMs, release } = await this.#sumStep(work, signal, this.#overlap.parts);
       const digest = await digestAfter(applied.digest, step, digests);
@@ -253,7 +275,6 @@ export class MemberWork {
   async #beginEpoch({ epoch, step, members }: StepWork): Promise<void> {
     const { dialler, heartbeatMs } = this.#options;
     this.stopFollowing();
-    this.pace.restart();
     this.#overlap.restart();
     this.#mesh.begin(epoch, members.filter(({ id }) => id !== dialler.id), heartbeatMs());
     this.#epoch = epoch;

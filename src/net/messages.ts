@@ -7,10 +7,11 @@
  * how it came about.
  */
 import { z } from "zod";
+import library from "../../deno.json" with { type: "json" };
 import { UserError } from "../errors.ts";
 
 /** Grows when a message changes; members and coordinator have the same one. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 /** A longer frame is not even parsed. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
@@ -18,6 +19,9 @@ export const MAX_MEMBERS = 128;
 /** Heartbeats after which the other side counts as silent. */
 export const MISSED_HEARTBEATS = 3;
 const MAX_REASON = 500;
+/** A config's settings as they are told: so many, of so many characters each; longer ones are cut. */
+const MAX_SETTINGS = 200;
+const MAX_SETTING_CHARS = 64;
 
 const u32 = z.int().min(0).max(2 ** 32 - 1);
 const step = u32;
@@ -29,6 +33,9 @@ const url = z.string().max(256).regex(/^wss?:\/\/[^\s\p{Cc}]+$/u);
 /** A line for people; no control characters, so that a peer can't write lines of its own into a log. */
 const reason = z.string().min(1).max(MAX_REASON).regex(/^[^\p{Cc}]*$/u);
 const name = z.string().min(1).max(128).regex(/^[^\p{Cc}]*$/u);
+
+const settingText = z.string().max(MAX_SETTING_CHARS).regex(/^[^\p{Cc}]*$/u);
+const settingSchema = z.tuple([settingText, settingText]);
 
 /** What all members of a group have in common. */
 export const identitySchema = z.strictObject({
@@ -66,8 +73,12 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */
     survives: z.boolean(),
+    /** It has no state: step and digest name none. */
+    isBlank: z.boolean(),
     /** A reduced gradient whose `ready` has no answer yet. */
     held: heldSchema.nullable(),
+    /** What `configDigest` is of, for people, where it differs; null: this link has carried it. */
+    config: z.array(settingSchema).max(MAX_SETTINGS).nullable(),
   }),
   z.strictObject({
     type: z.literal("heartbeat"),
@@ -165,6 +176,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
 export type Identity = Readonly<z.infer<typeof identitySchema>>;
 /** An epoch and who is in it. */
 export type Membership = z.infer<typeof membershipSchema>;
+/** A setting's name and value, for people. */
+export type Setting = z.infer<typeof settingSchema>;
 /** A reduced gradient that waits for the coordinator's word. */
 export type Held = Readonly<z.infer<typeof heldSchema>>;
 /** From a member to the coordinator. */
@@ -197,18 +210,26 @@ export function toReason(text: string): string {
   return line === "" ? "no reason given" : line.slice(0, MAX_REASON).toWellFormed();
 }
 
+/** Settings as a message may carry them. */
+export function toSettings(settings: readonly (readonly [name: string, value: string])[]): Setting[] {
+  return settings.slice(0, MAX_SETTINGS).map(([name, value]) => [cut(name), cut(value)]);
+}
+
+function cut(text: string): string {
+  const line = text.replace(/\p{Cc}+/gu, " ");
+  return line.length <= MAX_SETTING_CHARS ? line : `${line.slice(0, MAX_SETTING_CHARS - 1).toWellFormed()}…`;
+}
+
+/** A member of another version, whose messages are others. */
+export class ProtocolError extends UserError {}
+
 function parse<T>(schema: z.ZodType<T>, text: string): T {
   const bytes = byteLengthUpTo(text, MAX_MESSAGE_BYTES);
   if (bytes > MAX_MESSAGE_BYTES) {
     throw new UserError(`A control message has more than ${MAX_MESSAGE_BYTES} bytes, expected at most that`);
   }
   const json = parseJson(text);
-  const theirs = protocolOf(json);
-  if (theirs !== null && theirs !== PROTOCOL) {
-    throw new UserError(
-      `A member speaks protocol ${theirs}, expected ${PROTOCOL}; use the same version on all nodes`,
-    );
-  }
+  requireProtocol(json);
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [{ path, message }] = parsed.error.issues;
@@ -217,9 +238,15 @@ function parse<T>(schema: z.ZodType<T>, text: string): T {
 }
 
 /** The version of the protocol is told before anything else of a hello: another one may have other keys. */
-function protocolOf(json: unknown): number | null {
-  if (typeof json !== "object" || json === null || !("type" in json) || json.type !== "hello") return null;
-  return "protocol" in json && typeof json.protocol === "number" ? json.protocol : null;
+function requireProtocol(json: unknown): void {
+  if (typeof json !== "object" || json === null || !("type" in json) || json.type !== "hello") return;
+  const theirs = "protocol" in json && typeof json.protocol === "number" ? json.protocol : PROTOCOL;
+  if (theirs === PROTOCOL) return;
+  const version = name.safeParse("version" in json ? json.version : null).data ?? "unknown";
+  throw new ProtocolError(
+    `It has version ${version} and speaks protocol ${theirs}, this coordinator has version ${library.version} and ` +
+      `speaks protocol ${PROTOCOL}; use the same version on all nodes`,
+  );
 }
 
 /** The length in UTF-8; more than the limit as soon as that is certain. */

@@ -13,8 +13,9 @@ import { OwnServer } from "./ownServer.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
-import { type Identity, MAX_MEMBERS, toReason } from "./messages.ts";
+import { type Identity, MAX_MEMBERS, toReason, toSettings } from "./messages.ts";
 import type { Replica } from "./replica.ts";
+import { type Log, SteadyLog } from "./steadyLog.ts";
 import { bucketElementsOf } from "./stepSum.ts";
 
 export interface JoinOptions {
@@ -23,6 +24,8 @@ export interface JoinOptions {
   readonly token: CryptoKey;
   /** What all members have in common, the number of virtual workers too. */
   readonly identity: Identity;
+  /** What the identity's `configDigest` is of, so that people can be told where configs differ. Default: it isn't told. */
+  readonly config?: readonly (readonly [name: string, value: string])[];
   /** One process at a time has it. */
   readonly memberId: string;
   readonly replica: Replica;
@@ -48,8 +51,7 @@ export interface JoinOptions {
   readonly tokensOf: (step: number) => number;
   /** Ends the member at once; `leave` waits for the step's end. */
   readonly signal?: AbortSignal;
-  /** Takes a line for people. */
-  readonly log: (level: "info" | "warn", text: string) => void;
+  readonly log: Log;
   /** Told of each thing that the member does, before it is done: for whoever keeps account of a group. */
   readonly onAction?: (action: MemberAction) => void;
 }
@@ -101,6 +103,7 @@ class Member implements Node {
   readonly url: string;
   readonly done: Promise<{ readonly refusal: Refusal | null }>;
   readonly #options: JoinOptions;
+  readonly #steady: SteadyLog;
   readonly #work: MemberWork;
   readonly #listener: Door;
   readonly #line: ControlLine;
@@ -112,9 +115,10 @@ class Member implements Node {
   #failure: { readonly error: unknown } | null = null;
 
   constructor(options: JoinOptions) {
-    const { coordinator, token, identity, memberId, replica, openSocket: open, tokensOf, log, signal } =
-      options;
+    const { coordinator, token, identity, memberId, replica, openSocket: open, tokensOf, signal } = options;
     this.#options = options;
+    this.#steady = new SteadyLog(options.log);
+    const log: Log = (level, text) => this.#log(level, text);
     this.done = this.#ending.promise;
     const { bucketElements = bucketElementsOf(replica.sumLength), wire = {}, exactValues = 0 } = options;
     const epoch = () => this.#state.seen.epoch;
@@ -128,19 +132,23 @@ class Member implements Node {
       tokensOf,
       epoch,
       heartbeatMs: () => this.#state.heartbeatMs,
-      isWhole: () => this.#state.phase !== "copying" && this.#state.phase !== "restoring",
+      isWhole: () => {
+        const { phase, isBlank } = this.#state;
+        return phase !== "copying" && phase !== "restoring" && !isBlank;
+      },
       tell: (event) => this.#tell(event),
       onError: (error) => this.#fail(error),
     });
     try {
-      this.#listener = openDoor(this.#work, options);
+      this.#listener = openDoor(this.#work, options, log);
     } catch (error) {
       this.#work.close(); // its thread
       throw error;
     }
     this.url = options.listen?.url ?? this.#listener.url;
-    const settings = { identity, memberId, url: this.url, totalSteps: replica.totalSteps };
-    this.#state = createMember(settings, replica.applied, performance.now());
+    const config = toSettings(options.config ?? []);
+    const settings = { identity, config, memberId, url: this.url, totalSteps: replica.totalSteps };
+    this.#state = createMember(settings, replica.applied, performance.now(), replica.isBlank);
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({
       coordinator,
@@ -179,16 +187,16 @@ class Member implements Node {
   }
 
   #carryOut(action: MemberAction): void {
-    const { log, onAction } = this.#options;
-    onAction?.(action);
+    this.#options.onAction?.(action);
     switch (action.kind) {
       case "send":
         return this.#line.send(action.message);
       case "relink":
-        log("warn", action.reason);
         return this.#line.relink(action.reason);
       case "begin":
         return this.#work.begin(action.work);
+      case "pause":
+        return this.#work.pause();
       case "cancel":
         return this.#work.cancel();
       case "apply":
@@ -202,15 +210,20 @@ class Member implements Node {
       case "restore":
         return this.#work.restore();
       case "log":
-        return log(action.level, action.text);
+        return this.#log(action.level, action.text);
       case "end":
         this.#end(action.refusal);
     }
   }
 
+  #log(level: Parameters<Log>[0], text: string): void {
+    this.#steady.say(level, text, performance.now());
+  }
+
   #beatEvery(everyMs: number): { readonly everyMs: number; readonly timer: ReturnType<typeof setInterval> } {
     const beat = () => {
       this.#tell({ kind: "tick" });
+      this.#steady.tick(performance.now());
       const { seen: { epoch }, applied: { step } } = this.#state;
       const { tokensPerSecond, exposedShare } = this.#work.pace;
       this.#line.send({ type: "heartbeat", epoch, step, tokensPerSecond, exposedShare });
@@ -242,6 +255,7 @@ class Member implements Node {
     await this.#work.close();
     await this.#line.ended.catch(() => {}); // `fail` has heard of it
     await this.#listener.close();
+    this.#steady.flush();
     if (this.#failure === null) this.#ending.resolve({ refusal });
     else this.#ending.reject(this.#failure.error);
   }
@@ -252,7 +266,8 @@ type Door = Pick<Listener, "url" | "close">;
 
 function openDoor(
   work: MemberWork,
-  { listen: where = {}, identity, memberId, token, log }: JoinOptions,
+  { listen: where = {}, identity, memberId, token }: JoinOptions,
+  log: Log,
 ): Door {
   if (!(where instanceof OwnServer)) requireReachable(where);
   const door = {

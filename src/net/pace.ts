@@ -1,6 +1,5 @@
 /** How fast a member does its steps, for heartbeats. */
 export class Pace {
-  #last = performance.now();
   #tokensPerSecond = 0;
   #exposedShare = 0;
   #stepMs = 0;
@@ -19,18 +18,10 @@ export class Pace {
     return this.#exposedShare;
   }
 
-  /** Steps begin anew, after a time in which none were done. */
-  restart(): void {
-    this.#last = performance.now();
-  }
-
-  /** A step is done. @param exposedMs of it, nothing but the exchange went on */
-  step(tokens: number, exposedMs: number): void {
-    const now = performance.now();
-    const stepMs = Math.max(now - this.#last, Number.EPSILON);
-    this.#last = now;
-    this.#stepMs = stepMs;
-    this.#tokensPerSecond = 1000 * tokens / stepMs;
-    this.#exposedShare = Math.min(exposedMs / stepMs, 1);
+  /** A step is done. @param exposedMs of its time, nothing but the exchange went on */
+  step(tokens: number, stepMs: number, exposedMs: number): void {
+    this.#stepMs = Math.max(stepMs, Number.EPSILON);
+    this.#tokensPerSecond = 1000 * tokens / this.#stepMs;
+    this.#exposedShare = Math.min(exposedMs / this.#stepMs, 1);
   }
 }

@@ -30,6 +30,8 @@ export interface Replica {
   readonly applied: Applied;
   /** Steps of the run. */
   readonly totalSteps: number;
+  /** It has no state of its own to begin with, and gets another member's by `load`; `applied` is then no state's name. */
+  readonly isBlank?: boolean;
 
   /**
    * Computes the sums over some virtual workers' samples of step `applied.step + 1`.
@@ -49,9 +51,10 @@ export interface Replica {
    * Updates the state with the sum of step `applied.step + 1` over all virtual workers.
    *
    * @param digest of the state after it
+   * @param trainedMs what the step has taken so far, tries that were given up too; nobody was waited for meanwhile
    * @param isReplayed the others have made the sum: nothing that `sums` may have computed here is in it
    */
-  apply(sum: Float32Array, digest: string, isReplayed?: boolean): Promise<void>;
+  apply(sum: Float32Array, digest: string, trainedMs: number, isReplayed?: boolean): Promise<void>;
   /**
    * Leaves step `applied.step + 1` out, all members alike: the state after it is the one before it, a step on. Absent:
    * steps can't be left out. @param digest of the state after it

@@ -14,6 +14,9 @@ export function serialReplica(replica: Replica): Replica {
   return {
     sumLength: replica.sumLength,
     totalSteps: replica.totalSteps,
+    get isBlank() {
+      return replica.isBlank;
+    },
     get applied() {
       return replica.applied;
     },
@@ -24,7 +27,8 @@ export function serialReplica(replica: Replica): Replica {
       }),
     skip: replica.skip && ((digest) => inTurn(() => replica.skip!(digest))),
     nameOf: replica.nameOf && ((element) => replica.nameOf!(element)),
-    apply: (sum, digest, isReplayed) => inTurn(() => replica.apply(sum, digest, isReplayed)),
+    apply: (sum, digest, trainedMs, isReplayed) =>
+      inTurn(() => replica.apply(sum, digest, trainedMs, isReplayed)),
     snapshot: () => inTurn(() => replica.snapshot()),
     load: (applied, chunks) => inTurn(() => replica.load(applied, chunks)),
     restore: () => inTurn(() => replica.restore()),

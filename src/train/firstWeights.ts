@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { POSITIONS } from "../config/axes.ts";
 import type { ModelSpec } from "../config/deriveModel.ts";
@@ -8,11 +9,12 @@ import { hashTokenizer } from "../data/tokenStore.ts";
 import type { Engine } from "../engine/engine.ts";
 import { UserError } from "../errors.ts";
 import { quote } from "../formats/file.ts";
+import { hasModelWeights } from "../formats/safetensors.ts";
 import type { NamedValues } from "../formats/hf/read.ts";
 import { initialValues, type InitOptions } from "../model/init.ts";
 import type { Parameter } from "../model/parameters.ts";
 import { readIfThere } from "./durable.ts";
-import { resolveModelFolder } from "./findCheckpoint.ts";
+import { checkpointsOf, resolveModelFolder } from "./findCheckpoint.ts";
 import { readModelSpec } from "./modelFiles.ts";
 import { loadWeights } from "./weights.ts";
 
@@ -34,6 +36,11 @@ export async function writeFirstWeights(options: FirstWeightsOptions): Promise<v
   const { from } = options.config;
   if (from === null) await writeRandom(options);
   else await writeThoseOf(from, options);
+}
+
+/** Are the weights here that a run starts with? Not those of a model whose folder has all but its weights. */
+export function hasFirstWeights({ from }: RunConfig): boolean {
+  return from === null || existsSync(checkpointsOf(from)) || hasModelWeights(from);
 }
 
 async function writeRandom({ config: { seed }, engine, spec, signal }: FirstWeightsOptions): Promise<void> {

@@ -44,8 +44,8 @@ export async function readSourceModel(from: string, run: string | null): Promise
   if (own !== null) return own;
   if (!existsSync(from)) {
     const where = run === null
-      ? ", on this machine, too: a node that keeps no run folder starts from it each time, also where its group then " +
-        "gives it a later state"
+      ? ", on this machine, too: a node that keeps no run folder reads its config.json and tokenizer.json each time; " +
+        "the weights may be missing where another node of its group has them"
       : "";
     throw new UserError(
       `${quote(from)} is not there; name a run, a checkpoint or a folder with a model (from=...)${where}`,

@@ -5,7 +5,7 @@ import type { Engine, StepResult } from "../engine/engine.ts";
 import type { StepLine } from "./metricsLog.ts";
 import { learningRateAt } from "./schedule.ts";
 
-/** Measures training by the clock; validation and checkpoints don't count. */
+/** Measures training by the clock; validation, checkpoints and what a group waits for don't count. */
 export interface Meter {
   /** Of the last steps measured; 0 before the first. */
   readonly msPerStep: number;

@@ -1,6 +1,7 @@
 import { UserError } from "../errors.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Applied, type Departure, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
+import { hasFirstWeights } from "./firstWeights.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
 import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
@@ -15,17 +16,16 @@ export class TrainingReplica implements Replica, Disposable {
   readonly #options: TrainingOptions;
   readonly #run: TrainingRun;
   #state: GroupState;
-  /** Is the engine's state `#state`, all of it? Not while another one is put there. */
-  #isWhole = true;
+  /** Is the engine's state `#state`, all of it? Not while another one is put there, nor before the first one is. */
+  #isWhole: boolean;
   /** Where the policy says so. */
   readonly skip?: (digest: string) => Promise<void>;
-  /** When the step under way began here, by performance.now(). */
-  #begin = performance.now();
 
-  private constructor(options: TrainingOptions, run: TrainingRun, state: GroupState) {
+  private constructor(options: TrainingOptions, run: TrainingRun, { state, isBlank }: Start) {
     this.#options = options;
     this.#run = run;
     this.#state = state;
+    this.#isWhole = !isBlank;
     if (options.config.train.nonFinite === "skip") this.skip = (digest) => this.#skip(digest);
   }
 
@@ -50,6 +50,11 @@ export class TrainingReplica implements Replica, Disposable {
     return this.#options.engine.report.sumLength;
   }
 
+  /** Where the run starts from a model whose weights are elsewhere, and nothing is kept here. */
+  get isBlank(): boolean {
+    return !this.#isWhole;
+  }
+
   get applied(): Applied {
     return { step: this.#state.step, digest: this.#state.groupDigest };
   }
@@ -69,7 +74,6 @@ export class TrainingReplica implements Replica, Disposable {
     departure?: Departure,
   ): Promise<void> {
     const { config: { scale: { virtualWorkers } }, engine, dataset } = this.#options;
-    this.#begin = performance.now();
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
     this.#run.feedback?.begin();
     for (const [i, piece] of pieces.entries()) {
@@ -98,13 +102,14 @@ export class TrainingReplica implements Replica, Disposable {
   }
 
   /** @throws UserError if the step is not finite (policy `stop`), on all nodes alike, or the disk is full */
-  async apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
+  async apply(sum: Float32Array, digest: string, trainedMs: number, isReplayed = false): Promise<void> {
     const { engine } = this.#options;
+    const begin = performance.now() - trainedMs;
     if (isReplayed) this.#run.feedback?.discard();
     const { step, learningRate } = this.#run.stepAt(this.#state, this.#state.step + 1);
     await engine.writeSum(sum);
     await engine.update({ step, learningRate });
-    await this.#goOn(await this.#run.settle(this.#state, this.#begin), digest);
+    await this.#goOn(await this.#run.settle(this.#state, begin), digest);
   }
 
   async #skip(digest: string): Promise<void> {
@@ -113,7 +118,6 @@ export class TrainingReplica implements Replica, Disposable {
 
   async #goOn(state: TrainState, digest: string): Promise<void> {
     this.#state = inGroup(await this.#run.betweenSteps(inGroup(state, digest)), digest);
-    this.#begin = performance.now();
   }
 
   async snapshot(): Promise<Snapshot> {
@@ -126,13 +130,13 @@ export class TrainingReplica implements Replica, Disposable {
     const state = await takeState(this.#options.engine, chunks);
     this.#state = inGroup(await this.#run.adopt(state), applied.digest);
     this.#isWhole = true;
-    this.#begin = performance.now();
   }
 
   async restore(): Promise<Applied> {
     this.#isWhole = false;
-    this.#state = await start(this.#options, this.#run);
-    this.#isWhole = true;
+    const { state, isBlank } = await start(this.#options, this.#run);
+    this.#state = state;
+    this.#isWhole = !isBlank;
     return this.applied;
   }
 
@@ -140,10 +144,16 @@ export class TrainingReplica implements Replica, Disposable {
    * Saves the state and, if the run is over, scores the whole held-out part. Where a copy was cut off, the state is what
    * `restore` gives.
    *
-   * @throws the signal's reason if there is no whole state and it came
+   * @throws the signal's reason if there is no whole state and it came; UserError if this node has never had one
    */
   async finish(): Promise<TrainingResult> {
     if (!this.#isWhole) await this.restore();
+    if (this.isBlank) {
+      throw new UserError(
+        "The group has ended before this node had a state of its run, and there are no weights to start from here; " +
+          "join a group that trains, or copy the weights to this machine (from=...)",
+      );
+    }
     return await this.#run.finish(this.#state);
   }
 
@@ -184,12 +194,25 @@ function inGroup(state: TrainState, groupDigest: string): GroupState {
   return { ...state, groupDigest };
 }
 
+interface Start {
+  readonly state: GroupState;
+  /** There is no state. */
+  readonly isBlank: boolean;
+}
+
+/** Stands where a state's digest does, and is none's. */
+const BLANK = "0".repeat(64);
+
 /**
  * A state that no group has made is named by its own digest: nodes that have trained alone for as many steps can go on
  * together if they have the same bits.
  */
-async function start({ engine }: TrainingOptions, run: TrainingRun): Promise<GroupState> {
+async function start({ engine, folder, config }: TrainingOptions, run: TrainingRun): Promise<Start> {
   await clearOptimizer(engine);
+  // a run's folder keeps a state from the start on
+  if (folder === null && !hasFirstWeights(config)) {
+    return { state: inGroup(run.blank(), BLANK), isBlank: true };
+  }
   const state = await run.start();
-  return inGroup(state, state.groupDigest ?? await run.digest(state));
+  return { state: inGroup(state, state.groupDigest ?? await run.digest(state)), isBlank: false };
 }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "@std/path";
-import { differences, formatConfig } from "../config/format.ts";
+import { differences, formatConfig, listSettings } from "../config/format.ts";
 import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -132,6 +132,11 @@ export function configDigest(config: RunConfig): string {
 /** SHA-256 of all keys that are the same on the nodes of a group; what lies behind their paths is compared otherwise. */
 export function groupConfigDigest(config: RunConfig): string {
   return digestWithout(NODE_KEYS, config);
+}
+
+/** The settings that `groupConfigDigest` is of, as people write them. */
+export function groupSettings(config: RunConfig): [key: string, value: string][] {
+  return listSettings(config).filter(([key]) => !NODE_KEYS.test(key));
 }
 
 function digestWithout(free: RegExp, config: RunConfig): string {

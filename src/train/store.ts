@@ -42,6 +42,8 @@ export interface Store {
   resume(): Promise<TrainState | null>;
   /** Puts the values on the engine that a run starts with. @throws the signal's reason if it comes first */
   initialize(signal?: AbortSignal): Promise<TrainState>;
+  /** The state at a run's start, without its values. */
+  first(): TrainState;
   /**
    * Goes on from another node's state, which is on the engine. Checkpoints of its step and later ones are not of its
    * way: they are put aside.
@@ -139,6 +141,10 @@ export function openStore(options: StoreOptions): Store {
     async initialize(signal) {
       await writeFirstWeights({ config, engine, spec, dataset, onMessage, signal });
       feedback?.reset();
+      return this.first();
+    },
+
+    first() {
       return {
         step: 0,
         samples: 0,

@@ -132,6 +132,11 @@ export class TrainingRun implements Disposable {
     return state;
   }
 
+  /** The state at the start, of which the engine has nothing: another node's takes its place. */
+  blank(): TrainState {
+    return this.#store.first();
+  }
+
   /** Goes on from a state that is on the engine already: another node's. */
   async adopt(state: TrainState): Promise<TrainState> {
     const adopted = await this.#store.adopt(state);

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
-import { importToken, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
+import { coordinate, importToken, loadModel, plan, type RunSettings, train, UserError } from "../../mod.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { t5 } from "../../src/formats/hf/t5.ts";
 import { formatHfConfig } from "../../src/formats/hf/write.ts";
@@ -132,8 +132,49 @@ Deno.test("train() goes on where the model is gone that the run began with", asy
     await assertRejects(
       () => train({ ...TUNED, from: source, overrides: more }, { join: group }),
       UserError,
-      "(from=...), on this machine, too: a node that keeps no run folder starts from it each time, also where its group",
+      "(from=...), on this machine, too: a node that keeps no run folder reads its config.json and tokenizer.json each",
     );
+  });
+});
+
+Deno.test("train() in a group: who lacks the weights that the run starts from copies the first state", async () => {
+  await withFolder(async (folder) => {
+    const [source, bare] = ["source", "bare"].map((name) => join(folder, name));
+    const { device } = await testGpu();
+    await train({ ...TINY, train: { ...TINY.train, duration: "1 steps" } }, { folder: source, device });
+    Deno.mkdirSync(bare);
+    for (const name of ["config.json", "tokenizer.json"]) {
+      Deno.copyFileSync(join(source, "checkpoints", "step-1", name), join(bare, name));
+    }
+    const overrides = ["train.duration=3 steps", "scale.virtualWorkers=2"];
+    const alone = await tune(join(folder, "alone"), source, ...overrides);
+    await assertRejects(
+      () => tune(join(folder, "none"), bare, ...overrides),
+      UserError,
+      "has neither model.safeten",
+    );
+    const token = await importToken("a token of these tests");
+    const stop = new AbortController();
+    const coordinator = await coordinate({
+      ...{ folder: join(folder, "group"), token, heartbeatMs: 200, signal: stop.signal },
+    });
+    try {
+      const isWaiting = Promise.withResolvers<void>();
+      const part = (from: string, memberId: string, run: string | null) =>
+        train({ ...TUNED, from, overrides }, {
+          folder: run,
+          join: { url: coordinator.url, token, memberId },
+          onMessage: (text) =>
+            text.includes("has a state of the run: bare can only copy") && isWaiting.resolve(),
+        });
+      const second = part(bare, "bare", null);
+      await Promise.race([isWaiting.promise, second]);
+      const results = await Promise.all([part(source, "first", join(folder, "run")), second]);
+      for (const { digest } of results) assertEquals(digest, alone.digest);
+    } finally {
+      stop.abort();
+      await coordinator.ended;
+    }
   });
 });
 

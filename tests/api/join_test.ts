@@ -71,8 +71,18 @@ Deno.test("train() in a group of three comes to what it comes to alone, and keep
       assertEquals(losses[1], losses[0]);
       assertEquals(await results[0].files(), await alone.files());
     });
-    const again = await train(SETTINGS, { folder: run }); // is over
-    assertEquals(again.digest, alone.digest);
+    const nobody = { url: "ws://127.0.0.1:1", token };
+    const messages: string[] = [];
+    const again = await train(SETTINGS, {
+      folder: run,
+      join: nobody,
+      onMessage: (text) => messages.push(text),
+    });
+    assertEquals(again.digest, alone.digest); // is over, and waits for nobody
+    assertStringIncludes(
+      messages.join(),
+      "The run is finished here, after step 6, and no group of it is there",
+    );
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

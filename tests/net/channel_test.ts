@@ -126,7 +126,7 @@ Deno.test("keepAlive() closes on silence, and on nothing else", async () => {
     }, 2);
   });
   assert(!client.isClosed);
-  const detail = "nothing heard for 2.5 heartbeats";
+  const detail = "nothing heard for 0.025 s";
   assertEquals(await client.closed, { kind: "silent", by: "us", detail });
   assertEquals(await server.closed, { kind: "silent", by: "peer", detail });
   assert(beats >= 2);

@@ -41,7 +41,9 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     survives: (changes.group ?? null) !== null,
     appliedStep,
     digest: digestOf(appliedStep),
+    isBlank: false,
     held: null,
+    config: null,
     ...changes,
   };
 }

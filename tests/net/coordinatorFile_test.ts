@@ -1,4 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { SavedGroup } from "../../src/net/coordinator/types.ts";
@@ -67,6 +68,21 @@ Deno.test("a coordinator whose file or lock was replaced refuses to write", () =
     using second = await openCoordinatorFile(folder);
     assertEquals(second.saved, GROUP);
     await assertRejects(() => file.write(GROUP), RetryError, "another file than was locked");
+  }));
+
+Deno.test("discard() removes what was made, but nothing that was there or has come since", () =>
+  inFolder(async (folder) => {
+    (await openCoordinatorFile(join(folder, "a", "b"))).discard();
+    assert(!existsSync(folder));
+    await Deno.mkdir(folder);
+    (await openCoordinatorFile(folder)).discard();
+    assert(existsSync(folder));
+    const file = await openCoordinatorFile(join(folder, "c"));
+    await Deno.writeTextFile(join(folder, "c", "mine"), "");
+    file.discard();
+    assert(existsSync(join(folder, "c", "mine")));
+    using again = await openCoordinatorFile(join(folder, "c"));
+    assertEquals(again.saved, null);
   }));
 
 Deno.test("a damaged file is refused, whatever is wrong with it", () =>

@@ -42,14 +42,16 @@ Deno.test("who comes is told why nothing goes on as it is with them, once", () =
   // Who comes back is not among those who are missing.
   const { state } = group(4);
   const next = new Bench({}, toSaved(state, state.identity!));
-  assertMatch(told(next.joins(1)).join(), /^1: Waits: m2, m3, m4 of /);
+  assertMatch(told(next.joins(1)).join(), /^1: Waits 10 s for m2, m3, m4 to come back/);
   for (const line of told(next.joins(2))) assert(!/m2/.test(line), line);
 
   // The same reason, for one more.
   const stranger = new Bench({}, toSaved(state, state.identity!));
   stranger.joins(1);
   const [only, ...others] = told(stranger.joins(9));
-  assertMatch(only, /^9: Waits: m2, m3, m4 of /);
+  assertMatch(only, /^9: Waits 10 s for m2, m3, m4 to come back/);
+  stranger.passes(10_500, [1, 9]);
+  assertMatch(stranger.state.reason ?? "", /^Waits: m2, m3, m4 of /);
   assertEquals(others, []);
 });
 
@@ -190,7 +192,8 @@ Deno.test("a spare that stands by counts from the next commit on, and one that i
   const actions = bench.ready([1]);
   const [{ message }] = sent(actions, "epoch");
   assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
-  const line = "info: Epoch 2 begins with step 2: m1; m2 stands by: 1 virtual worker is shared by 2 nodes";
+  const line =
+    "info: Epoch 2 begins with step 2 and 1 node: m1; m2 stands by: 1 virtual worker is shared by 2 nodes";
   assertEquals(logged(actions), [line]);
   assertEquals(bench.state.electorates, [["m1"], ["m1", "m2"]]);
   bench.ready([1]);
@@ -245,6 +248,25 @@ Deno.test("a newcomer is told a donor and enters with the step after it has caug
   assertEquals([epoch.epoch, epoch.step, epoch.members.map(({ id }) => id)], [2, 4, ["m1", "m2", "m3"]]);
   // Who lacks the last steps still is told who has them.
   assertEquals(sent(actions, "epoch").map(({ message }) => message.donor), [null, null, "m1", "m2"]);
+});
+
+Deno.test("who has no state forms no group and has no say in its state, but counts as here, and follows", () => {
+  const bench = new Bench({ minMembers: 3, waitMs: 0 });
+  const blank = { isBlank: true, digest: "0".repeat(8) };
+  for (const index of [1, 2]) bench.joins(index, blank);
+  const waits = sent(bench.joins(3, blank), "hold").map(({ message }) => message.reason);
+  assertMatch(waits[0], /^Waits for a member that has a state of the run: m1, m2, m3 can only copy one$/);
+  const epochs = sent(bench.joins(4), "epoch"); // one against three
+  assertEquals(epochs.map(({ message }) => message.members.map(({ id }) => id)), Array(4).fill(["m4"]));
+  assertEquals(epochs.map(({ message }) => message.donor), ["m4", "m4", "m4", null]);
+  assertEquals(bench.state.digest, digestOf(0));
+
+  // The only state is lost: nobody goes on with none.
+  bench.ready([4]);
+  bench.does({ kind: "closed", link: 4 });
+  for (const index of [1, 2, 3]) bench.joins(index, blank);
+  bench.passes(60_000, [1, 2, 3]);
+  assertEquals([bench.state.phase, bench.state.step], ["gathering", 1]);
 });
 
 Deno.test("with more members than virtual workers the rest are spares, one of which steps in", () => {
@@ -353,6 +375,37 @@ Deno.test("a hello of another run, version, config, tokenizer or adapter is refu
     assert(actions.some((action) => action.kind === "close" && action.link === 3));
     assertEquals([bench.state.phase, bench.state.members.size], ["training", 2]);
   }
+});
+
+Deno.test("where configs differ the first settings that do are named with both values, cut, also after a restart", () => {
+  const config: [string, string][] = [["seed", "7"], ["name", '"a"'], ["train.batchSize", "8"], ["x", "1"]];
+  const refuses = (bench: Bench, theirs: [string, string][] | null) => {
+    const actions = bench.joins(3, { configDigest: "deadbeef", config: theirs });
+    return sent(actions, "refused")[0].message.reason;
+  };
+  const bench = new Bench();
+  bench.joins(1, { config });
+  const differing: [string, string][] = [["seed", "9".repeat(60)], ["name", '"b"'], [
+    "train.batchSize",
+    "16",
+  ]];
+  assertEquals(
+    refuses(bench, differing),
+    `Its config is another one: seed is ${
+      "9".repeat(39)
+    }…, the group's is 7; name is "b", the group's is "a"; ` +
+      "train.batchSize is 16, the group's is 8; 1 more key differs; start it with the same config",
+  );
+  assertMatch(refuses(bench, config), /^Its config \(deadbeef\) is not/); // it doesn't say where
+  assertMatch(refuses(bench, null), /^Its config \(deadbeef\) is not/);
+
+  // Nothing of it is on disk: the next coordinator hears it from the first member that comes back.
+  const saved = toSaved(bench.state, bench.state.identity!);
+  assert(!JSON.stringify(saved).includes("batchSize"));
+  const next = new Bench({}, saved);
+  assertMatch(refuses(next, differing), /^Its config \(deadbeef\) is not/);
+  next.joins(1, { config });
+  assertMatch(refuses(next, differing), /train\.batchSize is 16/);
 });
 
 Deno.test("a group that never began takes the identity of who comes after all have gone", () => {
@@ -467,8 +520,6 @@ Deno.test("the run finishes when its members say so and have left", () => {
   const bench = group(2);
   bench.ready([1, 2]);
   const leaves = bench.says(1, { type: "leaving", finished: true });
-  assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /finished after step 1/);
-  assertEquals(links(bench.answers(2), "epoch"), []);
   const end = bench.says(2, { type: "leaving", finished: true });
   assert(end.some(({ kind }) => kind === "finished"));
   // as it should be: nothing to warn of
@@ -479,7 +530,7 @@ Deno.test("the run finishes when its members say so and have left", () => {
   const leaving = early.says(1, { type: "leaving", finished: false });
   assertEquals(logged(leaving), [
     "info: m1 leaves after step 1",
-    "info: Step 2 begins anew without m1",
+    "info: Step 2 is begun again without m1",
   ]);
 });
 
@@ -507,6 +558,30 @@ Deno.test("who has the run's last state stays until those who follow have got it
   const last = other.bench.says(3, { type: "leaving", finished: true });
   assertEquals(links(last, "released"), [3, 1, 2]);
   assert(last.some(({ kind }) => kind === "finished"));
+});
+
+Deno.test("who comes when the run has finished gets its last state while somebody has it, or is done", () => {
+  const bench = group(2);
+  bench.ready([1, 2]);
+  assertEquals(links(bench.says(1, { type: "leaving", finished: true }), "released"), [1]);
+  // m2 has not said yet that it leaves
+  const [{ link, message }] = sent(bench.joins(3), "epoch");
+  assertEquals([link, message.step, message.digest, message.donor], [3, 2, digestOf(1), "m2"]);
+  assertEquals(message.members.map(({ id }) => id), ["m2"]);
+  const other = sent(bench.joins(4, { appliedStep: 1, digest: digestOf(1, 1) }), "epoch")[0].message;
+  assertEquals([other.donor, other.digest], ["m2", digestOf(1)]); // its state is not the group's
+  assertEquals(links(bench.says(2, { type: "leaving", finished: true }), "released"), []);
+  assertEquals(links(bench.joins(5, { appliedStep: 1 }), "released"), []); // it may be copied from
+  bench.joins(3); // its link was lost on the way
+  assertEquals(links(bench.says(3, { type: "leaving", finished: true }), "released"), [3]);
+  const end = bench.says(4, { type: "leaving", finished: true });
+  assertEquals(links(end, "released"), [4, 2, 5]);
+  assert(end.some(({ kind }) => kind === "finished"));
+
+  const late = group(2);
+  late.ready([1, 2]);
+  late.says(1, { type: "leaving", finished: true });
+  assertEquals(links(late.joins(3, { appliedStep: 1 }), "released"), [3]); // nobody lacks it
 });
 
 Deno.test("nobody waits at the run's end for a follower that is lost, that takes ten minutes, or has nobody left", () => {

@@ -20,6 +20,8 @@ export class FakeReplica implements Replica {
   state: Float32Array<ArrayBuffer>;
   /** What was called, with the step. */
   readonly calls: string[] = [];
+  /** What steps had taken, by step. */
+  readonly trainedMs = new Map<number, number>();
   /** Called before the sums of a step are made. */
   beforeSums: (step: number, signal: AbortSignal) => void | Promise<void> = () => {};
   /** Called after each stretch of the last piece; the last one is 0. */
@@ -60,8 +62,9 @@ export class FakeReplica implements Replica {
     }
   }
 
-  apply(sum: Float32Array, digest: string, isReplayed = false): Promise<void> {
+  apply(sum: Float32Array, digest: string, trainedMs: number, isReplayed = false): Promise<void> {
     const step = this.applied.step + 1;
+    this.trainedMs.set(step, trainedMs);
     this.calls.push(`${isReplayed ? "replay" : "apply"} ${step}`);
     this.state = this.state.map((value, i) => value - 0.125 * sum[i]);
     this.applied = { step, digest };
@@ -133,7 +136,7 @@ export async function trainAlone(steps: number, virtualWorkers: number, options:
   const sum = new Float32Array(replica.sumLength);
   for (let step = 1; step <= steps; step++) {
     await replica.sums([{ from: 0, to: virtualWorkers }], [sum], new AbortController().signal);
-    await replica.apply(sum, "00000000");
+    await replica.apply(sum, "00000000", 0);
   }
   return replica.state;
 }

@@ -51,11 +51,12 @@ export class Group implements AsyncDisposable {
     return this.#coordinator;
   }
 
-  /** The coordinator ends, and another process takes its place. */
-  async restartCoordinator(): Promise<void> {
+  /** The coordinator ends, and another process takes its place. @param meanwhile while there is none */
+  async restartCoordinator(meanwhile: () => Promise<void> = async () => {}): Promise<void> {
     const port = Number(new URL(this.url).port);
     this.#stopping.abort();
     await this.#coordinator.ended;
+    await meanwhile();
     const { coordinatorLog } = this;
     [this.#coordinator, this.#stopping] = await startCoordinator(
       this.#settings,

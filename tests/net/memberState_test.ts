@@ -9,11 +9,14 @@ const MEMBERS = ["m1", "m2", "m3"].map((id) => ({ id, url: `ws://${id}/` }));
 class Bench {
   state: MemberState;
   now = 0;
+  /** What people were told of the group. */
+  news: string[] = [];
 
   /** @param step of the state that the member starts with */
-  constructor(step = 0) {
-    const settings = { identity: IDENTITY, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
-    this.state = createMember(settings, { step, digest: digestOf(step) }, 0);
+  constructor(step = 0, isBlank = false) {
+    const config: [string, string][] = [["seed", "7"]];
+    const settings = { identity: IDENTITY, config, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
+    this.state = createMember(settings, { step, digest: digestOf(step) }, 0, isBlank);
   }
 
   does(event: MemberEvent): MemberAction[] {
@@ -22,7 +25,16 @@ class Bench {
       if (action.kind === "send") parseMemberMessage(formatMessage(action.message));
     }
     this.state = state;
-    return actions;
+    return actions.filter((action) => {
+      const isNews = action.kind === "log" && action.level === "news";
+      if (isNews) this.news.push(action.text);
+      return !isNews;
+    });
+  }
+
+  /** What people were told since this was last asked. */
+  told(): string[] {
+    return this.news.splice(0);
   }
 
   hears(message: CoordinatorMessage): MemberAction[] {
@@ -94,6 +106,31 @@ Deno.test("before ready a member gives up when a peer fails, after it only the c
   assertEquals(kinds(after.commits(1, 1)), ["apply", "begin"]);
 });
 
+Deno.test("while the coordinator has the group wait, no time is counted", () => {
+  const hold = { type: "hold", reason: "m3 may be training elsewhere" } as const;
+  const ready = holding();
+  assertEquals(kinds(ready.hears(hold)), ["pause"]);
+  ready.commits(1, 1);
+  assertEquals(kinds(ready.reduces(1, 2)), ["ready"]);
+
+  const busy = working();
+  assertEquals(busy.hears(hold), []);
+  assertEquals(kinds(busy.reduces(1, 1)), ["ready", "pause"]);
+});
+
+Deno.test("a member tells its config once a link", () => {
+  const bench = new Bench();
+  const configs = (actions: MemberAction[]) =>
+    actions.flatMap((action) =>
+      action.kind === "send" && action.message.type === "hello" ? [action.message.config] : []
+    );
+  assertEquals(configs(bench.does({ kind: "linked" })), [[["seed", "7"]]]);
+  bench.epoch(1, 1);
+  assertEquals(configs(bench.hears({ type: "abort", epoch: 1, step: 1, reason: "lost" })), [null]);
+  bench.does({ kind: "unlinked" });
+  assertEquals(configs(bench.does({ kind: "linked" })), [[["seed", "7"]]]);
+});
+
 Deno.test("an aborted step is dropped and never applied", () => {
   const bench = holding();
   const abort = { type: "abort", epoch: 1, step: 1, reason: "m3 is lost" } as const;
@@ -146,7 +183,7 @@ Deno.test("a follower heeds no commit of an older epoch", () => {
 
 Deno.test("what is held outlives the coordinator and is said to the next one", () => {
   const bench = holding();
-  assertEquals(bench.does({ kind: "unlinked" }), []);
+  assertEquals(kinds(bench.does({ kind: "unlinked" })), ["pause"]);
   const [action] = bench.does({ kind: "linked" });
   assert(action.kind === "send" && action.message.type === "hello");
   assertEquals(action.message.held, { epoch: 1, step: 1, digest: digestOf(1) });
@@ -158,7 +195,7 @@ Deno.test("what is held outlives the coordinator and is said to the next one", (
 Deno.test("a step that is under way may end while the coordinator is gone, but not across its return", () => {
   const bench = working();
   assertEquals(bench.does({ kind: "unlinked" }), []);
-  assertEquals(bench.reduces(1, 1), []);
+  assertEquals(kinds(bench.reduces(1, 1)), ["pause"]);
   const [action] = bench.does({ kind: "linked" });
   assert(action.kind === "send" && action.message.type === "hello" && action.message.held !== null);
 
@@ -197,6 +234,27 @@ Deno.test("a newcomer copies, replays committed steps alone, says that it has ca
   assertEquals(kinds(bench.does({ kind: "replayed", step: 12, digest: digestOf(12) })), ["apply", "begin"]);
 });
 
+Deno.test("a member without a state says so, and copies one even at the group's first step", () => {
+  const bench = new Bench(0, true);
+  const isBlank = (actions: MemberAction[]) =>
+    actions.flatMap((action) =>
+      action.kind === "send" && action.message.type === "hello" ? [action.message.isBlank] : []
+    );
+  assertEquals(isBlank(bench.does({ kind: "linked" })), [true]);
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["copy"]);
+  assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: false, reason: "it is gone" })), [
+    "stopFollowing",
+    "restore",
+  ]);
+  assertEquals(isBlank(bench.does({ kind: "restored", step: 0, digest: digestOf(0), isBlank: true })), [
+    true,
+  ]);
+  assertEquals(kinds(bench.epoch(1, 1, false)), ["copy"]);
+  bench.does({ kind: "copied", step: 0, digest: digestOf(0) });
+  bench.does({ kind: "unlinked" });
+  assertEquals(isBlank(bench.does({ kind: "linked" })), [false]);
+});
+
 Deno.test("a replayed gradient with a wrong digest is not applied", () => {
   const bench = new Bench();
   bench.does({ kind: "linked" });
@@ -231,17 +289,79 @@ Deno.test("a spare keeps its state when its donor is gone, and asks again", () =
   assertEquals(kinds(bench.epoch(2, 1)), ["begin"]);
 });
 
-Deno.test("a spare says once an epoch why it stands by", () => {
+Deno.test("a spare says once an epoch why it stands by, and that it enters", () => {
   const bench = new Bench();
   bench.does({ kind: "linked" });
-  const epoch = (number: number, spares: string[]) =>
+  const epoch = (number: number, members: string[], spares: string[]) => {
     bench.hears({
       ...{ type: "epoch", epoch: number, step: 1, digest: digestOf(0), donor: "m3", skip: false },
-      ...{ members: MEMBERS.filter(({ id }) => id !== "m2"), spares },
-    }).flatMap((action) => (action.kind === "log" ? [action.text] : []));
-  assertEquals(epoch(1, []), []); // it still follows
-  const line = `Stands by: ${IDENTITY.virtualWorkers} virtual workers are shared by 3 nodes`;
-  assertEquals([epoch(2, ["m2"]), epoch(2, ["m2"])], [[line], []]);
+      ...{ members: MEMBERS.filter(({ id }) => members.includes(id)), spares },
+    });
+    return bench.told();
+  };
+  assertEquals(epoch(1, ["m1", "m3"], []), []); // it still follows
+  const { virtualWorkers } = IDENTITY;
+  const line =
+    `Step 1 begins with 2 nodes; this one stands by: ${virtualWorkers} virtual workers are shared by 3 nodes`;
+  assertEquals([epoch(2, ["m1", "m3"], ["m2"]), epoch(2, ["m1", "m3"], ["m2"])], [[line], []]);
+  assertEquals(epoch(3, ["m2", "m3"], []), [
+    "This node enters: step 1 begins with 2 nodes, without m1; this one has 4 of 8 virtual workers",
+  ]);
+});
+
+Deno.test("a member tells why a step is begun again, with how many nodes, who is new, and what it has itself", () => {
+  const bench = working();
+  assertEquals(bench.told(), ["Step 1 begins with 3 nodes; this one has 3 of 8 virtual workers"]);
+  const reason = "m3 is lost: its connection has ended; step 1 is begun again";
+  bench.hears({ type: "abort", epoch: 1, step: 1, reason });
+  const epoch = (number: number, step: number, ids: string[]) => {
+    bench.hears({
+      ...{ type: "epoch", epoch: number, step, digest: digestOf(step - 1), donor: null, skip: false },
+      ...{ members: MEMBERS.filter(({ id }) => ids.includes(id)), spares: [] },
+    });
+    return bench.told();
+  };
+  assertEquals(epoch(2, 1, ["m1", "m2"]), [
+    reason,
+    "Step 1 begins again with 2 nodes, without m3; this one has 4 of 8 virtual workers",
+  ]);
+  bench.reduces(2, 1);
+  bench.commits(2, 1);
+  bench.hears({ type: "abort", epoch: 2, step: 2, reason: "m1 has given the step up" });
+  assertEquals(epoch(3, 2, ["m1", "m2"]).slice(1), [
+    "Step 2 begins again with 2 nodes; this one has 4 of 8 virtual workers",
+  ]);
+  bench.reduces(3, 2);
+  bench.commits(3, 2);
+  bench.reduces(3, 3);
+  bench.commits(3, 3);
+  assertEquals(epoch(4, 4, ["m1", "m2"]), []); // another spare, perhaps: nothing has changed here
+  bench.does({ kind: "unlinked" });
+  bench.does({ kind: "linked" });
+  assertEquals(epoch(5, 4, ["m1", "m2"]), [
+    "Step 4 begins again with 2 nodes; this one has 4 of 8 virtual workers",
+  ]);
+  bench.reduces(5, 4);
+  bench.hears({ type: "hold", reason: "Waits: m3 may be training elsewhere" });
+  bench.now += 7000;
+  bench.commits(5, 4);
+  assertEquals(bench.told().slice(1), ["Step 4 is done after 7 s, and the run goes on"]);
+  bench.hears({ type: "abort", epoch: 5, step: 5, reason: "m1 is lost: it was silent for 3 s" });
+  bench.hears({ type: "hold", reason: "Waits: m1 may be training elsewhere" });
+  bench.now += 61_000;
+  assertEquals(epoch(6, 5, ["m2", "m3"]).slice(1), [
+    "Waits: m1 may be training elsewhere",
+    "Step 5 begins again with 2 nodes, without m1, m3 new, after 61 s; this one has 4 of 8 virtual workers",
+  ]);
+});
+
+Deno.test("without the coordinator a member itself tells whom it has lost", () => {
+  const bench = working();
+  bench.told();
+  bench.does({ kind: "unlinked" });
+  const reason = "Member m3 is lost: peer was lost";
+  bench.does({ kind: "failed", epoch: 1, step: 1, peer: "m3", reason });
+  assertEquals(bench.told(), [`Step 1 can't be done and waits for the coordinator: ${reason}`]);
 });
 
 Deno.test("a spare that its donor can't serve any more takes back that it has caught up, and copies", () => {
@@ -386,7 +506,7 @@ Deno.test("a silent coordinator is given up after three heartbeats", () => {
   bench.now = 300;
   assertEquals(bench.does({ kind: "tick" }), []);
   bench.now = 301;
-  assertEquals(kinds(bench.does({ kind: "tick" })), ["relink"]);
+  assertEquals(kinds(bench.does({ kind: "tick" })), ["relink", "pause"]);
   assertEquals(bench.state.held?.step, 1);
 });
 

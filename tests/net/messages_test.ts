@@ -8,6 +8,7 @@ import {
   parseCoordinatorMessage,
   parseMemberMessage,
   toReason,
+  toSettings,
 } from "../../src/net/messages.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
 
@@ -41,7 +42,15 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [null, /not as expected/],
     [{ type: "boo" }, /not as expected at type/],
     [{ ...good, extra: 1 }, /not as expected/],
-    [{ ...good, protocol: 1 }, /speaks protocol 1, expected 2; use the same version on all nodes/],
+    [
+      { ...good, protocol: 2, config: undefined },
+      /^It has version 0\.1\.0 and speaks protocol 2, this coordinator has version \S+ and speaks protocol 3; use the/,
+    ],
+    [{ ...good, protocol: 1, version: "a\nb" }, /^It has version unknown and speaks protocol 1,/],
+    [{ ...good, config: [["a", "x".repeat(65)]] }, /at config.0.1/],
+    [{ ...good, config: [["a\n", "1"]] }, /at config.0.0/],
+    [{ ...good, config: Array(201).fill(["a", "1"]) }, /at config/],
+    [{ ...good, config: [["a", "1", "2"]] }, /at config.0/],
     [{ ...good, memberId: "a/b" }, /at memberId/],
     [{ ...good, memberId: "" }, /at memberId/],
     [{ ...good, url: "http://x" }, /at url/],
@@ -60,6 +69,19 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     assert(expected.test(error.message) && !error.message.includes("\n"), error.message);
   }
   assertThrows(() => parseMemberMessage("{"), UserError, "not JSON");
+});
+
+Deno.test("toSettings() cuts a config to what a hello may carry", () => {
+  const settings = Array.from(
+    { length: 300 },
+    (_, i) => [`key${i}\n`.padEnd(90, "k"), "ü".repeat(90)] as const,
+  );
+  const config = toSettings(settings);
+  const text = formatMessage(hello(1, { config }));
+  assert(text.length < MAX_MESSAGE_BYTES, `${text.length}`);
+  parseMemberMessage(text);
+  assertEquals(config[0], ["key0 ".padEnd(63, "k") + "…", "ü".repeat(63) + "…"]);
+  assertEquals(toSettings([["seed", "7"]]), [["seed", "7"]]);
 });
 
 Deno.test("a frame above the cap is not parsed", () => {

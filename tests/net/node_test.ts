@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
+import { ExchangeError } from "../../src/net/allreduce.ts";
 import { importToken } from "../../src/net/auth.ts";
 import { openWithCa } from "../../src/net/caFile.ts";
 import type { Identity } from "../../src/net/messages.ts";
@@ -102,6 +103,14 @@ for (const isFrozen of [false, true]) {
     await finish(...nodes);
     victim.terminate();
     assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+    for (const id of ["m0", "m1"]) {
+      const told = group.log.filter((line) => line.startsWith(`${id} news: `)).join("\n");
+      assertMatch(told, /victim.*(silent|lost).*; step 3 is begun again/);
+      assertMatch(
+        told,
+        /Step 3 begins again with 2 nodes, without victim.*; this one has 4 of 8 virtual workers/,
+      );
+    }
   });
 }
 
@@ -185,6 +194,63 @@ Deno.test("members hold while the coordinator is away, and go on with the next o
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
 });
 
+Deno.test("time without a coordinator is no training time and told, a try that was given up counts", async () => {
+  const HOUR = 3_600_000;
+  const { now } = performance;
+  let offset = 0;
+  performance.now = () => now.call(performance) + offset;
+  try {
+    await using group = await Group.start(2);
+    const replicas = newReplicas(2);
+    const restarted = Promise.withResolvers<void>();
+    const areHeld = replicas.map(() => Promise.withResolvers<void>());
+    let isRestarted = false;
+    const restart = () =>
+      new Promise<void>((goOn) => {
+        const meanwhile = async () => {
+          goOn();
+          await Promise.all(areHeld.map(({ promise }) => promise));
+          offset += HOUR;
+        };
+        group.restartCoordinator(meanwhile).then(restarted.resolve, restarted.reject);
+      });
+    let tokensPerSecond = 0; // as `status` has it after step 3
+    replicas[1].beforeSums = async (step) => {
+      if (step === 3 && !isRestarted) {
+        isRestarted = true;
+        await restart();
+      }
+      while (step === 4 && tokensPerSecond === 0) {
+        tokensPerSecond = group.coordinator.status().members.find(({ id }) => id === "m1")?.tokensPerSecond ??
+          0;
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    atStep(replicas[0], 4, () => {
+      offset += HOUR;
+      throw new ExchangeError("a try to be given up", null);
+    });
+    const nodes = replicas.map((replica, i) =>
+      group.join(`m${i}`, {
+        replica,
+        onAction: ({ kind }) => kind === "pause" ? areHeld[i].resolve() : undefined,
+      })
+    );
+    await restarted.promise;
+    await finish(...nodes);
+    assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
+    for (const [i, { trainedMs }] of replicas.entries()) {
+      assert(trainedMs.get(3)! < HOUR, "what it held for counts");
+      const lines = group.log.filter((line) => line.startsWith(`m${i} news: The coordinator is `)).join("\n");
+      assertMatch(lines, /lost: its connection has ended; this node holds .*\n.*back after 3600 s/);
+    }
+    assert(replicas[0].trainedMs.get(4)! >= HOUR, "the first try doesn't count");
+    assert(tokensPerSecond > 1000 * 64 / HOUR, "status counts what it held for");
+  } finally {
+    performance.now = now;
+  }
+});
+
 Deno.test("a member of another run, version, config, tokenizer, adapter or token is sent away by one line, and the group goes on", async () => {
   await using group = await Group.start(2);
   const refused = Promise.withResolvers<void>();
@@ -236,9 +302,39 @@ Deno.test("a member that nobody can reach, or whose disk is full, is named, and 
     /because of far: ws:\/\/no-such-host.invalid:1\/data cannot be reached: the name does not resolve/;
   assert(lines.some((line) => unreachable.test(line)), lines.join("\n"));
   assert(
-    lines.includes("full has given up step 2: Cannot write model.safetensors: no space left"),
+    lines.some((line) =>
+      line.startsWith("full has given up step 2: Cannot write model.safetensors: no space left")
+    ),
     lines.join("\n"),
   );
+});
+
+Deno.test("who comes when the run has finished copies its last state as long as members stay for somebody", async () => {
+  await using group = await Group.start(2);
+  const totalSteps = 40;
+  const { replicas, nodes } = joinAll(group, newReplicas(2, { totalSteps }));
+  const [slow, late] = newReplicas(2, { totalSteps });
+  const [isThere, isCopying, mayCopy] = [1, 2, 3].map(() => Promise.withResolvers<void>());
+  let isSlow = true;
+  slow.beforeLoad = () => {
+    isSlow = false;
+    isCopying.resolve();
+    return mayCopy.promise;
+  };
+  replicas[0].beforeSums = async (step) => {
+    if (step === 2) isThere.resolve();
+    if (step >= 2 && isSlow) await new Promise((resolve) => setTimeout(resolve, 50));
+  };
+  await isThere.promise;
+  const slowNode = group.join("slow", { replica: slow });
+  await isCopying.promise;
+  while (group.coordinator.status().phase === "training") {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  await finish(group.join("late", { replica: late }));
+  mayCopy.resolve();
+  await finish(slowNode, ...nodes);
+  assertTrained(await trainAlone(totalSteps, virtualWorkers), late, slow, ...replicas);
 });
 
 Deno.test("members above the number of virtual workers stand by, and see the run to its end", async () => {

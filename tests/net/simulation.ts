@@ -342,7 +342,7 @@ export class Simulation {
       probe: digest,
     };
     const url = `ws://${node.name}/${node.life}`;
-    const settings = { identity, memberId: node.name, url, totalSteps: Infinity };
+    const settings = { identity, config: [], memberId: node.name, url, totalSteps: Infinity };
     node.state = createMember(settings, { step: node.model.step, digest: node.model.digest }, this.#now);
     this.#note(`${node.name} starts at step ${node.model.step}`);
     this.#connect(node, node.life);
@@ -458,6 +458,7 @@ export class Simulation {
         );
       }
       case "log":
+      case "pause":
         return;
       case "end":
         assert(action.refusal?.retry !== false, `${node.name} was refused: ${action.refusal?.reason}`);

@@ -68,7 +68,9 @@ Deno.test("coordinate listens until it is stopped, and status asks it", () =>
     const wrong = await runTaskWith({ BLOOMERY_TOKEN: "x".repeat(20) }, "status", url);
     assertEquals([wrong.code, wrong.stderr.split("\n").length], [1, 2]);
     const same = ["--token-file", tokenFile, "--listen", url.replace("ws://", "")];
-    const taken = await runTask("coordinate", ...same, "--state", join(folder, "other"));
+    const taken = await runTask("coordinate", ...same, "--state", join(folder, "made", "other"));
+    const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+    assertEquals(names, ["state", "token"]); // and nothing of one that could not listen
     assertEquals([taken.code, taken.stdout], [1, ""]);
     assertMatch(taken.stderr, /^error: localhost:\d+ is in use by another process, [^\n]+\n$/);
     const second = await runTask("coordinate", ...same, "--state", join(folder, "state"));

@@ -83,7 +83,7 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       await fails(
         place,
         [...withToken, "from=nowhere"],
-        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder starts from it each/,
+        /^error: "nowhere" is not there; .*, on this machine, too: a node that keeps no run folder reads its config.json/,
       );
       await fails(
         place,
@@ -92,8 +92,8 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       );
       await fails(
         place,
-        [...withToken, "seed=7"],
-        /^error: The group at .* does not take this node: Its config/,
+        [...withToken, "seed=7", "train.duration=13 steps"],
+        /not take this node: Its config is another one: seed is 7, the group's is 1337; train\.duration is 13 steps, the/,
       );
 
       const nowhere = ["--join", "ws://no-such-host.invalid:7777", "--runs", join(folder, "lost")];
@@ -108,7 +108,9 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       assertEquals(whole.code, 0, whole.stderr);
       outputs.push(second, whole);
       assertStringIncludes(whole.stdout, JSON.parse(second.stdout.trim().split("\n").at(-1)!).digest);
-      assert(lines.some((line) => line.startsWith("node-1 is refused: Its config (")), lines.join("\n"));
+      const refusal =
+        "node-1 is refused: Its config is another one: seed is 7, the group's is 1337; train.duration";
+      assert(lines.some((line) => line.startsWith(refusal)), lines.join("\n"));
       assert(lines.some((line) => line.endsWith(" was turned away: wrong token")), lines.join("\n"));
     } finally {
       stop.abort();

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { runTask, taskCommand, TINY } from "./verbs.ts";
 
@@ -47,7 +47,12 @@ Deno.test({
       // one coordinator, which nobody has started by hand, and which sees a good end
       assertEquals(said.match(/Listens on .*/g)?.map((line) => line.includes("members come with")), [false]);
       assertStringIncludes(said, "The run is finished after step 24");
-      assert(!said.includes("Step 25 is aborted"), said);
+      assert(!said.includes("step 25 is begun again"), said);
+      // who was lost is said by the coordinator alone
+      const losses = said.split("\n").filter((line) => /node-1.*is begun again/.test(line));
+      assert(losses.length > 0 && losses.every((line) => line.startsWith("[coordinator] ")), said);
+      assertMatch(said, /^\[coordinator\] .* begins with step \d+ and 1 node: node-0$/m);
+      assert(!/^\[\d\] .*(begins|is lost|is here)/m.test(said), said);
       assertEquals(digestIn(stdout), digestIn(alone.stdout));
       assertEquals([...Deno.readDirSync(join(folder, "runs"))].map(({ name }) => name), ["default"]);
     } finally {
@@ -67,7 +72,7 @@ Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
     [["train"], "--nodes is not given"],
     [["--nodes", "0", "train"], "--nodes is 0"],
     [["--nodes", "2", "train", "--dry-run"], "deno task train --dry-run --nodes 2 with the same settings"],
-    [["--nodes", "2", "train", "from=nowhere"], "a node that keeps no run folder starts from it each time"],
+    [["--nodes", "2", "train", "from=nowhere"], "a node that keeps no run folder reads its config.json"],
     [["--nodes", "2", "train"], "set scale.virtualWorkers=2 or more"],
     [["--nodes", "2", "train", "model.numLayer=2"], "numLayers"],
   ];

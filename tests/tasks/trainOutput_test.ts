@@ -111,6 +111,8 @@ Deno.test("train --dry-run prints numbers that people can read", async () => {
     const alone = await runTask("train", ...await tiny(folder, TEXT), "--nodes", "3");
     assertEquals([alone.code, alone.stdout], [1, ""]);
     assertMatch(alone.stderr, /^error: --nodes is given, but no group to train with; [^\n]+\n$/);
+    const quiet = await runTask("train", ...await tiny(folder, TEXT), "--quiet");
+    assertMatch(quiet.stderr, /^error: --quiet is given, but no group to be quiet about; [^\n]+\n$/);
   });
 });
 

@@ -49,7 +49,11 @@ export async function openNode(
 }
 
 /** What the network does in a step: shares, sums along the tree, the chained digest. */
-export async function stepTogether(nodes: readonly Node[], virtualWorkers: number): Promise<void> {
+export async function stepTogether(
+  nodes: readonly Node[],
+  virtualWorkers: number,
+  trainedMs = 0,
+): Promise<void> {
   const replicas: Replica[] = nodes.map(({ replica }) => replica);
   const { signal } = new AbortController();
   const shared = (): Float32Array => new Float32Array(new SharedArrayBuffer(4 * replicas[0].sumLength));
@@ -75,7 +79,7 @@ export async function stepTogether(nodes: readonly Node[], virtualWorkers: numbe
   const sum = shared();
   sum.set(values[root]);
   const digest = createHash("sha256").update(replicas[0].applied.digest).update(sum.slice()).digest("hex");
-  await Promise.all(replicas.map((replica) => replica.apply(sum, digest)));
+  await Promise.all(replicas.map((replica) => replica.apply(sum, digest, trainedMs)));
 }
 
 /** Steps together until the end, or for so many steps. */

@@ -12,7 +12,7 @@ import { UserError } from "../../src/errors.ts";
 import { NotFiniteError } from "../../src/net/replica.ts";
 import { shareOut } from "../../src/net/shares.ts";
 import { newestIntact } from "../../src/train/findCheckpoint.ts";
-import { type Node, openNode, trainTogether } from "./group.ts";
+import { type Node, openNode, stepTogether, trainTogether } from "./group.ts";
 import { checkpointNames, readMetrics, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";
 
 const CONFIG = tinyConfig("scale.virtualWorkers=4", "log.every=1", "checkpoint.keep=9");
@@ -57,6 +57,25 @@ Deno.test("TrainingReplica: any number of nodes tells, keeps and comes to what o
       }
     });
   }
+});
+
+Deno.test("TrainingReplica: what it is told that a step took is in the step's time, and nothing that came before", async () => {
+  const HOUR = 3_600_000;
+  const { now } = performance;
+  let offset = 0;
+  const times: number[] = [];
+  const node = await openNode(null, CONFIG, { onProgress: ({ msPerStep }) => times.push(msPerStep) });
+  try {
+    await trainTogether([node], CONFIG, 1);
+    performance.now = () => now.call(performance) + offset;
+    offset = HOUR; // in which a coordinator was awaited
+    await stepTogether([node], 4);
+    await stepTogether([node], 4, HOUR);
+  } finally {
+    performance.now = now;
+    node[Symbol.dispose]();
+  }
+  assertEquals(times.map((ms) => ms >= HOUR), [false, false, true]);
 });
 
 Deno.test("TrainingReplica: a newcomer takes over a snapshot, which stays as it is while the others go on", async () => {
@@ -265,7 +284,7 @@ Deno.test("an update that is not finite ends every node in the same words", asyn
   await trainTogether(nodes, CONFIG, 4);
   const sum = new Float32Array(nodes[0].replica.sumLength).fill(NaN);
   const messages = await Promise.all(
-    nodes.map(({ replica }) => assertRejects(() => replica.apply(sum, "00000000"), UserError)),
+    nodes.map(({ replica }) => assertRejects(() => replica.apply(sum, "00000000", 0), UserError)),
   ).then((errors) => new Set(errors.map(({ message }) => message)));
   assertEquals(messages.size, 1);
   assert([...messages][0].startsWith("Step 5 has loss "), [...messages][0]);
@@ -310,8 +329,8 @@ Deno.test("what rounding has lost in a step that is left out, or done without th
         const sum = new Float32Array(replica.sumLength);
         await replica.sums(whole, [sum], signal);
         if (name === "skipped") await replica.skip!("0badcafe");
-        else if (name === "halted") await replica.apply(sum.fill(NaN), "0badcafe");
-        else await replica.apply(sum, "0badcafe", true);
+        else if (name === "halted") await replica.apply(sum.fill(NaN), "0badcafe", 0);
+        else await replica.apply(sum, "0badcafe", 0, true);
         assertEquals(replica.applied, { step: 5, digest: "0badcafe" });
       }
       await node.finish();

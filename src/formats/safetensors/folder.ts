@@ -8,6 +8,11 @@ import { openSafetensors, type TensorSource } from "./read.ts";
 const WHOLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 
+/** Does a folder have weights, or name some? */
+export function hasModelWeights(folder: string): boolean {
+  return exists(join(folder, WHOLE)) || exists(join(folder, INDEX));
+}
+
 /**
  * Opens the weights of a Hugging Face model folder: `model.safetensors`, or the shards that
  * `model.safetensors.index.json` names, as if they were one file.

@@ -19,14 +19,22 @@ export function tryForm(draft: Draft): void {
   if (idle.length === 0) return;
   const reason = whyWait(draft, idle);
   if (reason !== null) return hold(draft, reason);
-  if (!agreeOnBase(draft, idle)) return;
+  const able = idle.filter(({ isBlank }) => !isBlank);
+  if (able.length === 0) {
+    return hold(
+      draft,
+      `Waits for a member that has a state of the run: ${idle.map(({ id }) => id).join(", ")} ` +
+        `can only copy one`,
+    );
+  }
+  if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
   formEpoch(draft, [...current, ...withRole(draft, "warm")]);
 }
 
 /** Is a member's state that of the group? */
-export function isCurrent({ state }: Draft, { appliedStep, digest }: MemberRecord): boolean {
-  return appliedStep === state.step && digest === state.digest;
+export function isCurrent({ state }: Draft, { appliedStep, digest, isBlank }: MemberRecord): boolean {
+  return appliedStep === state.step && digest === state.digest && !isBlank;
 }
 
 /** Ends what members do, to hear what they have. */
@@ -58,13 +66,12 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const survives = idle.some((member) => member.survives || isCurrent(draft, member));
   const needed = survives ? 1 : settings.minMembers;
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
-  const minority = explainMinority(draft, () => true);
-  if (minority !== null) return minority;
   // Who was lost is worth waiting for only if the newest state was lost with it.
   const isKept = idle.some((member) => isCurrent(draft, member));
   const awaited = state.epochMembers.filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
   const wait = survives ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
-  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return null;
+  // Too few are no news as long as others may be on their way.
+  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return explainMinority(draft, () => true);
   return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
 }
 
@@ -206,7 +213,8 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   const older = state.settings.force ? [] : state.electorates;
   state.electorates = [...older.filter((other) => other.join() !== electorate.join()), electorate];
   draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
-  const begins = `Epoch ${state.epoch} begins with step ${state.step + 1}: ${ids.join(", ")}`;
+  const nodes = ids.length === 1 ? "1 node" : `${ids.length} nodes`;
+  const begins = `Epoch ${state.epoch} begins with step ${state.step + 1} and ${nodes}: ${ids.join(", ")}`;
   log(draft, "info", begins + describeSpares(state.spares, identity.virtualWorkers, ids.length));
   for (const member of [...state.members.values()].sort(byId)) sendEpoch(draft, member);
 }
@@ -222,18 +230,24 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   const { epoch, step, digest, spares, skip: skipped } = draft.state;
   const skip = skipped === step + 1;
   if (digest === null) throw new Error("An epoch begins on a known state");
-  const active = withRole(draft, "active");
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
-  const members = active.map(({ id, url }) => ({ id, url }));
+  const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   send(draft, member, { ...head, members, spares: [...spares], donor, skip });
 }
 
+/** Who does the epoch's steps or, at the run's end, has the last one's state. */
+function carriers(draft: Draft): MemberRecord[] {
+  const { finishedAt, members } = draft.state;
+  if (finishedAt === null) return withRole(draft, "active");
+  return [...members.values()].filter((member) => isCurrent(draft, member)).sort(byId);
+}
+
 /** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
-  const donors = others.filter((other) => other.role === "active" && isCurrent(draft, other));
+  const donors = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
   const ids = donors.map(({ id }) => id);

@@ -1,5 +1,5 @@
 import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../messages.ts";
-import { sendEpoch, settleHeld } from "./gathering.ts";
+import { isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
 import { explainMismatch } from "./identity.ts";
 import { abort, fence, lose } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
@@ -37,6 +37,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   }
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = hello;
   state.identity ??= { run, version, configDigest, tokenizerHash, virtualWorkers, probe };
+  state.config ??= hello.config;
   state.since ??= now;
   const member: MemberRecord = {
     id: hello.memberId,
@@ -46,6 +47,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     role: "idle",
     appliedStep: hello.appliedStep,
     digest: hello.digest,
+    isBlank: hello.isBlank,
     held: hello.held,
     seenEpoch: hello.group?.epoch ?? 0,
     remembers: hello.group !== null,
@@ -64,6 +66,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     log(draft, "info", `${member.id} is here with step ${member.appliedStep}`);
   }
   if (state.digest !== null) settleHeld(draft, member);
+  if (state.finishedAt !== null) return greetAtEnd(draft, member);
   if (before?.role === "active") abort(draft, `${member.id} has given the step up`);
   else if (state.phase === "training") {
     member.role = "following";
@@ -71,13 +74,28 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   }
 }
 
+/** The run is over: who has its last state counts as done, anybody else may copy it as long as somebody is here. */
+function greetAtEnd(draft: Draft, member: MemberRecord): void {
+  if (isCurrent(draft, member)) {
+    member.isDone = true;
+    return;
+  }
+  member.role = "following";
+  member.held = null;
+  member.appliedStep = Math.min(member.appliedStep, draft.state.step - 1); // another state after the last step is none
+  sendEpoch(draft, member);
+}
+
 function refuse(
-  { state }: Draft,
+  draft: Draft,
   link: number,
   hello: Hello,
 ): { reason: string; retry: boolean } | null {
+  const { state } = draft;
   if (state.phase === "stopped") return { reason: `The group has stopped: ${state.reason}`, retry: false };
-  const mismatch = state.identity === null ? null : explainMismatch(state.identity, hello);
+  const mismatch = state.identity === null
+    ? null
+    : explainMismatch({ ...state.identity, config: state.config }, hello);
   if (mismatch !== null) return { reason: mismatch, retry: false };
   if ([...state.members.values()].some((member) => member.link === link && member.id !== hello.memberId)) {
     return { reason: `A connection speaks for two members, expected one each`, retry: false };
@@ -85,7 +103,11 @@ function refuse(
   if (!state.members.has(hello.memberId) && state.members.size >= MAX_MEMBERS) {
     return { reason: `The group is full with ${MAX_MEMBERS} members; try again later`, retry: true };
   }
-  if (state.finishedAt !== null && hello.appliedStep < state.step && hello.held?.step !== state.step) {
+  const others = [...state.members.values()].filter(({ id }) => id !== hello.memberId);
+  const isLate = hello.appliedStep < state.step && hello.held?.step !== state.step;
+  if (
+    state.finishedAt !== null && (isLate || hello.isBlank) && !others.some((other) => isCurrent(draft, other))
+  ) {
     return { reason: `The run has finished after step ${state.step}; nothing is left to do`, retry: false };
   }
   return null;

@@ -1,4 +1,14 @@
-import type { Identity } from "../messages.ts";
+import type { Identity, Setting } from "../messages.ts";
+
+/** What is compared, and what helps to explain it. */
+interface Introduced extends Identity {
+  /** null: it is not known. */
+  readonly config: readonly Setting[] | null;
+}
+
+/** Settings that are named where configs differ. */
+const MAX_NAMED = 3;
+const MAX_VALUE_CHARS = 40;
 
 /** What to say of each property in which a newcomer differs, most telling first. */
 const EXPLANATIONS: readonly [keyof Identity, (theirs: string, ours: string) => string][] = [
@@ -27,11 +37,33 @@ const EXPLANATIONS: readonly [keyof Identity, (theirs: string, ours: string) => 
 ];
 
 /** Why a newcomer can't train with a group, as one line; null: it can. */
-export function explainMismatch(ours: Identity, theirs: Identity): string | null {
+export function explainMismatch(ours: Introduced, theirs: Introduced): string | null {
   for (const [key, explain] of EXPLANATIONS) {
-    if (theirs[key] !== ours[key]) return explain(short(theirs[key]), short(ours[key]));
+    if (theirs[key] === ours[key]) continue;
+    const settings = key === "configDigest" ? explainSettings(ours.config ?? [], theirs.config ?? []) : null;
+    return settings ?? explain(short(theirs[key]), short(ours[key]));
   }
   return null;
+}
+
+/** The first settings that differ, with both values; null: none is known to. */
+function explainSettings(ours: readonly Setting[], theirs: readonly Setting[]): string | null {
+  if (ours.length === 0 || theirs.length === 0) return null;
+  const [own, other] = [new Map(ours), new Map(theirs)];
+  const names = [...new Set([...other.keys(), ...own.keys()])];
+  const differing = names.filter((name) => own.get(name) !== other.get(name));
+  if (differing.length === 0) return null;
+  const named = differing.slice(0, MAX_NAMED).map((name) => {
+    return `${name} is ${describeValue(other.get(name))}, the group's is ${describeValue(own.get(name))}`;
+  });
+  const rest = differing.length - named.length;
+  const more = rest === 0 ? [] : [`${rest} more ${rest === 1 ? "key differs" : "keys differ"}`];
+  return `Its config is another one: ${[...named, ...more].join("; ")}; start it with the same config`;
+}
+
+function describeValue(value: string | undefined): string {
+  if (value === undefined) return "not there";
+  return value.length <= MAX_VALUE_CHARS ? value : `${value.slice(0, MAX_VALUE_CHARS - 1).toWellFormed()}…`;
 }
 
 function short(value: string | number): string {

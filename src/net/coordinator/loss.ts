@@ -6,12 +6,15 @@ import { askAgain, isCurrent } from "./gathering.ts";
 
 /** So long who has the run's last state waits for those who lack it: a copy of a large one takes minutes. */
 const LATE_MS = 600_000;
+const AGAIN = "is begun again";
 
-/** Ends the step under way: all who are in it give it up and say what they have. */
-export function abort(draft: Draft, reason: string): void {
-  const { state } = draft;
-  if (state.phase === "training") log(draft, "warn", `Step ${state.step + 1} is aborted: ${reason}`);
-  endEpoch(draft, reason);
+/** Ends the step under way: all who are in it give it up and say what they have. @param what becomes of the step */
+export function abort(draft: Draft, reason: string, what = AGAIN): void {
+  const { phase, step } = draft.state;
+  if (phase !== "training") return log(draft, "warn", reason);
+  const text = `${reason}; step ${step + 1} ${what}`;
+  log(draft, "warn", text);
+  endEpoch(draft, text);
 }
 
 function endEpoch(draft: Draft, reason: string): void {
@@ -31,8 +34,9 @@ export function lose(draft: Draft, member: MemberRecord, reason: string): void {
   state.members.delete(member.id);
   state.blame.delete(member.id);
   state.lost = [...state.lost, member.id];
-  log(draft, "warn", `${member.id} is lost: ${reason}`);
-  if (member.role === "active") abort(draft, `${member.id} is lost`);
+  const text = `${member.id} is lost: ${reason}`;
+  if (member.role === "active") abort(draft, text);
+  else log(draft, "warn", text);
   forgetIfEmpty(draft);
 }
 
@@ -52,11 +56,10 @@ export function release(draft: Draft, member: MemberRecord, finished: boolean): 
     Object.assign(member, { isDone: true, role: "idle" });
   } else letGo(draft, member, `${member.id} leaves after step ${member.appliedStep}`);
   if (wasActive) {
-    // After the run's last step there is none to begin anew.
-    if (state.finishedAt === null && state.phase === "training") {
-      log(draft, "info", `Step ${state.step + 1} begins anew without ${member.id}`);
-    }
-    endEpoch(draft, `${member.id} leaves`);
+    // After the run's last step there is none to begin again.
+    const isAgain = state.finishedAt === null && state.phase === "training";
+    if (isAgain) log(draft, "info", `Step ${state.step + 1} ${AGAIN} without ${member.id}`);
+    endEpoch(draft, `${member.id} leaves${isAgain ? `; step ${state.step + 1} ${AGAIN}` : ""}`);
   }
   if (state.finishedAt === null) forgetIfEmpty(draft);
 }
@@ -124,5 +127,5 @@ function forgetIfEmpty({ state }: Draft): void {
   state.since = null;
   state.reason = null;
   state.finishedAt = null;
-  if (state.epoch === 0) state.identity = null;
+  if (state.epoch === 0) state.identity = state.config = null;
 }

@@ -93,7 +93,7 @@ export function takeFailure(
     // Another epoch leaves it out: all of its members do, and none of them computes.
     if (state.phase !== "training" || member.role !== "active") return;
     state.skip = step;
-    return abort(draft, `${member.id} found that it is to be skipped: ${reason}`);
+    return abort(draft, `${member.id} gives it up: ${reason}`, "is left out");
   }
   const blamed = peer ?? member.id;
   if (state.members.has(blamed)) {
@@ -102,10 +102,13 @@ export function takeFailure(
   const text = `${member.id} has given up step ${step}${
     peer === null ? "" : ` because of ${peer}`
   }: ${reason}`;
-  log(draft, "warn", text);
-  if (state.phase !== "training" || member.role !== "active") return;
+  if (state.phase !== "training" || member.role !== "active") {
+    if (peer === null) log(draft, "warn", text); // of a peer somebody has said it already
+    return;
+  }
   const culprits = [...state.blame].filter(([, epochs]) => epochs.length >= MAX_FAILURES);
   const culprit = culprits.length === 0 ? undefined : state.members.get(culprits[0][0]);
   if (culprit === undefined) return abort(draft, text);
+  log(draft, "warn", text);
   remove(draft, culprit, `${culprit.id} was blamed ${MAX_FAILURES} times for the loss of step ${step}`);
 }

@@ -1,4 +1,4 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage } from "../messages.ts";
+import type { CoordinatorMessage, Held, Identity, MemberMessage, Setting } from "../messages.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
 export interface CoordinatorSettings {
@@ -46,6 +46,8 @@ export interface MemberRecord {
   /** As it last said. */
   appliedStep: number;
   digest: string;
+  /** It has no state of its own, and copies one. */
+  readonly isBlank: boolean;
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;
@@ -79,6 +81,8 @@ export interface CoordinatorState {
   reason: string | null;
   /** Set by the first member. */
   identity: Identity | null;
+  /** That of the group, for people; null: nobody has told since this process began. */
+  config: readonly Setting[] | null;
   /** The newest that was used; 0: none. */
   epoch: number;
   /** Steps committed, as far as is known. */

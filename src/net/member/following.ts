@@ -1,9 +1,9 @@
 /** How a member gets the state of a group that went on without it, and enters. */
 import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
 import type { Applied } from "../replica.ts";
-import { describeSharing } from "../shares.ts";
+import { describeEpoch } from "./news.ts";
 import type { Draft, MemberEvent, Peer } from "./types.ts";
-import { begin, dropWork, finish, hello, isAtEnd, leaveNow } from "./work.ts";
+import { begin, dropWork, finish, hello, isAtEnd, leaveNow, tell } from "./work.ts";
 
 type EpochMessage = MessageOf<CoordinatorMessage, "epoch">;
 type DonorEvent = Extract<MemberEvent, { kind: "copied" | "replayed" | "donorFailed" }>;
@@ -28,13 +28,14 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   if (state.phase === "restoring") return; // says hello, or leaves, once it has a state
   if (state.leaving !== null) return leaveNow(draft);
   noteCommitted(draft, { step: step - 1, digest });
+  if (epoch > seen.epoch && step <= state.settings.totalSteps) tellOfEpoch(draft, message);
+  state.actives = members.map(({ id }) => id);
   const donor = members.find(({ id }) => id === message.donor) ?? null;
   if (!isListed) {
     // What it said came while the group gathered, and got lost.
     if (!spares.includes(memberId)) state.saidCaughtUp = false;
     // The epoch's first commit may wait until its spares know of it: not for the next beat.
     if (spares.includes(memberId)) beat(draft);
-    if (spares.includes(memberId) && epoch > seen.epoch) sayStandsBy(draft, members.length + spares.length);
     return follow(draft, donor ?? members[0]);
   }
   state.epoch = { epoch, members, skip: message.skip ? step : null };
@@ -49,9 +50,17 @@ function beat({ state, actions }: Draft): void {
   actions.push({ kind: "send", message });
 }
 
-function sayStandsBy({ state, actions }: Draft, nodes: number): void {
-  const text = `Stands by: ${describeSharing(state.settings.identity.virtualWorkers, nodes)}`;
-  actions.push({ kind: "log", level: "info", text });
+function tellOfEpoch(draft: Draft, { step, members, spares }: EpochMessage): void {
+  const { state: { settings, actives, begun, stoppedAt }, now } = draft;
+  draft.state.stoppedAt = null;
+  const text = describeEpoch({
+    isAgain: begun === step && stoppedAt !== null,
+    waitedMs: stoppedAt === null ? null : now - stoppedAt,
+    step,
+    ...{ self: settings.memberId, before: actives, members: members.map(({ id }) => id), spares },
+    virtualWorkers: settings.identity.virtualWorkers,
+  });
+  if (text !== null) tell(draft, text);
 }
 
 /** Keeps what the coordinator has committed, to compare with what the donor sends. */
@@ -75,7 +84,7 @@ function follow(draft: Draft, donor: Peer): void {
     state.lacksSum = false;
   }
   // A state that was the group's lacks some steps; any other may be far away.
-  const isNear = state.survives || state.applied.step >= state.committed.step;
+  const isNear = !state.isBlank && (state.survives || state.applied.step >= state.committed.step);
   if (state.phase !== "copying" && (isFollowing || isNear)) {
     state.phase = "replaying";
     advanceFollowing(draft);
@@ -113,6 +122,7 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
     if (state.phase !== "copying") return;
     state.applied = { step: event.step, digest: event.digest };
     state.copiedAt = state.committed.step;
+    state.isBlank = false;
     state.isVerified = event.digest === state.digests.get(event.step);
     state.phase = "replaying";
     advanceFollowing(draft);
@@ -181,6 +191,7 @@ function copyAnew(draft: Draft): void {
     return hello(draft);
   }
   state.phase = "copying";
+  tell(draft, `Copies the state after step ${state.committed.step} from ${donor.id}`);
   actions.push({ kind: "copy", donor });
 }
 

@@ -1,10 +1,12 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership } from "../messages.ts";
+import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership, Setting } from "../messages.ts";
 import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
 /** What a member is, for as long as its process lives. */
 export interface MemberSettings {
   readonly identity: Identity;
+  /** See `hello`. */
+  readonly config: readonly Setting[];
   readonly memberId: string;
   /** Of its data plane. */
   readonly url: string;
@@ -54,9 +56,13 @@ export interface MemberState {
   readonly settings: MemberSettings;
   phase: Phase;
   isLinked: boolean;
+  /** The link has carried its config. */
+  saidConfig: boolean;
   lastHeard: number;
   heartbeatMs: number;
   applied: Applied;
+  /** It has none, and `applied` names none. */
+  isBlank: boolean;
   held: Held | null;
   /** The newest epoch that it was told of; epoch 0: none. */
   seen: Membership;
@@ -83,6 +89,14 @@ export interface MemberState {
   /** Digests after the steps committed last. */
   digests: ReadonlyMap<number, string>;
   leaving: { readonly finished: boolean } | null;
+  /** Who does the steps of the newest epoch that it was told of, by id. */
+  actives: readonly string[];
+  /** The last step that it began. */
+  begun: number;
+  /** Since when nothing goes on here: a step was given up, or has to wait; null: something does. */
+  stoppedAt: number | null;
+  /** The coordinator has said that nothing goes on. */
+  isOnHold: boolean;
 }
 
 /** What happens to a member. */
@@ -116,7 +130,13 @@ export type MemberEvent =
   | { readonly kind: "replayed"; readonly step: number; readonly digest: string }
   /** The donor can't be reached; or, `lacks`: it no longer has the gradient that was asked for. */
   | { readonly kind: "donorFailed"; readonly lacks: boolean; readonly reason: string }
-  | { readonly kind: "restored"; readonly step: number; readonly digest: string }
+  | {
+    readonly kind: "restored";
+    readonly step: number;
+    readonly digest: string;
+    /** There was nothing. */
+    readonly isBlank?: boolean;
+  }
   /** Leave at the next step boundary. */
   | { readonly kind: "leave"; readonly finished: boolean };
 
@@ -127,6 +147,8 @@ export type MemberAction =
   | { readonly kind: "relink"; readonly reason: string }
   /** Compute the share's gradients and exchange them; then `reduced` or `failed`. */
   | { readonly kind: "begin"; readonly work: StepWork }
+  /** Nothing goes on until the coordinator's next word: don't count the time. */
+  | { readonly kind: "pause" }
   /** Forget the step under way, and what is held of it. */
   | { readonly kind: "cancel" }
   /** Update the model with the gradient that is held, or came with `replayed`. */
@@ -139,7 +161,7 @@ export type MemberAction =
   | { readonly kind: "stopFollowing" }
   /** Read the newest checkpoint that verifies, or the first weights; then `restored`. */
   | { readonly kind: "restore" }
-  | { readonly kind: "log"; readonly level: "info" | "warn"; readonly text: string }
+  | { readonly kind: "log"; readonly level: "info" | "warn" | "news"; readonly text: string }
   /** The member's part is over; null: as it wished. */
   | { readonly kind: "end"; readonly refusal: { readonly reason: string; readonly retry: boolean } | null };
 

@@ -14,6 +14,8 @@ export function begin(draft: Draft, epoch: Epoch): void {
   state.phase = "working";
   state.survives = true;
   const step = state.applied.step + 1;
+  state.begun = step;
+  state.stoppedAt = null;
   const skip = step === epoch.skip;
   actions.push({ kind: "begin", work: { epoch: epoch.epoch, step, members, share, skip } });
 }
@@ -48,7 +50,16 @@ export function restore({ state, actions }: Draft): void {
 
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
-  const { settings: { identity, memberId, url }, seen, survives, applied, held } = state;
+  const {
+    settings: { identity, config, memberId, url },
+    seen,
+    survives,
+    applied,
+    isBlank,
+    held,
+    saidConfig,
+  } = state;
+  state.saidConfig = true;
   actions.push({
     kind: "send",
     message: {
@@ -61,9 +72,16 @@ export function hello({ state, actions }: Draft): void {
       survives,
       appliedStep: applied.step,
       digest: applied.digest,
+      isBlank,
       held,
+      config: saidConfig ? null : [...config],
     },
   });
+}
+
+/** Tells people of the group. */
+export function tell({ actions }: Draft, text: string): void {
+  actions.push({ kind: "log", level: "news", text });
 }
 
 /** Is the run's last step applied? */
