@@ -59,11 +59,17 @@ export async function openCoordinatorFile(folder: string): Promise<CoordinatorFi
       await writeAtomically(folder, path, next);
       text = next;
     };
-    return { saved, write, [Symbol.dispose]: () => lock.close() };
+    return { saved, write, [Symbol.dispose]: () => release(lock) };
   } catch (error) {
-    lock.close();
+    release(lock);
     throw error;
   }
+}
+
+/** Not by closing alone: a process that another thread is starting may have the file open, too, for a moment. */
+function release(lock: Deno.FsFile): void {
+  lock.unlockSync();
+  lock.close();
 }
 
 function fenced(path: string, finding: string): RetryError {
