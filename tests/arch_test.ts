@@ -42,12 +42,11 @@ interface Import {
   readonly typeOnly: boolean;
 }
 
-function* sourceFiles(folder = ROOT): Generator<string> {
+function* filesBelow(folder: string): Generator<string> {
   for (const { name, isDirectory } of Deno.readDirSync(folder)) {
     const path = join(folder, name);
-    if (isDirectory) {
-      if (folder !== ROOT || name === "src" || name === "tasks") yield* sourceFiles(path);
-    } else if (name.endsWith(".ts") && (folder !== ROOT || name === "mod.ts")) yield relative(ROOT, path);
+    if (isDirectory) yield* filesBelow(path);
+    else if (name.endsWith(".ts")) yield relative(ROOT, path);
   }
 }
 
@@ -112,7 +111,7 @@ function findCycle(imports: readonly Import[]): string[] | null {
   return null;
 }
 
-const files = [...sourceFiles()].sort();
+const files = [...["src", "tasks"].flatMap((name) => [...filesBelow(join(ROOT, name))]), "mod.ts"].sort();
 const imports = await readImports(files);
 
 Deno.test("every file is in a room, and its imports are known", () => {
@@ -149,4 +148,11 @@ Deno.test("gpu, ops, model and the protocol in net use web standards alone", () 
 Deno.test(`no source file has more than ${MOST_LINES} lines`, () => {
   const lines = (file: string) => Deno.readTextFileSync(join(ROOT, file)).split("\n").length;
   assertEquals(files.filter((file) => lines(file) > MOST_LINES), []);
+});
+
+Deno.test("no test changes the environment or the working directory, which the files of tests share", () => {
+  const wrong = [...filesBelow(join(ROOT, "tests"))].filter((file) => {
+    return /\bDeno\.(chdir|env\.(set|delete))\(/.test(Deno.readTextFileSync(join(ROOT, file)));
+  });
+  assertEquals(wrong, []);
 });

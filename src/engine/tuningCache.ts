@@ -16,9 +16,12 @@ export interface TuningCache {
 
 const answersSchema = z.array(z.tuple([z.string(), z.string()]));
 
-/** @param adapterKey names the adapter and its driver */
-export function openTuningCache(adapterKey: string): TuningCache {
-  const path = cachePath(adapterKey);
+/**
+ * @param adapterKey names the adapter and its driver
+ * @param folder null: nothing is kept
+ */
+export function openTuningCache(adapterKey: string, folder = userFolder()): TuningCache {
+  const path = folder && join(folder, `${adapterKey.replaceAll(/[^A-Za-z0-9.]+/g, "-")}.json`);
   function read(): Answers {
     try {
       return path === null ? [] : answersSchema.parse(JSON.parse(Deno.readTextFileSync(path)));
@@ -43,13 +46,13 @@ export function openTuningCache(adapterKey: string): TuningCache {
 }
 
 /** null: there is no such folder, or no permission for it. It is not asked for: a library leaves the terminal alone. */
-function cachePath(adapterKey: string): string | null {
+function userFolder(): string | null {
   const home = variable("XDG_CACHE_HOME") ?? variable("LOCALAPPDATA") ??
     (variable("HOME") && `${variable("HOME")}/.cache`);
   if (!home) return null;
   const folder = join(home, "bloomery");
-  if (!isGranted({ name: "read", path: folder }) || !isGranted({ name: "write", path: folder })) return null;
-  return join(folder, `${adapterKey.replaceAll(/[^A-Za-z0-9.]+/g, "-")}.json`);
+  const isOurs = isGranted({ name: "read", path: folder }) && isGranted({ name: "write", path: folder });
+  return isOurs ? folder : null;
 }
 
 function variable(name: string): string | undefined {

@@ -62,7 +62,7 @@ export async function openCoordinatorFile(folder: string): Promise<CoordinatorFi
     } catch {
       // somebody has put something there; the error that led here is the one to tell
     }
-    lock.close();
+    release(lock);
   };
   try {
     let text = await readIfThere(path);
@@ -74,9 +74,9 @@ export async function openCoordinatorFile(folder: string): Promise<CoordinatorFi
       await writeAtomically(folder, path, next);
       text = next;
     };
-    return { saved, write, discard, [Symbol.dispose]: () => lock.close() };
+    return { saved, write, discard, [Symbol.dispose]: () => release(lock) };
   } catch (error) {
-    lock.close();
+    release(lock);
     throw error;
   }
 }
@@ -85,6 +85,12 @@ export async function openCoordinatorFile(folder: string): Promise<CoordinatorFi
 function missingFolders(path: string): string[] {
   if (path === dirname(path) || existsSync(path)) return [];
   return [path, ...missingFolders(dirname(path))];
+}
+
+/** Not by closing alone: a process that another thread is starting may have the file open, too, for a moment. */
+function release(lock: Deno.FsFile): void {
+  lock.unlockSync();
+  lock.close();
 }
 
 function fenced(path: string, finding: string): RetryError {

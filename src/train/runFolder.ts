@@ -69,6 +69,7 @@ export async function openRunFolder(
   const lock = await takeLock(path, whenInUse);
   const close = () => {
     if (isNew && isUntouched(path)) removeQuietly(path);
+    lock.unlockSync(); // a process that another thread is starting may have the file open, too, for a moment
     lock.close();
   };
   try {

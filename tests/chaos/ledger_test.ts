@@ -30,6 +30,9 @@ Deno.test("auditSamples() finds samples that were lost, read twice or of another
   assertEquals(auditSamples([...GOOD, ready(1, 1, 1)], PLAN), [
     "Step 1 in epoch 1 has the samples 0,1,1,2, expected 0,1,2",
   ]);
+  assertEquals(auditSamples([...GOOD, ready(1, 1, 2)], PLAN), [
+    "Step 1 in epoch 1 has the samples 0,1,2,2, expected 0,1,2",
+  ]);
   assertEquals(auditSamples(GOOD.slice(0, 3), PLAN), ["Step 2 was committed in no epoch"]);
   assertEquals(auditSamples([...GOOD.slice(0, 3), apply(null, 2)], PLAN).length, 1);
 });

@@ -18,8 +18,9 @@ Deno.test("permute() is a permutation", () => {
 
 Deno.test("createSampler() goes through all windows once an epoch, at a phase of the epoch's own", () => {
   const T = 7;
-  for (const n of [1, 2, 3, 65, 97]) {
-    const numTokens = (n + 1) * T + 3; // n windows fit at any phase
+  // n windows fit at any phase into (n + 1) T tokens and more, n + 1 into (n + 2) T
+  const lengths = [1, 2, 3, 65, 97].flatMap((n) => [[n, (n + 1) * T], [n, (n + 2) * T - 1]]);
+  for (const [n, numTokens] of lengths) {
     const sampler = createSampler(numTokens, T + 1, 1337);
     assertEquals(sampler.windows, n);
     const phases = new Set<number>();

@@ -14,6 +14,7 @@ import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";
 import { planEngine } from "../../src/engine/plan.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
+import { EXACT_VALUES } from "../../src/train/wire.ts";
 import { bindingCap, testGpu } from "../_gpu.ts";
 import { deviceWith } from "./_device.ts";
 import {
@@ -107,6 +108,25 @@ Deno.test("update() halts on an infinite gradient, too", async () => {
   await oneStep(engine, 1);
   const [{ halted }] = await engine.metrics();
   assert(halted);
+  assertEquals(await stateDigest(engine), before);
+  await engine.close();
+});
+
+Deno.test("update() halts on a loss that is not finite, whatever the gradients", async () => {
+  const engine = await openTiny(tinySpec());
+  const before = await stateDigest(engine);
+  for (const [step, loss] of [NaN, Infinity].entries()) {
+    await engine.beginStep();
+    await engine.accumulate(tinyBatch(0, 3), step + 1);
+    await engine.endWorker(0);
+    const sum = await engine.readSum();
+    const at = sum.length - EXACT_VALUES; // of the sum of the losses
+    await engine.writeSum(sum.with(at, loss));
+    await engine.update({ step: step + 1, learningRate: 0.01 });
+    const [{ lossSum, gradNorm, halted }] = await engine.metrics();
+    assertEquals([lossSum, Number.isFinite(gradNorm), halted], [loss, true, true]);
+    await engine.clearHalt();
+  }
   assertEquals(await stateDigest(engine), before);
   await engine.close();
 });

@@ -1,31 +1,21 @@
 import { assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { openTuningCache } from "../../src/engine/tuningCache.ts";
-
-/** Runs `body` with a cache folder of its own. */
-async function withCache(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  const before = Deno.env.get("XDG_CACHE_HOME");
-  Deno.env.set("XDG_CACHE_HOME", folder);
-  try {
-    await body(join(folder, "bloomery"));
-  } finally {
-    if (before === undefined) Deno.env.delete("XDG_CACHE_HOME");
-    else Deno.env.set("XDG_CACHE_HOME", before);
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+import { withFolder } from "../train/tinyRun.ts";
 
 Deno.test("merge() keeps what another process has written since", async () => {
-  await withCache(async (folder) => {
-    const [ours, theirs] = [openTuningCache("a GPU|driver 1"), openTuningCache("a GPU|driver 1")];
+  await withFolder(async (folder) => {
+    const [ours, theirs] = [
+      openTuningCache("a GPU|driver 1", folder),
+      openTuningCache("a GPU|driver 1", folder),
+    ];
     assertEquals([ours.read(), theirs.read()], [[], []]);
     theirs.merge([["b", "2"], ["c", "3"]]);
     ours.merge([["a", "1"], ["c", "4"]]);
     for (const cache of [ours, theirs]) {
       assertEquals(new Map(cache.read()), new Map([["a", "1"], ["b", "2"], ["c", "4"]]));
     }
-    assertEquals(openTuningCache("a GPU|driver 2").read(), []);
+    assertEquals(openTuningCache("a GPU|driver 2", folder).read(), []);
     await Deno.writeTextFile(join(folder, "a-GPU-driver-1.json"), '{"not": "ours"}');
     assertEquals(ours.read(), []);
     ours.merge([["a", "1"]]);
@@ -33,8 +23,8 @@ Deno.test("merge() keeps what another process has written since", async () => {
   });
 });
 
-Deno.test("merge() of several processes at the same time loses nothing", async () => {
-  await withCache(async () => {
+Deno.test("merge() of several processes at the same time loses nothing in the user's cache folder", async () => {
+  await withFolder(async (home) => {
     const script = `import { openTuningCache } from "${new URL(
       "../../src/engine/tuningCache.ts",
       import.meta.url,
@@ -43,12 +33,14 @@ Deno.test("merge() of several processes at the same time loses nothing", async (
     const url = `data:application/typescript,${encodeURIComponent(script)}`;
     const config = new URL("../../deno.json", import.meta.url).pathname;
     const children = ["a", "b"].map((name) =>
-      new Deno.Command(Deno.execPath(), { args: ["run", "-A", "--no-check", "-c", config, url, name] })
-        .output()
+      new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", "-c", config, url, name],
+        env: { XDG_CACHE_HOME: home },
+      }).output()
     );
     for (const { code, stderr } of await Promise.all(children)) {
       assertEquals(code, 0, new TextDecoder().decode(stderr));
     }
-    assertEquals(openTuningCache("GPU").read().length, 100);
+    assertEquals(openTuningCache("GPU", join(home, "bloomery")).read().length, 100);
   });
 });

@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { SavedGroup } from "../../src/net/coordinator/types.ts";
 import { openCoordinatorFile } from "../../src/net/coordinatorFile.ts";
+import { diskOrder } from "../diskOrder.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
 import { inFolder } from "./groupFolder.ts";
 
@@ -28,6 +29,16 @@ Deno.test("openCoordinatorFile() reads what was written, and leaves nothing else
     assertEquals(file.saved, { ...GROUP, epoch: 4 });
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
     assertEquals(names, ["coordinator.json", "coordinator.lock"]);
+  }));
+
+Deno.test("openCoordinatorFile() has a group on the disk before its name, and then the name", () =>
+  inFolder(async (folder) => {
+    using file = await openCoordinatorFile(folder);
+    assertEquals(await diskOrder(() => file.write(GROUP)), [
+      "sync coordinator.json.tmp",
+      "coordinator.json.tmp -> coordinator.json",
+      "sync group",
+    ]);
   }));
 
 Deno.test("openCoordinatorFile() keeps a second process out until the first has ended", () =>

@@ -17,6 +17,8 @@ export class Group implements AsyncDisposable {
   readonly log: string[] = [];
   readonly #settings: CoordinatorSettings;
   readonly #folder: string;
+  /** Where members dial. */
+  readonly #address: string;
   #coordinator: Coordinator;
   #stopping: AbortController;
   readonly #killing = new AbortController();
@@ -30,6 +32,7 @@ export class Group implements AsyncDisposable {
   ) {
     this.#settings = settings;
     this.#folder = folder;
+    this.#address = coordinator.url;
     this.#coordinator = coordinator;
     this.#stopping = stopping;
   }
@@ -42,7 +45,7 @@ export class Group implements AsyncDisposable {
     return new Group(settings, folder, await startCoordinator(settings, folder, { port: 0, tls }, log), log);
   }
 
-  /** With its port. */
+  /** The coordinator's, with its port. */
   get url(): string {
     return this.#coordinator.url;
   }
@@ -51,9 +54,13 @@ export class Group implements AsyncDisposable {
     return this.#coordinator;
   }
 
-  /** The coordinator ends, and another process takes its place. @param meanwhile while there is none */
+  /**
+   * The coordinator ends, and another process takes its place: behind another port, as the first one may be taken.
+   * Members find it at the old address.
+   *
+   * @param meanwhile while there is none
+   */
   async restartCoordinator(meanwhile: () => Promise<void> = async () => {}): Promise<void> {
-    const port = Number(new URL(this.url).port);
     this.#stopping.abort();
     await this.#coordinator.ended;
     await meanwhile();
@@ -61,14 +68,20 @@ export class Group implements AsyncDisposable {
     [this.#coordinator, this.#stopping] = await startCoordinator(
       this.#settings,
       this.#folder,
-      { port },
+      { port: 0 },
       coordinatorLog,
     );
   }
 
+  #open(url: string, protocol: string): WebSocket {
+    const isCoordinator = url.startsWith(`${this.#address}/`);
+    return new WebSocket(isCoordinator ? this.url + url.slice(this.#address.length) : url, protocol);
+  }
+
   join(memberId: string, options: Options): Node {
     const node = joinGroup({
-      coordinator: this.url,
+      coordinator: this.#address,
+      openSocket: (url, protocol) => this.#open(url, protocol),
       token,
       identity: groupIdentity,
       memberId,

@@ -265,6 +265,15 @@ Deno.test("a replayed gradient with a wrong digest is not applied", () => {
   assertEquals(bench.state.applied.step, 9);
 });
 
+Deno.test("who copies a state that is not the group's has not caught up, and copies anew", () => {
+  const bench = new Bench();
+  bench.does({ kind: "linked" });
+  bench.epoch(4, 11, false);
+  bench.commits(4, 11);
+  assertEquals(kinds(bench.does({ kind: "copied", step: 10, digest: digestOf(10, 1) })), ["replay"]);
+  assertEquals(kinds(bench.does({ kind: "replayed", step: 11, digest: digestOf(11, 1) })), ["log", "copy"]);
+});
+
 Deno.test("a copy that breaks off is replaced by the member's own checkpoint before it says hello", () => {
   const bench = new Bench(3);
   bench.does({ kind: "linked" });

@@ -1,12 +1,15 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import type { Channel } from "../../src/net/channel.ts";
 import { CommittedSums } from "../../src/net/committedSums.ts";
 import { DATA_PATH, DATA_ROLES } from "../../src/net/dataPlane.ts";
 import { Donor } from "../../src/net/donor.ts";
 import { DonorError, Follower } from "../../src/net/follower.ts";
 import { Gate } from "../../src/net/gate.ts";
+import { Link } from "../../src/net/link.ts";
 import { listen } from "../../src/net/listenServer.ts";
 import { cutBuckets } from "../../src/net/partition.ts";
 import type { Snapshot } from "../../src/net/replica.ts";
+import { MAX_WORD_BYTES, sendChunk, sendWord } from "../../src/net/stateCopy.ts";
 import { allocateSum, digestAfter } from "../../src/net/sumDigest.ts";
 import { FakeReplica } from "./fakeReplica.ts";
 import { claim, token } from "./sockets.ts";
@@ -22,7 +25,12 @@ class Pair implements AsyncDisposable {
   readonly #gate: Gate;
   readonly #close: () => Promise<void>;
 
-  constructor(readonly sumLength: number, snapshot: () => Promise<Snapshot | null>) {
+  /** @param enter what the donor does with who follows it, if it is no honest one */
+  constructor(
+    readonly sumLength: number,
+    snapshot: () => Promise<Snapshot | null>,
+    enter?: (channel: Channel) => void,
+  ) {
     this.sums = new CommittedSums(sumLength, 0);
     const onError = (error: unknown) => {
       throw error;
@@ -32,7 +40,7 @@ class Pair implements AsyncDisposable {
     const { run, to, id } = claim;
     const door = { token, run, roles: DATA_ROLES, id: to };
     this.#gate = new Gate({
-      doors: { [DATA_PATH]: { ...door, enter: (channel) => donor.enter(channel) } },
+      doors: { [DATA_PATH]: { ...door, enter: enter ?? ((channel) => donor.enter(channel)) } },
     });
     const listener = listen(this.#gate);
     this.#close = () => listener.close();
@@ -88,6 +96,35 @@ Deno.test("Follower fails by a DonorError when its donor is gone or has no whole
   await using other = new Pair(1, () => snapshot());
   await assertRejects(() => other.follower.copy(other.donor, signal), DonorError, "no whole state here");
   await assertRejects(() => other.follower.copy(other.donor, AbortSignal.abort()), DonorError);
+});
+
+Deno.test("Follower takes no chunk but the next one, and none of another step's sum", async () => {
+  const bytes = new Uint8Array(8);
+  const head = { kind: "state", step: 2, digest: "0badc0de", bytes: 16 } as const;
+  const copy = async ({ follower, donor }: Pair) => {
+    for await (const _ of (await follower.copy(donor, signal)).chunks);
+  };
+  const fetchSum = ({ follower, donor }: Pair) => follower.fetchSum(donor, 2, signal);
+  const cases: [string, (pair: Pair) => Promise<unknown>, (link: Link) => Promise<void>[]][] = [
+    ["a chunk from byte 8, expected 0", copy, (link) => [
+      sendWord(link, head),
+      sendChunk(link, "state", 2, 8, bytes),
+    ]],
+    ["a chunk from byte 0, expected 8", fetchSum, (link) => [
+      sendChunk(link, "sum", 2, 0, bytes),
+      sendChunk(link, "sum", 2, 0, bytes),
+    ]],
+    ["unknown bucket", fetchSum, (link) => [sendChunk(link, "sum", 3, 0, bytes)]],
+  ];
+  for (const [expected, follow, tell] of cases) {
+    await using pair = new Pair(4, () => Promise.resolve(null), (channel) => {
+      const link: Link = new Link(channel, {
+        arrayBytes: () => MAX_WORD_BYTES,
+        onFrame: () => tell(link).forEach((sent) => sent.catch(() => {})), // the link ends meanwhile
+      });
+    });
+    await assertRejects(() => follow(pair), DonorError, expected);
+  }
 });
 
 Deno.test("Follower fetches sums that are kept, waits for one to come, and hears of one that is not", async () => {

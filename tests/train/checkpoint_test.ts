@@ -6,6 +6,7 @@ import { UserError } from "../../src/errors.ts";
 import { openSafetensors } from "../../src/formats/safetensors.ts";
 import type { Engine } from "../../src/engine/engine.ts";
 import { newestIntact, resolveModelFolder } from "../../src/train/findCheckpoint.ts";
+import { diskOrder } from "../diskOrder.ts";
 import { fakeEngine } from "./fakeEngine.ts";
 import { checkpointNames, tinyConfig, tinyDataset, tinyRun, withFolder } from "./tinyRun.ts";
 
@@ -42,6 +43,19 @@ Deno.test("saveCheckpoint() writes the six files, with the digest as the contrac
       const sha256 = createHash("sha256").update(bytes).digest("hex");
       assertEquals(manifest.files[name], { bytes: bytes.length, sha256 });
     }
+  });
+});
+
+Deno.test("saveCheckpoint() has all of it on the disk before it counts", async () => {
+  await withFolder(async (run) => {
+    const order = await diskOrder(() =>
+      tinyRun(run, tinyConfig("train.duration=2 steps", "checkpoint.every=2 steps"))
+    );
+    const renamed = order.indexOf(".tmp-step-2 -> step-2");
+    const before = order.slice(renamed - FILES.length - 1, renamed);
+    assertEquals(before.toSorted(), ["sync .tmp-step-2", ...FILES.map((name) => `sync ${name}`)]);
+    assertEquals(before.slice(-2), ["sync manifest.json", "sync .tmp-step-2"]);
+    assertEquals(order[renamed + 1], "sync checkpoints");
   });
 });
 

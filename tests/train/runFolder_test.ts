@@ -25,6 +25,21 @@ Deno.test("openRunFolder() lets one process in at a time", async () => {
   });
 });
 
+Deno.test("openRunFolder() lets the next one in while another thread starts processes, which have its files open for a moment", async () => {
+  const starts =
+    "for (;;) await new Deno.Command(Deno.execPath(), { args: ['-V'], stdout: 'null' }).output();";
+  const url = `data:application/javascript,${encodeURIComponent(`postMessage(0); ${starts}`)}`;
+  const worker = new Worker(url, { type: "module" });
+  await new Promise((resolve) => worker.onmessage = resolve);
+  try {
+    await withFolder(async (run) => {
+      for (let i = 0; i < 300; i++) (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+    });
+  } finally {
+    worker.terminate();
+  }
+});
+
 Deno.test("openRunFolder() keeps the config as it was resolved", async () => {
   await withFolder(async (run) => {
     const config = tinyConfig();

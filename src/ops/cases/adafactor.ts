@@ -25,6 +25,7 @@ export const adafactorCases: readonly OpCase[] = [
   adafactorCase("2051x3 late", [2051, 3], { ...USUAL, step: 100000 }),
   adafactorCase("5x8 eps 0.1, no decay", [5, 8], { ...SMALL, eps: 0.1, weightDecay: 0 }),
   adafactorCase("5x6 zeros at the first step", [5, 6], { ...USUAL, step: 1 }, { std: 0 }),
+  adafactorCase("5x7 small weights", [5, 7], USUAL, { weights: 1e-5 }), // which move as if they were larger
   adafactorCase("n1", [1], USUAL),
   adafactorCase("n65 first step", [65], { ...USUAL, step: 1 }),
   adafactorCase("n256 beta1 0.9", [256], { ...USUAL, beta1: 0.9, beta2: 0.999 }),
@@ -35,6 +36,8 @@ export const adafactorCases: readonly OpCase[] = [
 interface Drawing {
   /** Standard deviation of parameter and gradient. */
   readonly std?: number;
+  /** Of the parameter alone. */
+  readonly weights?: number;
   /** Mean of the second moment: that of a matrix's rows and that of its columns are the same. */
   readonly moment?: number;
   readonly sizes?: OpCase["sizes"];
@@ -44,13 +47,13 @@ function adafactorCase(
   name: string,
   shape: readonly number[],
   options: typeof USUAL & { beta2?: number },
-  { std = 1, moment = 1e-4, sizes }: Drawing = {},
+  { std = 1, weights = std, moment = 1e-4, sizes }: Drawing = {},
 ): OpCase {
   const normal = (name: string, std: number) =>
     floatTensor(name, shape, { grad: false, map: (value) => std * value });
   const [rows, columns] = shape;
   return makeCase("adafactor", name, options, [
-    normal("param", std),
+    normal("param", weights),
     normal("grad", std),
     ...(columns === undefined
       ? [squares("moment2", rows, moment)]

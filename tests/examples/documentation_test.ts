@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl, join } from "@std/path";
 import { trainTiny } from "../eval/support.ts";
 import { withFolder } from "../train/tinyRun.ts";
@@ -6,7 +6,7 @@ import { withFolder } from "../train/tinyRun.ts";
 const ROOT = fromFileUrl(new URL("../../", import.meta.url));
 const LIBRARY = new URL("../../mod.ts", import.meta.url).href;
 
-/** An example in the docstring of something that mod.ts exports, or of mod.ts itself. */
+/** An example in the docstring of something that mod.ts exports, or of mod.ts itself; or the README's program. */
 interface Example {
   /** What it is an example of; numbered where there are several. */
   readonly name: string;
@@ -34,8 +34,15 @@ function stringsIn(value: unknown): string[] {
   return typeof value === "object" && value !== null ? Object.values(value).flatMap(stringsIn) : [];
 }
 
+async function readReadme(): Promise<Example> {
+  const readme = await Deno.readTextFile(join(ROOT, "README.md"));
+  const program = /^```ts\n(.*?)^```$/ms.exec(readme)?.[1] ?? "";
+  assert(program.includes('"./mod.ts"') && program.includes("50 steps"), program);
+  return { name: "README", code: program.replace("./mod.ts", LIBRARY) };
+}
+
 /** Examples as modules: what they use of the library is imported, unless they do that themselves. */
-async function readExamples(): Promise<Example[]> {
+async function readDocstrings(): Promise<Example[]> {
   const { nodes }: Docs = JSON.parse(await deno(["doc", "--json", LIBRARY], { cwd: ROOT }));
   const { module_doc, symbols } = nodes[LIBRARY];
   const names = symbols.map(({ name }) => name);
@@ -61,11 +68,11 @@ function shortened(code: string): string {
   return code.replaceAll(/duration: "\d+ steps" \}/g, 'duration: "1 steps" }, engine: { tune: false }');
 }
 
-/** Longer ones that tests of their own run: the README's program, and every op of the device. */
-const RUN_ELSEWHERE = ["mod", "verify"];
+/** Type-checked alone: the README's program once more, every op of the device, and what takes a second GPU. */
+const NOT_RUN = ["mod", "verify", "listGpus"];
 
-Deno.test("the examples in the docstrings of mod.ts are type-checked and run", async () => {
-  const examples = await readExamples();
+Deno.test("the README's first program and the docstrings' examples are type-checked and run", async () => {
+  const examples = [...await readDocstrings(), await readReadme()];
   const functions = [
     "coordinate",
     "evaluate",
@@ -95,7 +102,7 @@ Deno.test("the examples in the docstrings of mod.ts are type-checked and run", a
       "The cat sat on the mat, and the dog on the cat.\n".repeat(200),
     );
     await trainTiny(join(folder, "runs", "default"), "tokenizer=bytes");
-    const running = examples.filter(({ name }) => !RUN_ELSEWHERE.includes(name)).map(({ name }) => name);
+    const running = examples.filter(({ name }) => !NOT_RUN.includes(name)).map(({ name }) => name);
     const all = running.map((name) => `await import("./${name}.ts");\nconsole.log("\\nran ${name}");\n`).join(
       "",
     );
@@ -105,5 +112,8 @@ Deno.test("the examples in the docstrings of mod.ts are type-checked and run", a
       { cwd: folder },
     );
     assertEquals([...printed.matchAll(/^ran (\w+)$/gm)].map(([, name]) => name), running);
+    const [readmePrinted] = printed.split("\nran README\n")[0].split(/^ran \w+$/m).slice(-1);
+    assert(readmePrinted.length >= 100, printed); // a byte or more for each token
+    assert((await Deno.stat(join(folder, "runs", "quick", "checkpoints", "step-1"))).isDirectory);
   });
 });
