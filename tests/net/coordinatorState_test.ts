@@ -98,6 +98,11 @@ Deno.test("a member's end aborts the step; the others form the next epoch once a
   assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
 });
 
+Deno.test("a heartbeat is answered: where nothing is committed, a member hears nothing else", () => {
+  const heartbeat = { type: "heartbeat", epoch: 1, step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  assertEquals(group(2).says(1, heartbeat), [{ kind: "send", link: 1, message: { type: "heartbeat" } }]);
+});
+
 Deno.test("a member is lost after three silent heartbeats, unless the coordinator slept", () => {
   const bench = group(2);
   bench.passes(3000, [1]);

@@ -129,6 +129,15 @@ Deno.test("openRunFolder() says in one line that it can't make the folder", asyn
   });
 });
 
+Deno.test("openRunFolder() keeps what a start without a checkpoint has left for the same config", async () => {
+  await withFolder(async (run) => {
+    (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
+    await Deno.writeTextFile(join(run, "tokenizer.json"), "{}");
+    using _folder = await openRunFolder(run, tinyConfig("log.every=5"));
+    assertEquals(await Deno.readTextFile(join(run, "tokenizer.json")), "{}");
+  });
+});
+
 Deno.test("openRunFolder() begins anew with a mended config where no checkpoint was made", async () => {
   await withFolder(async (run) => {
     (await openRunFolder(run, tinyConfig()))[Symbol.dispose]();
