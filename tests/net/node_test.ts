@@ -133,12 +133,15 @@ Deno.test("a newcomer copies the state and enters within two steps, though it re
   newcomer.beforeLoad = async () => {
     copiedFrom = replicas[0].applied.step;
     while (replicas[0].applied.step < copiedFrom + 6) await pause(10);
+  };
+  const { apply, load } = newcomer;
+  newcomer.load = async (applied, chunks) => {
+    await load.call(newcomer, applied, chunks);
     copiedAt = group.coordinator.status().step;
   };
-  const { apply } = newcomer;
-  newcomer.apply = async (sum, digest, isReplayed) => {
+  newcomer.apply = async (sum, digest, trainedMs, isReplayed) => {
     if (isReplayed) await pause(60);
-    await apply.call(newcomer, sum, digest, isReplayed);
+    await apply.call(newcomer, sum, digest, trainedMs, isReplayed);
   };
   await isThere.promise;
   const node = group.join("newcomer", { replica: newcomer });
