@@ -3,9 +3,10 @@ import type { RunConfig } from "../config/schema.ts";
 import { statCorpus } from "../data/corpus.ts";
 import { type Dataset, openDataset } from "../data/dataset.ts";
 import { type EnginePlan, planEngine } from "../engine/plan.ts";
+import { hostSumBytes } from "../engine/report.ts";
 import { copiedBytes } from "../engine/stagedSum.ts";
 import { countParameters } from "../model/parameters.ts";
-import { memberMemory } from "../net/memberMemory.ts";
+import { largestPiece, memberMemory } from "../net/memberMemory.ts";
 import { feedbackBytes } from "../train/errorFeedback.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import type { Wire } from "../train/wire.ts";
@@ -103,7 +104,9 @@ export async function planRun(
     flopsPerStep: flopsPerToken * config.train.batchSize * spec.columns,
     totalSteps: deriveRun(config).totalSteps,
     hostBytes: {
-      waiting: planned.hostSumBytes,
+      waiting: config.engine.hostSums
+        ? hostSumBytes(planned.sumLength, largestPiece(config.scale.virtualWorkers, nodes))
+        : 0,
       rounding: roundingBytes(planned.sumLength, config.scale.wire, nodes),
       group: nodes === 1 ? null : groupBytes(planned, config.scale, nodes),
     },

@@ -25,7 +25,6 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
   const tokens = spec.microBatchSize * spec.columns;
   const { training } = spec;
   const length = training === null ? 0 : sumLength(programs.tensors.partials[0]);
-  const waiting = training?.hostSums ? mostWaiting(training.virtualWorkers) : 0;
   return {
     adapter: gpu.adapterName,
     isSoftware: gpu.isSoftware,
@@ -40,11 +39,16 @@ export function reportOf(spec: EngineSpec, programs: EnginePrograms, gpu: Gpu): 
       tensors.map(({ name, shape }) => ({ name, shape }))
     ),
     bytes: countBytes(programs, gpu.limits.maxBuffer),
-    hostSumBytes: waiting === 0 ? 0 : 4 * length * (waiting + 1),
+    hostSumBytes: training?.hostSums ? hostSumBytes(length, training.virtualWorkers) : 0,
     sumLength: length,
     flopsPerToken: countFlops(programs.train ?? programs.evaluate) / tokens,
     startup: { deviceMs: 0, recordMs: 0, compileMs: 0, placeMs: 0 },
   };
+}
+
+/** Bytes of the sums that the host has while it adds those of so many virtual workers: one alone is not added to another. */
+export function hostSumBytes(sumLength: number, virtualWorkers: number): number {
+  return virtualWorkers === 1 ? 0 : 4 * sumLength * (mostWaiting(virtualWorkers) + 1);
 }
 
 /** Bytes that an engine takes, by what they are for. */

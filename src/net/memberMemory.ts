@@ -67,3 +67,9 @@ export function memberMemory(
     newcomer: 4 * sumLength * keptSums(sumLength),
   };
 }
+
+/** Virtual workers of the largest sum that a member makes alone. */
+export function largestPiece(virtualWorkers: number, members: number): number {
+  const { pieces } = planSum(virtualWorkers, shareOut(virtualWorkers, Math.min(members, virtualWorkers)));
+  return Math.max(...pieces.map(({ from, to }) => to - from));
+}

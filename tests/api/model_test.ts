@@ -68,6 +68,9 @@ Deno.test("plan() tells what training then takes", async () => {
     (await plan({ ...TINY, scale, engine: { hostSums: true } }, { nodes })).hostBytes;
   const { waiting, rounding } = await hostBytes({ virtualWorkers: 3, wire: "bf16Gather" });
   assertEquals([waiting, rounding], [2 * sumBytes, sumBytes]);
+  // in a group a node adds the largest piece of its share by itself
+  const ofGroup = [2, 3].map(async (nodes) => (await hostBytes({ virtualWorkers: 3 }, nodes)).waiting);
+  assertEquals(await Promise.all(ofGroup), [2 * sumBytes, 0]);
   const kept = 2 * new ErrorFeedback(sumBytes / 4).residual.byteLength;
   assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" })).rounding, sumBytes + kept);
   assertEquals((await hostBytes({ virtualWorkers: 3, wire: "bf16" }, 2)).rounding, kept);
