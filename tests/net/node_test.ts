@@ -105,7 +105,7 @@ for (const isFrozen of [false, true]) {
     assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
     for (const id of ["m0", "m1"]) {
       const told = group.log.filter((line) => line.startsWith(`${id} news: `)).join("\n");
-      assertMatch(told, /victim.*(silent|lost).*; step 3 is begun again/);
+      assertMatch(told, /victim.*(silent|nothing heard|has ended).*; step 3 is begun again/);
       assertMatch(
         told,
         /Step 3 begins again with 2 nodes, without victim.*; this one has 4 of 8 virtual workers/,
@@ -244,7 +244,8 @@ Deno.test("time without a coordinator is no training time and told, a try that w
       const lines = group.log.filter((line) => line.startsWith(`m${i} news: The coordinator is `)).join("\n");
       assertMatch(lines, /lost: its connection has ended; this node holds .*\n.*back after 3600 s/);
     }
-    assert(replicas[0].trainedMs.get(4)! >= HOUR, "the first try doesn't count");
+    // Where the jump of the clock has cost it its link for too long, it has copied the state after that step.
+    assert((replicas[0].trainedMs.get(4) ?? HOUR) >= HOUR, "the first try doesn't count");
     assert(tokensPerSecond > 1000 * 64 / HOUR, "status counts what it held for");
   } finally {
     performance.now = now;
