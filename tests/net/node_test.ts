@@ -136,9 +136,9 @@ Deno.test("a newcomer copies the state and enters within two steps, though it re
     copiedAt = group.coordinator.status().step;
   };
   const { apply } = newcomer;
-  newcomer.apply = async (sum, digest, isReplayed) => {
+  newcomer.apply = async (sum, digest, trainedMs, isReplayed) => {
     if (isReplayed) await pause(60);
-    await apply.call(newcomer, sum, digest, isReplayed);
+    await apply.call(newcomer, sum, digest, trainedMs, isReplayed);
   };
   await isThere.promise;
   const node = group.join("newcomer", { replica: newcomer });
