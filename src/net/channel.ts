@@ -220,6 +220,13 @@ export function describeClose({ kind, by, detail }: CloseReason): string {
   return `${who} ${how}${detail === "" ? "" : `: ${detail}`}`;
 }
 
+/** Why the one at the other end counts as lost, as what is said of it. */
+export function describeLoss(reason: CloseReason): string {
+  const { kind, by, detail } = reason;
+  if (kind === "lost") return "its connection has ended";
+  return kind === "silent" && by === "us" && detail !== "" ? detail : describeClose(reason);
+}
+
 /** What others wrote, made fit for a log line and for the reason of a WebSocket's close (123 bytes). */
 export function asciiLine(text: string): string {
   return text.slice(0, 120).replace(/[^ -~]/g, "?");

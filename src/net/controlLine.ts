@@ -1,5 +1,5 @@
 /** A member's line to the coordinator: one link after the other, for as long as the member lives. */
-import { type CloseReason, describeClose } from "./channel.ts";
+import { type CloseReason, describeLoss } from "./channel.ts";
 import { type OpenSocket, pauseAfter, reconnect } from "./connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
@@ -96,7 +96,7 @@ export class ControlLine {
     onLinked();
     const reason = await link.closed;
     this.#link = null;
-    if (!signal.aborted && this.#lostAt === null) this.#noteLost(whyLost(reason));
+    if (!signal.aborted && this.#lostAt === null) this.#noteLost(describeLoss(reason));
     onUnlinked();
     return reason.kind;
   }
@@ -115,8 +115,4 @@ export class ControlLine {
     this.#lostAt = null;
     this.#options.log("news", `The coordinator is back after ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`);
   }
-}
-
-function whyLost(reason: CloseReason): string {
-  return reason.kind === "lost" ? "its connection has ended" : describeClose(reason);
 }

@@ -6,7 +6,7 @@
  * Who closes a link on purpose has heard, or told the coordinator, why the step can't be done: then the
  * coordinator's word is waited for. Any other end is a loss.
  */
-import { type Channel, ClosedError, describeClose } from "./channel.ts";
+import { type Channel, ClosedError, describeLoss } from "./channel.ts";
 import type { Claim } from "./auth.ts";
 import { type Dialler, dialPeer } from "./dataPlane.ts";
 import { deferred } from "./deferred.ts";
@@ -146,7 +146,7 @@ export class Mesh implements PeerTransport {
     link.closed.then((reason) => {
       current.links.delete(link);
       if (this.#current === current && reason.kind !== "left") {
-        this.#options.onLost(peer, describeClose(reason));
+        this.#options.onLost(peer, describeLoss(reason));
       }
     });
   }

@@ -1,5 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { asciiLine, Channel, ClosedError, describeClose, type Message } from "../../src/net/channel.ts";
+import {
+  asciiLine,
+  Channel,
+  ClosedError,
+  describeClose,
+  describeLoss,
+  type Message,
+} from "../../src/net/channel.ts";
 import { openPair } from "./sockets.ts";
 
 Deno.test("Channel keeps messages in order, those that come before its consumer too", async () => {
@@ -154,6 +161,10 @@ Deno.test("describeClose() and asciiLine() write one line", () => {
   assertEquals(describeClose({ kind: "left", by: "us", detail: "" }), "we left");
   assertEquals(describeClose({ kind: "left", by: "peer", detail: "done" }), "peer left: done");
   assertEquals(describeClose({ kind: "lost", by: "peer", detail: "" }), "peer was lost");
+  assertEquals(describeLoss({ kind: "lost", by: "peer", detail: "EOF" }), "its connection has ended");
+  const detail = "nothing heard for 2.5 s";
+  assertEquals(describeLoss({ kind: "silent", by: "us", detail }), detail);
+  assertEquals(describeLoss({ kind: "fault", by: "us", detail: "no JSON" }), "we closed as fault: no JSON");
   assertEquals(describeClose({ kind: "silent", by: "us", detail: "" }), "we closed as silent");
   assertEquals(asciiLine("a\u001b[31mb\né"), "a?[31mb??");
   assertEquals(asciiLine("x".repeat(500)).length, 120);
