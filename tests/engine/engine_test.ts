@@ -14,7 +14,7 @@ import type { Engine } from "../../src/engine/engine.ts";
 import { openLocalEngine } from "../../src/engine/localEngine.ts";
 import { planEngine } from "../../src/engine/plan.ts";
 import { openWorkerEngine } from "../../src/engine/workerEngine.ts";
-import { EXACT_VALUES } from "../../src/train/wire.ts";
+import { EXACT_VALUES } from "../../src/train/bf16.ts";
 import { bindingCap, testGpu } from "../_gpu.ts";
 import { deviceWith } from "./_device.ts";
 import {
