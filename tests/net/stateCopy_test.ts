@@ -6,6 +6,7 @@ import { DATA_PATH, DATA_ROLES } from "../../src/net/dataPlane.ts";
 import { Donor } from "../../src/net/donor.ts";
 import { DonorError, Follower } from "../../src/net/follower.ts";
 import { Gate } from "../../src/net/gate.ts";
+import { digestOf, hashBytes } from "../../src/net/laneHash.ts";
 import { Link } from "../../src/net/link.ts";
 import { listen } from "../../src/net/listenServer.ts";
 import { cutBuckets } from "../../src/net/partition.ts";
@@ -165,6 +166,17 @@ Deno.test("Follower fetches sums that are kept, waits for one to come, and hears
   same.sum[1002] = -same.sum[1002];
   assertNotEquals(same.digests().at(-1), later.digests().at(-1)); // the topmost bucket
   assertEquals(same.digests().slice(0, -1), later.digests().slice(0, -1));
+});
+
+Deno.test("the digests of a sum are its buckets', however long they are", () => {
+  const [length, bucketElements] = [200_003, 150_000]; // a bucket is hashed in parts
+  const { sum, digests } = allocateSum(length, bucketElements);
+  sum.set(hardVector(length, 9));
+  const expected = cutBuckets(length, bucketElements).map(({ from, to }) => {
+    const bytes = new Uint8Array(sum.slice(from, to).buffer);
+    return digestOf(hashBytes(bytes), bytes.length);
+  });
+  assertEquals(digests(), expected);
 });
 
 Deno.test("CommittedSums keeps the last sums while somebody follows, and a few steps longer", async () => {
