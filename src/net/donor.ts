@@ -3,15 +3,7 @@ import { type Channel, ClosedError } from "./channel.ts";
 import type { CommittedSums } from "./committedSums.ts";
 import { Link } from "./link.ts";
 import type { Snapshot } from "./replica.ts";
-import {
-  MAX_WORD_BYTES,
-  parseRequest,
-  type Request,
-  sendArray,
-  sendChunk,
-  sendWord,
-  streamOf,
-} from "./stateCopy.ts";
+import { MAX_WORD_BYTES, parseRequest, type Request, sendPart, sendWord, streamOf } from "./stateCopy.ts";
 
 export interface DonorOptions {
   readonly sums: CommittedSums;
@@ -58,8 +50,8 @@ export class Donor {
 
   async #sendSum(link: Link, step: number): Promise<void> {
     const sum = await this.#options.sums.get(step);
-    if (sum === null) await sendWord(link, { kind: "lacks" });
-    else await sendArray(link, "sum", step, sum);
+    if (sum === null) return await sendWord(link, { kind: "lacks" });
+    await sendPart(link, "sum", step, 0, new Uint8Array(sum.buffer, sum.byteOffset, sum.byteLength));
   }
 
   async #sendState(link: Link): Promise<void> {
@@ -70,7 +62,7 @@ export class Donor {
     await sendWord(link, { kind: "state", step, digest, bytes });
     let offset = 0;
     for await (const chunk of snapshot.chunks()) {
-      await sendChunk(link, "state", step, offset, chunk);
+      await sendPart(link, "state", step, offset, chunk);
       offset += chunk.length;
     }
     if (offset !== bytes) throw new Error(`A snapshot of ${bytes} bytes has ${offset}`);

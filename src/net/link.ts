@@ -133,10 +133,15 @@ export class Link {
     return pong.promise;
   }
 
-  /** Pings every `heartbeatMs`, and closes as `silent` before the third one in a row that nothing answers. */
+  /**
+   * Says something every `heartbeatMs`, and closes as `silent` before the third time in a row that nothing is heard. An
+   * answer may come late, behind all data that is on its way over a slow link: until then it is credit that is given,
+   * which the other side hears.
+   */
   keepAlive(heartbeatMs: number): void {
     this.channel.keepAlive(heartbeatMs, () => {
-      if (this.#pings.size === 0) this.ping().catch(() => {}); // why it failed is what `closed` says
+      if (this.#pings.size > 0) this.#giveCredit();
+      else this.ping().catch(() => {}); // why it failed is what `closed` says
     });
   }
 

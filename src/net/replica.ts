@@ -62,7 +62,7 @@ export interface Replica {
   skip?(digest: string): Promise<void>;
   /** What a value of a sum is called in messages. Absent: it has no name but its place. */
   nameOf?(element: number): string;
-  /** A copy of the state that stays as it is while training goes on; the chunks are at most 1 MiB each. */
+  /** A copy of the state that stays as it is while training goes on, in chunks of any length. */
   snapshot(): Promise<Snapshot>;
   /** Takes over another member's state. */
   load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void>;

@@ -1,5 +1,5 @@
 /** Digests of sums, and of the states that they lead to. */
-import { digestOf } from "./laneHash.ts";
+import { digestOf, joinLanes, LANES, type Lanes } from "./laneHash.ts";
 import { cutBuckets } from "./partition.ts";
 import { createTreeSum, scratchBytes } from "./treeSum.ts";
 
@@ -22,20 +22,37 @@ export interface SumMemory {
   digests(): string[];
 }
 
-const PAGE = 65536;
-
-/** @param length at most 2^30 - 2^14: the sum lies in one WebAssembly memory */
 export function allocateSum(length: number, bucketElements: number, exactValues = 0): SumMemory {
-  const scratch = scratchBytes(1);
-  const pages = Math.ceil((scratch + 4 * length) / PAGE);
-  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  const { hash } = createTreeSum(memory, 0);
+  const sum = new Float32Array(new SharedArrayBuffer(4 * length));
+  const hash = createHash();
   return {
-    sum: new Float32Array(memory.buffer, scratch, length),
+    sum,
     digests: () =>
       cutBuckets(length, bucketElements, exactValues).map(({ from, to }) => {
         const bytes = 4 * (to - from);
-        return digestOf(hash(scratch + 4 * from, bytes), bytes);
+        return digestOf(hash(new Uint8Array(sum.buffer, 4 * from, bytes)), bytes);
       }),
+  };
+}
+
+const PAGE = 65536;
+/** Of an array that is hashed: so much lies in the memory of the hash at a time, whole turns. */
+const PART_BYTES = 4 * PAGE;
+
+/** The hash of bytes that don't lie in a WebAssembly memory: as fast as if they did, however many they are. */
+function createHash(): (bytes: Uint8Array) => Lanes {
+  const scratch = scratchBytes(1);
+  const pages = Math.ceil((scratch + PART_BYTES) / PAGE);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  const { hash } = createTreeSum(memory, 0);
+  const part = new Uint8Array(memory.buffer, scratch, PART_BYTES);
+  return (bytes) => {
+    let lanes: Lanes = new Int32Array(LANES);
+    for (let at = 0; at < bytes.length; at += PART_BYTES) {
+      const next = bytes.subarray(at, at + PART_BYTES);
+      part.set(next);
+      lanes = joinLanes(lanes, hash(scratch, next.length), next.length);
+    }
+    return lanes;
   };
 }

@@ -243,6 +243,7 @@ Deno.test("a member without a state says so, and copies one even at the group's 
   assertEquals(isBlank(bench.does({ kind: "linked" })), [true]);
   assertEquals(kinds(bench.epoch(1, 1, false)), ["copy"]);
   assertEquals(kinds(bench.does({ kind: "donorFailed", lacks: false, reason: "it is gone" })), [
+    "log",
     "stopFollowing",
     "restore",
   ]);
@@ -279,7 +280,9 @@ Deno.test("a copy that breaks off is replaced by the member's own checkpoint bef
   bench.does({ kind: "linked" });
   assertEquals(kinds(bench.epoch(4, 11, false)), ["copy"]);
   const lost = { kind: "donorFailed", lacks: false, reason: "it is gone" } as const;
-  assertEquals(kinds(bench.does(lost)), ["stopFollowing", "restore"]);
+  const [log, ...others] = bench.does(lost);
+  assert(log.kind === "log" && log.text.includes("from m3 broke off (it is gone): it is begun again"));
+  assertEquals(kinds(others), ["stopFollowing", "restore"]);
   assertEquals(bench.hears({ type: "abort", epoch: 4, step: 11, reason: "lost" }), []);
   assertEquals(kinds(bench.does({ kind: "restored", step: 3, digest: digestOf(3) })), ["hello"]);
 });
@@ -408,7 +411,7 @@ Deno.test("who enters an epoch and lacks a sum copies while the others wait; who
   const cutOff = entering();
   cutOff.does(lacks);
   const actions = cutOff.does(isGone);
-  assertEquals(kinds(actions), ["stopFollowing", "restore", "failed"]);
+  assertEquals(kinds(actions), ["log", "stopFollowing", "restore", "failed"]);
   assertEquals(blamed(actions), ["m1"]);
 
   const aborted = entering();

@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { Proxy } from "../../src/chaos/proxy.ts";
 import type { Channel } from "../../src/net/channel.ts";
 import { CommittedSums } from "../../src/net/committedSums.ts";
 import { DATA_PATH, DATA_ROLES } from "../../src/net/dataPlane.ts";
 import { Donor } from "../../src/net/donor.ts";
 import { DonorError, Follower } from "../../src/net/follower.ts";
 import { Gate } from "../../src/net/gate.ts";
+import { digestOf, hashBytes } from "../../src/net/laneHash.ts";
 import { Link } from "../../src/net/link.ts";
 import { listen } from "../../src/net/listenServer.ts";
 import { cutBuckets } from "../../src/net/partition.ts";
@@ -30,12 +32,12 @@ class Pair implements AsyncDisposable {
     readonly sumLength: number,
     snapshot: () => Promise<Snapshot | null>,
     enter?: (channel: Channel) => void,
+    heartbeatMs: () => number = () => 1000,
   ) {
     this.sums = new CommittedSums(sumLength, 0);
     const onError = (error: unknown) => {
       throw error;
     };
-    const heartbeatMs = () => 1000;
     const donor = new Donor({ sums: this.sums, snapshot, heartbeatMs, onError });
     const { run, to, id } = claim;
     const door = { token, run, roles: DATA_ROLES, id: to };
@@ -73,6 +75,22 @@ Deno.test("Follower takes a donor's state in chunks, one copy after the other", 
     assertEquals(target.applied, source.applied);
     assert(sameBits(target.state, source.state));
   }
+});
+
+Deno.test("a copy over a slow link goes on, though what is on its way takes longer than a silent link lasts", async () => {
+  const heartbeatMs = 100; // silent after 250 ms
+  const state = new Uint8Array(5 << 20); // more than a window
+  const applied = { step: 1, digest: "0badc0de" };
+  const snapshot = () =>
+    Promise.resolve({ applied, bytes: state.length, chunks: () => ReadableStream.from([state]) });
+  await using pair = new Pair(1, snapshot, undefined, () => heartbeatMs);
+  using proxy = new Proxy();
+  proxy.target = Number(new URL(pair.donor.url).port);
+  proxy.weather = { delayMs: 0, bytesPerSecond: 2 << 20 };
+  const { chunks } = await pair.follower.copy({ ...pair.donor, url: `ws://127.0.0.1:${proxy.port}` }, signal);
+  let taken = 0;
+  for await (const chunk of chunks) taken += chunk.length;
+  assertEquals(taken, state.length);
 });
 
 Deno.test("Follower fails by a DonorError when its donor is gone or has no whole state, and when it is stopped", async () => {
@@ -148,6 +166,17 @@ Deno.test("Follower fetches sums that are kept, waits for one to come, and hears
   same.sum[1002] = -same.sum[1002];
   assertNotEquals(same.digests().at(-1), later.digests().at(-1)); // the topmost bucket
   assertEquals(same.digests().slice(0, -1), later.digests().slice(0, -1));
+});
+
+Deno.test("the digests of a sum are its buckets', however long they are", () => {
+  const [length, bucketElements] = [200_003, 150_000]; // a bucket is hashed in parts
+  const { sum, digests } = allocateSum(length, bucketElements);
+  sum.set(hardVector(length, 9));
+  const expected = cutBuckets(length, bucketElements).map(({ from, to }) => {
+    const bytes = new Uint8Array(sum.slice(from, to).buffer);
+    return digestOf(hashBytes(bytes), bytes.length);
+  });
+  assertEquals(digests(), expected);
 });
 
 Deno.test("CommittedSums keeps the last sums while somebody follows, and a few steps longer", async () => {

@@ -132,6 +132,13 @@ export function handleDonor(draft: Draft, event: DonorEvent): void {
     lackSum(draft);
   } else if (state.phase === "copying" || (state.phase === "replaying" && state.fetching !== null)) {
     state.fetching = null;
+    if (state.phase === "copying") {
+      const again = state.epoch === null
+        ? "it is begun again"
+        : `step ${state.committed.step + 1} is given up`;
+      const text = `The copy of the state from ${state.donor?.id} broke off (${event.reason}): ${again}`;
+      draft.actions.push({ kind: "log", level: "warn", text });
+    }
     if (state.epoch !== null) fail(draft, state.donor, event.reason);
     else if (state.phase === "copying") dropWork(draft);
     // Otherwise the coordinator will name another donor; until then each tick tries again.
