@@ -78,15 +78,21 @@ class Run implements AsyncDisposable {
   }
 
   /** Trains as a member of a group; what it did is added to `entries`. */
-  async join(url: string, memberId: string, options: NodeOptions, entries: Entry[]): Promise<TrainingResult> {
+  async join(
+    group: Group,
+    memberId: string,
+    options: NodeOptions,
+    entries: Entry[],
+  ): Promise<TrainingResult> {
     const { path = null, beforeSums, onAction, ...others } = options;
+    const { url, openSocket } = group;
     const { config } = this;
     const recorder = openRecorder(this.dataset, (event) => entries.push({ ...event, at: 0 }));
     using folder = path === null ? null : await openRunFolder(path, config);
     return await this.#with((engine) => {
       const patient = beforeSums === undefined ? engine : waiting(engine, beforeSums);
       const training = { ...others, config, engine: patient, dataset: recorder.dataset, folder };
-      return trainInGroup(training, { url, token, memberId }, (action) => {
+      return trainInGroup(training, { url, openSocket, token, memberId }, (action) => {
         recorder.onAction(action);
         onAction?.(action);
       });
@@ -169,7 +175,7 @@ async function change(run: Run, nodes: number, path: string, entries: Entry[]) {
   const isUnderWay = Promise.withResolvers<void>();
   const hasCaughtUp = Promise.withResolvers<void>();
   const leave = new AbortController();
-  const first = run.join(group.url, "m0", {
+  const first = run.join(group, "m0", {
     path,
     signal: leave.signal,
     onProgress: ({ step }) => {
@@ -180,7 +186,7 @@ async function change(run: Run, nodes: number, path: string, entries: Entry[]) {
   // The one that the others wait for is none that the newcomer copies from.
   let hasWaited = false;
   let current = 0;
-  const last = run.join(group.url, `m${nodes - 1}`, {
+  const last = run.join(group, `m${nodes - 1}`, {
     onAction: (action) => {
       if (action.kind === "begin") current = action.work.step;
     },
@@ -191,10 +197,10 @@ async function change(run: Run, nodes: number, path: string, entries: Entry[]) {
       await group.restartCoordinator();
     },
   }, entries);
-  const between = Array.from({ length: nodes - 2 }, (_, i) => run.join(group.url, `m${i + 1}`, {}, entries));
+  const between = Array.from({ length: nodes - 2 }, (_, i) => run.join(group, `m${i + 1}`, {}, entries));
   await isUnderWay.promise;
   let begun = 0;
-  const newcomer = run.join(group.url, "newcomer", {
+  const newcomer = run.join(group, "newcomer", {
     onAction: (action) => {
       if (action.kind === "send" && action.message.type === "caughtUp") hasCaughtUp.resolve();
       if (action.kind === "begin") begun++;
@@ -213,7 +219,7 @@ async function goOn(run: Run, nodes: number, kept: string, entries: Entry[]): Pr
   const results = await Promise.all(Array.from({ length: nodes }, async (_, i) => {
     const path = `${kept}-${i}`;
     await copyFolder(kept, path);
-    return await run.join(group.url, `m${i}`, { path }, own);
+    return await run.join(group, `m${i}`, { path }, own);
   }));
   // These epochs come after those.
   const epochs = Math.max(

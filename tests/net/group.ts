@@ -17,7 +17,7 @@ export class Group implements AsyncDisposable {
   readonly log: string[] = [];
   readonly #settings: CoordinatorSettings;
   readonly #folder: string;
-  /** Where members dial. */
+  /** The first coordinator's, where members dial. */
   readonly #address: string;
   #coordinator: Coordinator;
   #stopping: AbortController;
@@ -73,15 +73,16 @@ export class Group implements AsyncDisposable {
     );
   }
 
-  #open(url: string, protocol: string): WebSocket {
+  /** What dials the first coordinator's address, and finds whoever is in its place now. */
+  readonly openSocket = (url: string, protocol: string): WebSocket => {
     const isCoordinator = url.startsWith(`${this.#address}/`);
     return new WebSocket(isCoordinator ? this.url + url.slice(this.#address.length) : url, protocol);
-  }
+  };
 
   join(memberId: string, options: Options): Node {
     const node = joinGroup({
       coordinator: this.#address,
-      openSocket: (url, protocol) => this.#open(url, protocol),
+      openSocket: this.openSocket,
       token,
       identity: groupIdentity,
       memberId,
