@@ -105,7 +105,7 @@ for (const isFrozen of [false, true]) {
     assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
     for (const id of ["m0", "m1"]) {
       const told = group.log.filter((line) => line.startsWith(`${id} news: `)).join("\n");
-      assertMatch(told, /victim.*(silent|lost).*; step 3 is begun again/);
+      assertMatch(told, /victim.*(nothing heard|lost).*; step 3 is begun again/);
       assertMatch(
         told,
         /Step 3 begins again with 2 nodes, without victim.*; this one has 4 of 8 virtual workers/,
