@@ -223,7 +223,7 @@ export function describeClose({ kind, by, detail }: CloseReason): string {
 /** Why the one at the other end counts as lost, as what is said of it. */
 export function describeLoss(reason: CloseReason): string {
   const { kind, by, detail } = reason;
-  if (kind === "lost") return "its connection has ended";
+  if (kind === "lost" || (kind === "left" && by === "peer")) return "its connection has ended";
   return kind === "silent" && by === "us" && detail !== "" ? detail : describeClose(reason);
 }
 

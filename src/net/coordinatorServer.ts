@@ -124,7 +124,7 @@ class RunningCoordinator implements Coordinator {
         if (refusal !== null) log("warn", refusal);
       },
     });
-    this.#listener = listen(gate, options.listen);
+    this.#listener = listen(gate, options.listen, (text) => log("warn", text));
     const timer = setInterval(() => {
       this.#take({ kind: "tick" });
       this.#steady.tick(performance.now());

@@ -1,8 +1,9 @@
 /** A server of its own for a gate, and the way through a gate for the requests of any other Deno server. */
 import { UserError } from "../errors.ts";
 import type { Gate } from "./gate.ts";
+import { addressOf, type Handler, type HttpLimits, type HttpListener, HttpServer } from "./httpServer.ts";
 
-export interface ListenOptions {
+export interface ListenOptions extends HttpLimits {
   /** Default 127.0.0.1: nobody else can connect unless the user says so. */
   readonly hostname?: string;
   /** Default 0: any free one. */
@@ -19,25 +20,41 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** How long requests that are under way may take to be answered. */
+/** How long the others may take to hear that this side has closed. */
 const CLOSE_MS = 500;
 
 /**
  * Serves `gate` on a port of this machine.
+ *
+ * @param warn takes a line for people: nobody new is let in for a while
  * @throws UserError where the port is taken, the name is not this machine's, or the certificate is of no use.
  */
-export function listen(gate: Gate, { hostname = "127.0.0.1", port = 0, tls }: ListenOptions = {}): Listener {
-  const server = serve(hostname, port, tls, gate);
+export function listen(
+  gate: Gate,
+  options: ListenOptions = {},
+  warn: (text: string) => void = () => {},
+): Listener {
+  const { hostname = "127.0.0.1", port = 0, tls } = options;
+  const listener = open(hostname, port, tls);
+  const sockets = new Set<WebSocket>();
+  const answer: Handler = async (request, remote) => {
+    const { response, socket } = await admit(gate, request, remote);
+    if (socket !== null) {
+      sockets.add(socket);
+      socket.addEventListener("close", () => sockets.delete(socket));
+    }
+    return response;
+  };
+  const server = new HttpServer(listener, answer, warn, options);
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  const at = listener.addr.port;
   return {
-    url: `${tls === undefined ? "ws" : "wss"}://${host}:${server.addr.port}`,
-    port: server.addr.port,
+    url: `${tls === undefined ? "ws" : "wss"}://${host}:${at}`,
+    port: at,
     async close() {
       gate.close();
-      const overdue = Promise.withResolvers<void>();
-      const timer = setTimeout(overdue.resolve, CLOSE_MS);
-      await Promise.race([server.shutdown(), overdue.promise]);
-      clearTimeout(timer);
+      await server.close();
+      await allClosed(sockets);
     },
   };
 }
@@ -58,40 +75,58 @@ export async function upgrade(
   gate: Gate,
   request: Request,
   remote: Deno.Addr,
-  path = URL.parse(request.url)?.pathname, // none where the Host header makes no sense
+  path?: string,
 ): Promise<Response> {
+  return (await admit(gate, request, remote, path)).response;
+}
+
+interface Answer {
+  readonly response: Response;
+  /** Where it is one: the gate has it. */
+  readonly socket: WebSocket | null;
+}
+
+async function admit(
+  gate: Gate,
+  request: Request,
+  remote: Deno.Addr,
+  path = URL.parse(request.url)?.pathname, // none where the Host header makes no sense
+): Promise<Answer> {
   const { headers } = request;
-  const answer = (status: number) => new Response(null, { status });
+  const answer = (status: number) => ({ response: new Response(null, { status }), socket: null });
   if (path === undefined) return answer(400);
   if (headers.get("upgrade")?.toLowerCase() !== "websocket") return answer(426);
 
-  const address = "hostname" in remote ? remote.hostname : remote.transport;
+  const address = addressOf(remote);
   const ticket = headers.get("sec-websocket-protocol");
   const status = await gate.check({ address, path, origin: headers.get("origin"), ticket });
   if (status !== null) return answer(status);
   try {
     const { socket, response } = Deno.upgradeWebSocket(request, { protocol: ticket ?? undefined });
     gate.take(socket, path, address);
-    return response;
+    return { response, socket };
   } catch (error) {
     if (error instanceof TypeError) return answer(400); // the WebSocket's own headers are missing
     throw error;
   }
 }
 
-function serve(
+/** Resolves when all of them are, or have not said so in time. */
+async function allClosed(sockets: ReadonlySet<WebSocket>): Promise<void> {
+  const overdue = performance.now() + CLOSE_MS;
+  while (sockets.size > 0 && performance.now() < overdue) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+function open(
   hostname: string,
   port: number,
   tls: ListenOptions["tls"],
-  gate: Gate,
-): Deno.HttpServer<Deno.NetAddr> {
+): HttpListener {
   const where = `${hostname}:${port}`;
-  const options = { hostname, port, onListen: () => {} };
   try {
-    return Deno.serve(
-      { ...options, ...tls },
-      (request: Request, { remoteAddr }: Deno.ServeHandlerInfo) => upgrade(gate, request, remoteAddr),
-    );
+    return tls === undefined ? Deno.listen({ hostname, port }) : Deno.listenTls({ hostname, port, ...tls });
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse) {
       throw new UserError(`${where} is in use by another process, expected a free port; choose another one`);

@@ -286,7 +286,9 @@ function openDoor(
       if (refusal !== null) log("warn", refusal);
     },
   });
-  return where instanceof OwnServer ? where.open(gate, DATA_PATH) : listen(gate, where);
+  return where instanceof OwnServer
+    ? where.open(gate, DATA_PATH)
+    : listen(gate, where, (text) => log("warn", text));
 }
 
 /**

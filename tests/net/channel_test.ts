@@ -161,7 +161,9 @@ Deno.test("describeClose() and asciiLine() write one line", () => {
   assertEquals(describeClose({ kind: "left", by: "us", detail: "" }), "we left");
   assertEquals(describeClose({ kind: "left", by: "peer", detail: "done" }), "peer left: done");
   assertEquals(describeClose({ kind: "lost", by: "peer", detail: "" }), "peer was lost");
-  assertEquals(describeLoss({ kind: "lost", by: "peer", detail: "EOF" }), "its connection has ended");
+  for (const kind of ["lost", "left"] as const) {
+    assertEquals(describeLoss({ kind, by: "peer", detail: "EOF" }), "its connection has ended");
+  }
   const detail = "nothing heard for 2.5 s";
   assertEquals(describeLoss({ kind: "silent", by: "us", detail }), detail);
   assertEquals(describeLoss({ kind: "fault", by: "us", detail: "no JSON" }), "we closed as fault: no JSON");

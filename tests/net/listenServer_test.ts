@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import { importToken, newTicket } from "../../src/net/auth.ts";
-import { connect } from "../../src/net/connect.ts";
+import { connect, reconnect } from "../../src/net/connect.ts";
+import { forEachLine } from "../../src/lines.ts";
 import { Gate } from "../../src/net/gate.ts";
 import { listen, upgrade } from "../../src/net/listenServer.ts";
 import { claim, openGate, token } from "./sockets.ts";
@@ -233,6 +234,87 @@ Deno.test("a listener closes although a request is still under way", async () =>
   await listener.close();
   answer.resolve(503);
   await closed;
+});
+
+/** A connection to a server that says `text` and then nothing; how it ends. */
+async function openSilent(
+  url: string,
+  text = "",
+): Promise<{ readonly connection: Deno.Conn; readonly ended: Promise<unknown> }> {
+  const { hostname, port } = new URL(url);
+  const connection = await Deno.connect({ hostname, port: Number(port) });
+  if (text !== "") await connection.write(new TextEncoder().encode(text));
+  const ended = connection.read(new Uint8Array(1)).catch(() => null).finally(() => connection.close());
+  return { connection, ended };
+}
+
+Deno.test("listen() closes on connections without a whole request, with TLS, too", async () => {
+  await using opened = openGate({ requestMs: 50 });
+  for (const text of ["", "GET /data HTTP/1.1\r\nHos"]) await (await openSilent(opened.url, text)).ended;
+  const channel = await connect({ url: opened.url, token, claim });
+  await (await openSilent(opened.url)).ended;
+  assert(!channel.isClosed); // a WebSocket is no request that never comes
+  channel.close();
+
+  const read = (name: string) => Deno.readTextFileSync(new URL(`tls/${name}`, import.meta.url));
+  const tls = { cert: read("server.pem"), key: read("serverKey.pem") };
+  await using secure = openGate({ tls, requestMs: 50 });
+  const port = Number(new URL(secure.url).port);
+  const connection = await Deno.connectTls({ hostname: "127.0.0.1", port, caCerts: [read("ca.pem")] });
+  await connection.read(new Uint8Array(1)).catch(() => {});
+  connection.close();
+  await openSilent(secure.url); // within the handshake; the listener closes all the same
+});
+
+Deno.test("listen() lets the oldest of those who say nothing go when there are too many", async () => {
+  await using opened = openGate({ maxWaiting: 3, requestMs: 60_000 });
+  const silent = [];
+  for (let i = 0; i < 3; i++) silent.push(await openSilent(opened.url));
+  const channel = await connect({ url: opened.url, token, claim });
+  await silent[0].ended;
+  silent.push(await openSilent(opened.url), await openSilent(opened.url));
+  await silent[1].ended;
+  assert(!channel.isClosed);
+  channel.close();
+});
+
+Deno.test({
+  name: "listen() outlives a flood that would take all file descriptors, and leaves some to its process",
+  ignore: Deno.build.os === "windows",
+  async fn() {
+    const script = new URL("./crowded.ts", import.meta.url).pathname;
+    const crowded = new Deno.Command("sh", {
+      args: ["-c", 'ulimit -n 128 && exec "$0" run -A --quiet --no-check "$1"', Deno.execPath(), script],
+      stdout: "piped",
+      stdin: "piped",
+    }).spawn();
+    const url = Promise.withResolvers<string>();
+    const short = Promise.withResolvers<void>();
+    const written = Promise.withResolvers<void>();
+    const reading = forEachLine(crowded.stdout, (line) => {
+      if (line.startsWith("ws://")) url.resolve(line);
+      else if (line === "written") written.resolve();
+      else if (line.startsWith("Too few file descriptors are left for new connections")) short.resolve();
+      else throw new Error(line);
+    });
+    reading.then(() => {
+      for (const { reject } of [url, short, written]) reject(new Error("the process has ended"));
+    });
+    for (const { promise } of [url, short, written]) promise.catch(() => {});
+    const dial = { url: await url.promise, token, claim };
+    const channel = await connect(dial);
+    const silent = [];
+    for (let i = 0; i < 300; i++) silent.push(await openSilent(dial.url));
+    await short.promise;
+    channel.send("write"); // over a link that was there
+    await written.promise;
+    await Promise.all(silent.map(({ ended }) => ended));
+    (await reconnect(dial, { signal: AbortSignal.timeout(20_000) })).close();
+    channel.close();
+    await crowded.stdin.close();
+    assertEquals((await crowded.status).code, 0);
+    await reading;
+  },
 });
 
 Deno.test("listen() says in one line why it cannot", async () => {

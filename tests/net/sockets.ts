@@ -21,7 +21,9 @@ export interface Opened extends AsyncDisposable {
 type Options = Partial<GateOptions> & ListenOptions & { readonly refuse?: (claim: Claim) => string | null };
 
 /** A server with the door /data for members of run 1. */
-export function openGate({ hostname, port, tls, refuse, ...options }: Options = {}): Opened {
+export function openGate(
+  { hostname, port, tls, requestMs, maxWaiting, refuse, ...options }: Options = {},
+): Opened {
   const log: GateEvent[] = [];
   const arrived: Channel[] = [];
   const waiting: ((channel: Channel) => void)[] = [];
@@ -39,7 +41,7 @@ export function openGate({ hostname, port, tls, refuse, ...options }: Options = 
     log: (event) => log.push(event),
     ...options,
   });
-  const listener = listen(gate, { hostname, port, tls });
+  const listener = listen(gate, { hostname, port, tls, requestMs, maxWaiting });
   return {
     url: `${listener.url}/data`,
     gate,
