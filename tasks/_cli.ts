@@ -6,6 +6,9 @@ import { openScreen, type Screen } from "./_screen.ts";
 /** `deno task` hands a signal on that a whole process group gets, so one Ctrl-C can come twice. */
 const SAME_SIGNAL_MS = 1000;
 
+/** Set by a process that starts a verb and keeps the verb's stdin open: its end is that process' end. */
+export const LIFELINE = "BLOOMERY_LIFELINE";
+
 /** One use of a verb. */
 export interface Call<O extends Options> {
   readonly flags: Flags<O & typeof COMMON_OPTIONS>;
@@ -25,7 +28,8 @@ export interface Call<O extends Options> {
  * Runs a verb and ends the process: 0 done, 1 the user's mistake (one line on stderr), 2 a fault of ours (with its
  * stack), 75 try again, 130 stopped by a signal. With `--json` a failure is the last JSON line of stdout, too,
  * `{ error, exitCode }`, unless a record has said what is wrong (`error`, or `ok: false`). A signal that comes a
- * second or more after the first ends it at once.
+ * second or more after the first ends it at once. Where whoever started it has set {@linkcode LIFELINE} and is gone, it
+ * ends as on a signal.
  *
  * @example
  * ```ts
@@ -50,6 +54,7 @@ export async function runVerb<const O extends Options>(
   };
   Deno.addSignalListener("SIGINT", interrupt);
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", interrupt);
+  if (Deno.env.get(LIFELINE) === "stdin") endOf(Deno.stdin).then(interrupt);
 
   let screen: Screen | null = null;
   let isTold = false; // a record has said what is wrong with what was given
@@ -79,6 +84,12 @@ export async function runVerb<const O extends Options>(
     fail(error);
   }
   Deno.exit(signal.aborted ? Exit.interrupted : Exit.done);
+}
+
+/** Resolves at the end of a stream on which nothing is expected. */
+async function endOf(stream: typeof Deno.stdin): Promise<void> {
+  const rest = new Uint8Array(64);
+  while (await stream.read(rest).catch(() => null) !== null);
 }
 
 function write(stream: typeof Deno.stdout | typeof Deno.stderr, text: string): void {

@@ -2,8 +2,9 @@ import { fromFileUrl } from "@std/path";
 import { hintNearest } from "../src/config/nearest.ts";
 import { UserError } from "../src/errors.ts";
 import { newNonce } from "../src/net/auth.ts";
-import { runVerb } from "./_cli.ts";
+import { LIFELINE, runVerb } from "./_cli.ts";
 import { Exit } from "./_failure.ts";
+import { type ChildFailure, type ChildRecord, isFailure, parseRecord } from "./_childRecord.ts";
 import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { kill, supervise } from "./_supervise.ts";
 
@@ -66,7 +67,10 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   globalThis.addEventListener("unload", () => children.forEach((child) => kill(child, "SIGKILL")));
   const onStart = (child: Deno.ChildProcess) => {
     children.add(child);
-    child.status.then(() => children.delete(child));
+    child.status.then(() => {
+      children.delete(child);
+      child.stdin.close().catch(() => {}); // nobody reads it any more
+    });
   };
   const secret = { BLOOMERY_TOKEN: newNonce() };
   const state = await Deno.makeTempDir({ prefix: "bloomery-" });
@@ -99,7 +103,8 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       onLine: (stream, line) => {
         if (closing.signal.aborted) return;
         if (stream === "stderr") return say(`[coordinator] ${line}`);
-        const record: { readonly url?: string; readonly finished?: boolean } = JSON.parse(line);
+        const record: ChildRecord | null = parseRecord(line);
+        if (record === null) return say(`[coordinator] ${line}`);
         if (isFailure(record)) return void failures.push(record);
         if (record.finished) minMembers = 1;
         if (record.url === undefined) return;
@@ -121,8 +126,9 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
       command: () => script("train", [...settings, ...options], { ...secret, ...place }),
       onLine: (stream, line) => {
         if (stream === "stderr") return say(`[${rank}] ${line}`);
-        const record = JSON.parse(line);
-        if (isFailure(record)) failures.push(record); // it may be started again
+        const record = parseRecord(line);
+        if (record === null) say(`[${rank}] ${line}`);
+        else if (isFailure(record)) failures.push(record); // it may be started again
         else if (rank === 0) emit(record);
       },
       say,
@@ -147,17 +153,10 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   Deno.exit(worst);
 });
 
-/** What a child has said on stdout when it failed. */
-interface ChildFailure {
-  readonly error: string;
-  readonly exitCode: number;
-}
-
-function isFailure(record: object): record is ChildFailure {
-  return "error" in record && "exitCode" in record;
-}
-
-/** In a session of its own: a terminal's Ctrl-C reaches it through its launcher alone, and so once. */
+/**
+ * In a session of its own: a terminal's Ctrl-C reaches it through its launcher alone, and so once. Its stdin ends with
+ * its launcher, however that ends, and that ends it: a run that nobody looks after would go on for ever.
+ */
 function script(name: string, args: readonly string[], env: Record<string, string>): Deno.Command {
   return new Deno.Command(Deno.execPath(), {
     args: [
@@ -167,9 +166,9 @@ function script(name: string, args: readonly string[], env: Record<string, strin
       fromFileUrl(new URL(`${name}.ts`, import.meta.url)),
       ...args,
     ],
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", [LIFELINE]: "stdin", ...env },
     detached: true,
-    stdin: "null",
+    stdin: "piped",
     stdout: "piped",
     stderr: "piped",
   });

@@ -61,6 +61,52 @@ Deno.test({
   },
 });
 
+/** Whether a process runs; one that has ended may wait for somebody to ask for its exit code. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(Deno.readTextFileSync(`/proc/${pid}/status`));
+  } catch {
+    return false;
+  }
+}
+
+Deno.test({
+  name: "launch: its coordinator and nodes end, with a checkpoint, where it is killed itself",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      await Deno.writeTextFile(
+        join(folder, "text.txt"),
+        "jackdaws love my big sphinx of quartz; ".repeat(20),
+      );
+      const endless = [`data=${join(folder, "text.txt")}`, ...TINY, "train.duration=1000000 steps"];
+      const settings = [...endless, "checkpoint.every=1000000 steps"];
+      const launch = taskCommand("launch", "--nodes", "2", "--runs", folder, "--json", "train", ...settings)
+        .spawn();
+      const stderr = new Response(launch.stderr).text();
+      const children: number[] = [];
+      let stdout = "";
+      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
+        stdout += text;
+        if (children.length > 0 || !stdout.includes('{"step":6,')) continue;
+        children.push(...childrenOf(launch.pid));
+        launch.kill("SIGKILL");
+      }
+      assertEquals((await launch.status).signal, "SIGKILL", await stderr);
+      assertEquals(children.length, 3);
+      for (let polls = 0; children.some(isRunning); polls++) {
+        assert(polls < 2000, `${children.filter(isRunning)} still run`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      const saved = [...Deno.readDirSync(join(folder, "default", "checkpoints"))].map(({ name }) => name);
+      assertEquals(saved.length, 1, saved.join());
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
 Deno.test("launch: mistakes are one line each, with exit code 1", async () => {
   const mistakes: [string[], string][] = [
     [["--nodes", "2"], "Found nothing to launch"],
