@@ -19,15 +19,15 @@ export async function hasGroup({ url, token, openSocket }: JoinOptions): Promise
  * that doesn't answer yet may do so later: that is said.
  *
  * @param run the name of the node's run
- * @throws UserError if the port can't be listened on, the address is none, or the coordinator refuses the token or
- * has another run
+ * @throws UserError if the port can't be listened on, the address is none or not as secret as the coordinator's, or the
+ * coordinator refuses the token or has another run
  */
 export async function contactGroup(
   { url, token, listen, openSocket }: JoinOptions,
   run: string,
   onMessage: (text: string) => void,
 ): Promise<void> {
-  await checkDoor(listen);
+  await checkDoor(url, listen);
   try {
     const group = await groupStatus(url, token, { open: openSocket });
     if (group.run === null || group.run === run) return;

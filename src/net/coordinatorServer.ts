@@ -24,6 +24,7 @@ import {
   toReason,
 } from "./messages.ts";
 import { UserError } from "../errors.ts";
+import { explainPlainData } from "./plainData.ts";
 import { SteadyLog } from "./steadyLog.ts";
 
 export interface CoordinatorOptions {
@@ -157,16 +158,21 @@ class RunningCoordinator implements Coordinator {
   #enter(channel: Channel, claim: Claim): void {
     const { settings } = this.#options;
     const link = ++this.#numLinks;
+    const refuse = (why: string) => {
+      this.#log("warn", `${claim.id} is refused: ${why}`);
+      control.send({ type: "refused", reason: toReason(why), retry: false });
+    };
     const control = new ControlLink<MemberMessage, CoordinatorMessage>(channel, {
       schema: MEMBER_MESSAGES,
       onMessage: (message) => {
         checkSender(message, claim);
-        this.#take({ kind: "message", link, message });
+        const refusal = message.type === "hello" ? explainPlainData(this.url, message.url) : null;
+        if (refusal === null) return this.#take({ kind: "message", link, message });
+        refuse(refusal);
+        control.close();
       },
       onFault: (fault) => {
-        if (!(fault instanceof ProtocolError)) return;
-        this.#log("warn", `${claim.id} is refused: ${fault.message}`);
-        control.send({ type: "refused", reason: toReason(fault.message), retry: false });
+        if (fault instanceof ProtocolError) refuse(fault.message);
       },
     });
     this.#links.set(link, control);

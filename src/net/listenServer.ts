@@ -46,10 +46,9 @@ export function listen(
     return response;
   };
   const server = new HttpServer(listener, answer, warn, options);
-  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
   const at = listener.addr.port;
   return {
-    url: `${tls === undefined ? "ws" : "wss"}://${host}:${at}`,
+    url: urlOf(hostname, at, tls),
     port: at,
     async close() {
       gate.close();
@@ -109,6 +108,12 @@ async function admit(
     if (error instanceof TypeError) return answer(400); // the WebSocket's own headers are missing
     throw error;
   }
+}
+
+/** Such as `wss://[::1]:7777`. */
+export function urlOf(hostname: string, port: number, tls: ListenOptions["tls"]): string {
+  const host = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return `${tls === undefined ? "ws" : "wss"}://${host}:${port}`;
 }
 
 /** Resolves when all of them are, or have not said so in time. */

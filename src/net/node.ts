@@ -8,8 +8,9 @@ import type { OpenSocket } from "./connect.ts";
 import { ControlLine } from "./controlLine.ts";
 import { DATA_PATH, DATA_ROLES } from "./dataPlane.ts";
 import { describeRefusal, Gate } from "./gate.ts";
-import { listen, type Listener, type ListenOptions } from "./listenServer.ts";
+import { listen, type Listener, type ListenOptions, urlOf } from "./listenServer.ts";
 import { OwnServer } from "./ownServer.ts";
+import { explainPlainData } from "./plainData.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
@@ -266,10 +267,10 @@ type Door = Pick<Listener, "url" | "close">;
 
 function openDoor(
   work: MemberWork,
-  { listen: where = {}, identity, memberId, token }: JoinOptions,
+  { coordinator, listen: where = {}, identity, memberId, token }: JoinOptions,
   log: Log,
 ): Door {
-  if (!(where instanceof OwnServer)) requireReachable(where);
+  requireReachable(coordinator, where);
   const door = {
     token,
     run: identity.run,
@@ -294,16 +295,23 @@ function openDoor(
 /**
  * Finds out whether a member could listen there, before all that it takes to join.
  *
- * @throws UserError if it can't, or the others would not know how to reach it
+ * @param coordinator its group's
+ * @throws UserError if it can't, the others would not know how to reach it, or not as secretly as the coordinator
  */
-export async function checkDoor(where: JoinOptions["listen"] = {}): Promise<void> {
-  if (where instanceof OwnServer) return;
-  requireReachable(where);
-  await listen(new Gate({ doors: {} }), where).close();
+export async function checkDoor(coordinator: string, where: JoinOptions["listen"] = {}): Promise<void> {
+  requireReachable(coordinator, where);
+  if (!(where instanceof OwnServer)) await listen(new Gate({ doors: {} }), where).close();
 }
 
-function requireReachable({ hostname = "127.0.0.1", url }: ListenOptions & { readonly url?: string }): void {
-  if (url !== undefined || !/^(0\.0\.0\.0|::)$/.test(hostname)) return;
+function requireReachable(coordinator: string, where: NonNullable<JoinOptions["listen"]>): void {
+  const url = where.url ?? addressOf(where as ListenOptions);
+  const refusal = explainPlainData(coordinator, url);
+  if (refusal !== null) throw new UserError(refusal);
+}
+
+/** @throws UserError for all of a machine's addresses: it says not which of them */
+function addressOf({ hostname = "127.0.0.1", port = 0, tls }: ListenOptions): string {
+  if (!/^(0\.0\.0\.0|::)$/.test(hostname)) return urlOf(hostname, port, tls);
   throw new UserError(
     `${hostname} says not how to reach this member; give the address to tell the others, such as ws://10.0.0.7:7778`,
   );

@@ -132,6 +132,11 @@ Deno.test("train() finds out before all else whether its group takes it", async 
       [{ ...unread, name: "other" }, { url, token }, `The group at ${url} trains "default", and this run is`],
       [unread, { url, token, listen: { port: taken } }, `127.0.0.1:${taken} is in use by another process`],
       [unread, { url, token, listen: { hostname: "0.0.0.0" } }, "0.0.0.0 says not how to reach this member"],
+      [
+        unread,
+        { url: url.replace("ws:", "wss:"), token, listen: { url: "ws://10.0.0.7:7800" } },
+        "The group is reached over wss, but this node at ws://10.0.0.7:7800",
+      ],
       [unread, { url: "host:7777", token }, "host:7777 is no address of a server"],
       [unread, { url, token }, "no-such-text"], // nothing else is wrong
     ];

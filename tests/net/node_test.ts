@@ -1,4 +1,11 @@
-import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import { ExchangeError } from "../../src/net/allreduce.ts";
 import { importToken } from "../../src/net/auth.ts";
@@ -363,6 +370,19 @@ Deno.test("a group trains over wss with certificates of a private CA, and nobody
   assert([group.url, ...nodes.map(({ url }) => url)].every((url) => url.startsWith("wss://127.0.0.1:")));
   const stranger = group.join("stranger", { replica: new FakeReplica(), listen: { tls } });
   await assertRejects(() => stranger.done, UserError, "has a certificate that is not trusted");
+
+  const plain = { replica: new FakeReplica(), listen: { url: "ws://10.0.0.7:7800" } };
+  const forgotten =
+    "The group is reached over wss, but this node at ws://10.0.0.7:7800, where gradients and weights";
+  assertThrows(() => group.join("plain", plain), UserError, forgotten);
+  // one that has come to the coordinator by another way is refused by it
+  const detour = group.join("plain", {
+    ...plain,
+    coordinator: group.url.replace("wss:", "ws:"),
+    openSocket: (url, protocol) => openSocket(url.replace("ws:", "wss:"), protocol),
+  });
+  assertStringIncludes((await detour.done).refusal?.reason ?? "", forgotten);
+  assertStringIncludes(group.coordinatorLog.join("\n"), `plain is refused: ${forgotten}`);
   await finish(...nodes);
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
 });
