@@ -47,6 +47,8 @@ export interface Knock {
 const FAILURE_BURST = 10;
 const FAILURES_PER_SECOND = 1;
 const MAX_REMEMBERED_ADDRESSES = 1024;
+/** Addresses that have proved themselves last. Only who has the token gets in here, so no stranger drives them out. */
+const MAX_PROVEN_ADDRESSES = 1024;
 /** Tickets that were shown last: a recorded one is of no use soon after. Later the handshake refuses who shows it. */
 const MAX_REMEMBERED_TICKETS = 4096;
 
@@ -62,6 +64,7 @@ export class Gate {
   readonly #channels = new Set<Channel>();
   readonly #numOpen = new Map<string, number>();
   readonly #failures = new Map<string, Failures>();
+  readonly #proven = new Set<string>();
   readonly #tickets = new Set<string>();
   #numPending = 0;
   #isClosed = false;
@@ -78,6 +81,7 @@ export class Gate {
     const { doors, origins = [], maxPerAddress = 256, maxPending = 64 } = this.#options;
     const refuse = (status: number, refusal: string) =>
       this.#turnAway({ address, path, claim: null, refusal }) ? status : 429;
+    if (this.#isMuted(address)) return refuse(429, "too many failures");
     if (!Object.hasOwn(doors, path)) return refuse(404, "unknown path");
     if (origin !== null && !origins.includes(origin)) return refuse(403, `origin ${origin}`);
     if (ticket === null || !await isTicket(doors[path].token, ticket)) return refuse(401, "wrong token");
@@ -109,6 +113,7 @@ export class Gate {
         return channel.close("refused");
       }
       log?.({ ...event, claim, refusal });
+      remember(this.#proven, address, MAX_PROVEN_ADDRESSES);
       channel.allow(DEFAULT_WINDOW_BYTES);
       doors[path].enter(channel, claim);
     } catch (error) {
@@ -146,6 +151,15 @@ export class Gate {
     });
   }
 
+  /**
+   * Whether an address is turned away before anything is computed for it. Members may share theirs with others, so one
+   * from which somebody has come in is heard.
+   */
+  #isMuted(address: string): boolean {
+    const failures = this.#failures.get(address);
+    return failures !== undefined && failures.bucket.left < 1 && !this.#proven.has(address);
+  }
+
   #failuresOf(address: string): Failures {
     const known = this.#failures.get(address);
     if (known !== undefined) return known;
@@ -160,7 +174,7 @@ export class Gate {
 
   /**
    * Counts a failure and logs it; beyond what the address may have of them says so and is quiet, and how many there
-   * were when it speaks again. Whoever shows a good ticket is heard all the same: members may share an address with others.
+   * were when it speaks again.
    *
    * @returns whether it was logged
    */
@@ -180,6 +194,7 @@ export class Gate {
 
 /** Adds to a set of so many, of which the oldest makes room. */
 function remember(set: Set<string>, value: string, most: number): void {
+  set.delete(value);
   if (set.size >= most) {
     const [oldest] = set;
     set.delete(oldest);

@@ -186,7 +186,7 @@ Deno.test("a gate turns away an address with too many failures, and says so once
   assert(statuses.includes(429), statuses.join());
   const { log } = opened;
   assert(log.length < 20);
-  assertEquals(await knock(opened.url, await newTicket(token)), 101); // a member at the same address
+  assertEquals(await knock(opened.url, await newTicket(token)), 429); // nobody looks at what it shows
   assert(log.filter(({ refusal }) => refusal?.includes("turned away unheard")).length >= 1);
   const numUnheard = statuses.filter((status) => status === 429).length;
   while (!/\d+ more were turned away unheard before/.test(log.at(-1)?.refusal ?? "")) {
@@ -195,6 +195,17 @@ Deno.test("a gate turns away an address with too many failures, and says so once
   }
   const told = log.flatMap(({ refusal }) => /(\d+) more were/.exec(refusal ?? "")?.[1] ?? []);
   assert(told.reduce((sum, count) => sum + Number(count), 0) >= numUnheard, log.at(-1)?.refusal ?? "");
+});
+
+Deno.test("a gate hears an address with too many failures if somebody has come in from there", async () => {
+  await using opened = openGate();
+  const member = await connect({ url: opened.url, token, claim });
+  const statuses = [];
+  for (let i = 0; i < 30; i++) statuses.push(await knock(opened.url, "x"));
+  assertEquals(statuses.at(-1), 429);
+  assertEquals(await knock(opened.url, await newTicket(token)), 101);
+  const again = await connect({ url: opened.url, token, claim });
+  for (const channel of [member, again]) channel.close();
 });
 
 Deno.test("a gate serves the requests of a server that is not its own", async () => {
