@@ -109,16 +109,28 @@ export function isProof(
   return verify(token, transcript(side, claim, nonces), proof);
 }
 
-/** The WebSocket subprotocol that a client asks for: it shows that it has the token, and no more. */
-export async function newTicket(token: CryptoKey): Promise<string> {
+/** For which server a ticket is, and for what. */
+export type Target = Pick<Claim, "run" | "to">;
+
+/**
+ * The WebSocket subprotocol that a client asks for: it shows that it has the token, and no more. At another server, or
+ * for another run, it is of no use.
+ *
+ * It names no time. Whoever records it and shows it where its server has forgotten it gets a challenge that only the token
+ * answers, for a few seconds, as one of the few who may wait for that. To keep it from that much, nodes whose clocks
+ * differ would not get in at all.
+ */
+export async function newTicket(token: CryptoKey, target: Target): Promise<string> {
   const nonce = newNonce();
-  return `bloomery.${nonce}.${await sign(token, ["ticket", nonce])}`;
+  return `bloomery.${nonce}.${await sign(token, ticketParts(target, nonce))}`;
 }
 
-export async function isTicket(token: CryptoKey, ticket: string): Promise<boolean> {
+export async function isTicket(token: CryptoKey, target: Target, ticket: string): Promise<boolean> {
   const [, nonce, proof] = /^bloomery\.([0-9a-f]{64})\.([0-9a-f]{64})$/.exec(ticket) ?? [];
-  return nonce !== undefined && await verify(token, ["ticket", nonce], proof);
+  return nonce !== undefined && await verify(token, ticketParts(target, nonce), proof);
 }
+
+const ticketParts = ({ run, to }: Target, nonce: string) => ["ticket", run, to, nonce];
 
 /** The server's half of a handshake. Rejects only when the socket closes; the time limit is the caller's. */
 export async function admitClient(socket: HandshakeSocket, expected: Expected): Promise<Admission> {

@@ -37,7 +37,11 @@ export interface Backoff {
 export async function connect(dial: Dial): Promise<Channel> {
   const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
     dial;
-  const channel = new Channel(openSocket(open, url, await newTicket(token)), "client", DEFAULT_WINDOW_BYTES);
+  const channel = new Channel(
+    openSocket(open, url, await newTicket(token, claim)),
+    "client",
+    DEFAULT_WINDOW_BYTES,
+  );
   const timer = setTimeout(() => channel.close("silent", `no answer in ${timeoutMs} ms`), timeoutMs);
   try {
     await channel.opened;
@@ -50,7 +54,7 @@ export async function connect(dial: Dial): Promise<Channel> {
     if (!(error instanceof ClosedError)) throw error;
     const { kind, by, detail } = error.reason;
     if (/\bstatus code: 401\b/.test(detail)) {
-      throw new UserError(`${url} refused the token, expected the one that its group has on all nodes`);
+      throw new UserError(refusedTicket(url, claim));
     }
     if (/\bstatus code: 429\b/.test(detail)) {
       throw new RetryError(
@@ -114,6 +118,12 @@ function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket 
 function whyUnreachable(detail: string): string | null {
   if (/\bdns error\b/.test(detail)) return "the name does not resolve to an address; check it";
   return detail === "" ? null : detail;
+}
+
+function refusedTicket(url: string, { run, to }: Claim): string {
+  return run === CONTROL_RUN
+    ? `${url} refused the token, expected the one that its group has on all nodes`
+    : `${url} refused the token, expected the one that its group has on all nodes; or it is not ${to} of run ${run}`;
 }
 
 function refused(url: string, { run, role, id }: Claim): UserError {

@@ -1,6 +1,7 @@
 /** Who gets in: every WebSocket that others open to us passes here, whoever serves it. */
 import { admitClient, type Claim, type Expected, isTicket, MAX_HANDSHAKE_CHARS } from "./auth.ts";
 import { asciiLine, Channel, ClosedError } from "./channel.ts";
+import { CONTROL_RUN } from "./control.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
 import { TokenBucket } from "./tokenBucket.ts";
 
@@ -84,7 +85,11 @@ export class Gate {
     if (this.#isMuted(address)) return refuse(429, "too many failures");
     if (!Object.hasOwn(doors, path)) return refuse(404, "unknown path");
     if (origin !== null && !origins.includes(origin)) return refuse(403, `origin ${origin}`);
-    if (ticket === null || !await isTicket(doors[path].token, ticket)) return refuse(401, "wrong token");
+    const { token, run, id } = doors[path];
+    if (ticket === null || !await isTicket(token, { run, to: id }, ticket)) {
+      const isOnlyOne = run === CONTROL_RUN; // whose tickets differ by the token alone
+      return refuse(401, isOnlyOne ? "wrong token" : "wrong token, or a ticket for another node or run");
+    }
     if (this.#tickets.has(ticket)) return refuse(401, "replayed ticket");
     const numOpen = this.#numOpen.get(address) ?? 0;
     const isFull = this.#isClosed || this.#numPending >= maxPending || numOpen >= maxPerAddress;

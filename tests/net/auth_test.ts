@@ -174,12 +174,14 @@ Deno.test("prove() differs by side, claim and nonces, and isProof() holds it to 
   assert(!await isProof(token, "client", shifted, nonces, proof));
 });
 
-Deno.test("isTicket() knows the token's tickets from others", async () => {
-  const ticket = await newTicket(token);
-  assert(await isTicket(token, ticket));
-  assert(!await isTicket(otherToken, ticket));
+Deno.test("isTicket() knows tickets from those of another token, node or run", async () => {
+  const ticket = await newTicket(token, claim);
+  assert(await isTicket(token, claim, ticket));
+  assert(!await isTicket(otherToken, claim, ticket));
+  assert(!await isTicket(token, { ...claim, to: "node 2" }, ticket));
+  assert(!await isTicket(token, { ...claim, run: "run 2" }, ticket));
   for (const other of ["", "bloomery", `${ticket}0`, ticket.replace(/.$/, (c) => c === "0" ? "1" : "0")]) {
-    assert(!await isTicket(token, other), other);
+    assert(!await isTicket(token, claim, other), other);
   }
 });
 

@@ -43,6 +43,9 @@ const MAX_BYTES = 1 << 20;
 /** Frames between members of which one is changed. */
 const EVERY = 60;
 
+/** Where tickets to the coordinator lead. */
+const COORDINATOR = controlClaim("member", "x");
+
 /** Of a member. */
 interface Door {
   readonly id: string;
@@ -96,7 +99,7 @@ class Fuzzer {
       `GET ${this.#pick(["/data", "/control", "/", "/%00"])} HTTP/1.1`,
       ...["Host: localhost", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
       `Sec-WebSocket-Key: eA==`,
-      `Sec-WebSocket-Protocol: ${this.#mutateText(await newTicket(token))}`,
+      `Sec-WebSocket-Protocol: ${this.#mutateText(await newTicket(token, COORDINATOR))}`,
     ];
     const request = this.#mutate(new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`));
     await connection.write(request).catch(() => {});
@@ -107,8 +110,11 @@ class Fuzzer {
 
   /** A good ticket, then an answer to the challenge that is none. */
   async #handshake(): Promise<void> {
-    const url = this.#pick([controlUrl(this.#group.url), this.#door().url + DATA_PATH]);
-    const channel = new Channel(new WebSocket(url, await newTicket(token)), "client", 4096);
+    const { id: to, url } = this.#door();
+    const { run } = groupIdentity;
+    const door = { url: url + DATA_PATH, run, to };
+    const target = this.#pick([{ url: controlUrl(this.#group.url), ...COORDINATOR }, door]);
+    const channel = new Channel(new WebSocket(target.url, await newTicket(token, target)), "client", 4096);
     try {
       await channel.opened;
       await channel.receive();

@@ -35,7 +35,7 @@ function knock(url: string, ticket: string, more: readonly string[] = []): Promi
 
 /** A WebSocket that has shown its ticket and then does what the test says. */
 async function openRaw(url: string): Promise<WebSocket> {
-  const socket = new WebSocket(url, await newTicket(token));
+  const socket = new WebSocket(url, await newTicket(token, claim));
   await new Promise<void>((resolve, reject) => {
     socket.onopen = () => resolve();
     socket.onclose = () => reject(new Error("closed"));
@@ -48,23 +48,24 @@ const closeOf = (socket: WebSocket) => new Promise<CloseEvent>((resolve) => sock
 Deno.test("listen() upgrades requests with a ticket, for known paths and origins alone", async () => {
   await using opened = openGate({ origins: ["https://example.org"], handshakeMs: 1 });
   const { url, log } = opened;
-  const ticket = () => newTicket(token);
+  const ticket = () => newTicket(token, claim);
   const used = await ticket();
   assertEquals(await knock(url, used), 101);
   assertEquals(await knock(url, await ticket(), ["Origin: https://example.org"]), 101);
   assertEquals(await knock(url, await ticket(), ["Origin: https://example.com"]), 403);
   assertEquals(await knock(new URL("/other", url).href, await ticket()), 404);
   assertEquals(await knock(new URL("/constructor", url).href, await ticket()), 404);
-  assertEquals(await knock(url, await newTicket(otherToken)), 401);
-  assertEquals(await knock(url, "x"), 401);
+  assertEquals(await knock(url, await newTicket(otherToken, claim)), 401);
+  for (const other of [{ run: "run 2" }, { to: "node 2" }]) {
+    assertEquals(await knock(url, await newTicket(token, { ...claim, ...other })), 401);
+  }
   assertEquals(await knock(url, used), 401);
   const told = log.map(({ refusal }) => refusal ?? "").filter((refusal) => !/^(peer|we) /.test(refusal));
   assertEquals(told, [
     "origin https://example.com",
     "unknown path",
     "unknown path",
-    "wrong token",
-    "wrong token",
+    ...Array(3).fill("wrong token, or a ticket for another node or run"),
     "replayed ticket",
   ]);
 });
@@ -72,7 +73,7 @@ Deno.test("listen() upgrades requests with a ticket, for known paths and origins
 Deno.test("listen() answers requests that make no sense with a status", async () => {
   await using opened = openGate();
   const get = "GET /data HTTP/1.1";
-  const ticket = `Sec-WebSocket-Protocol: ${await newTicket(token)}`;
+  const ticket = `Sec-WebSocket-Protocol: ${await newTicket(token, claim)}`;
   assertEquals(await statusOf(opened.url, [get, "Host: localhost"]), 426);
   assertEquals(await statusOf(opened.url, [get, "Host: @@:/x y", "Upgrade: websocket"]), 400);
   assertEquals(await statusOf(opened.url, [get, "Host: localhost", "Upgrade: websocket", ticket]), 400);
@@ -89,23 +90,24 @@ Deno.test("a gate tells its log why somebody is refused, and them nothing", asyn
       () => connect({ url, token, claim: { ...claim, ...changes } }),
       UserError,
     );
-    messages.add(
-      error.message.replace(changes.run ?? claim.run, "R").replace(changes.role ?? claim.role, "S"),
-    );
+    messages.add(error.message.replace(changes.role ?? claim.role, "S"));
   }
   const error = await assertRejects(() => connect({ url, token: otherToken, claim }), UserError);
-  messages.add(error.message.replace(claim.run, "R").replace(claim.role, "S"));
+  messages.add(error.message);
+  const refused = `${url} refused the token, expected the one that its group has on all nodes; or it is not`;
   assertEquals([...messages], [
-    `${url} refused node 1 as S of run R; the token, the run or the role differ, and the log over there says which`,
-    `${url} refused the token, expected the one that its group has on all nodes`,
+    `${refused} node 0 of run run 2`,
+    `${url} refused node 1 as S of run run 1; the token, the run or the role differ, and the log over there says which`,
+    `${refused} node 2 of run run 1`,
+    `${refused} node 0 of run run 1`,
   ]);
   const channel = await connect({ url, token, claim });
   assertEquals(log.map(({ claim, refusal }) => [claim?.id, refusal]), [
-    ["node 1", "wrong run run 2"],
+    [undefined, "wrong token, or a ticket for another node or run"],
     ["node 1", "wrong role status"],
-    ["node 1", "meant for node 2"],
+    [undefined, "wrong token, or a ticket for another node or run"],
     ["node 1", "epoch 9 is over"],
-    [undefined, "wrong token"],
+    [undefined, "wrong token, or a ticket for another node or run"],
     ["node 1", null],
   ]);
   assert(!JSON.stringify(log).includes("a token of these tests"));
@@ -165,13 +167,13 @@ Deno.test("a gate bounds the connections of an address, and those that wait", as
   for (const limits of [{ maxPerAddress: 2 }, { maxPending: 2 }]) {
     await using opened = openGate(limits);
     const sockets = [await openRaw(opened.url), await openRaw(opened.url)];
-    const ticket = await newTicket(token);
+    const ticket = await newTicket(token, claim);
     assertEquals(await knock(opened.url, ticket), 503);
     for (const socket of sockets) {
       socket.close();
       await closeOf(socket);
     }
-    while (await knock(opened.url, await newTicket(token)) === 503) {
+    while (await knock(opened.url, await newTicket(token, claim)) === 503) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     assertEquals(opened.log[0].refusal, "too many connections");
@@ -186,7 +188,7 @@ Deno.test("a gate turns away an address with too many failures, and says so once
   assert(statuses.includes(429), statuses.join());
   const { log } = opened;
   assert(log.length < 20);
-  assertEquals(await knock(opened.url, await newTicket(token)), 429); // nobody looks at what it shows
+  assertEquals(await knock(opened.url, await newTicket(token, claim)), 429); // nobody looks at what it shows
   assert(log.filter(({ refusal }) => refusal?.includes("turned away unheard")).length >= 1);
   const numUnheard = statuses.filter((status) => status === 429).length;
   while (!/\d+ more were turned away unheard before/.test(log.at(-1)?.refusal ?? "")) {
@@ -203,7 +205,7 @@ Deno.test("a gate hears an address with too many failures if somebody has come i
   const statuses = [];
   for (let i = 0; i < 30; i++) statuses.push(await knock(opened.url, "x"));
   assertEquals(statuses.at(-1), 429);
-  assertEquals(await knock(opened.url, await newTicket(token)), 101);
+  assertEquals(await knock(opened.url, await newTicket(token, claim)), 101);
   const again = await connect({ url: opened.url, token, claim });
   for (const channel of [member, again]) channel.close();
 });
