@@ -123,7 +123,11 @@ export class Mesh implements PeerTransport {
       const link = new Link(channel, {
         arrayBytes,
         leavesChecksums: true,
-        onFrame: (frame) => onFrame(peer.id, frame),
+        onFrame: (frame) => {
+          // one of a later epoch would be kept until that begins, which may be never
+          if (frame.epoch === current.epoch) return onFrame(peer.id, frame);
+          throw new Error(`A frame of epoch ${frame.epoch} over a link of epoch ${current.epoch}`);
+        },
       });
       link.keepAlive(heartbeatMs);
       this.#watch(current, peer.id, link);
