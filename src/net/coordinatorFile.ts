@@ -101,7 +101,11 @@ async function takeLock(folder: string, path: string): Promise<Deno.FsFile> {
   const fail = (error: unknown) => cannot(`write "${path}"`, error);
   await Deno.mkdir(folder, { recursive: true }).catch(fail);
   const file = await Deno.open(path, { read: true, write: true, create: true }).catch(fail);
-  if (await file.tryLock(true).catch(fail)) return file;
+  const noLocks = (error: unknown) => {
+    file.close();
+    return cannot(`lock "${path}"`, error, "; choose a folder on a file system with locks");
+  };
+  if (await file.tryLock(true).catch(noLocks)) return file;
   file.close();
   throw new UserError(
     `"${folder}" is in use by another coordinator, expected one at a time; stop that one or wait for its end`,
@@ -170,6 +174,6 @@ async function writeAtomically(folder: string, path: string, text: string): Prom
   }
 }
 
-function cannot(what: string, error: unknown): never {
-  throw new UserError(`Can't ${what}: ${error instanceof Error ? error.message : error}`);
+function cannot(what: string, error: unknown, advice = ""): never {
+  throw new UserError(`Can't ${what}: ${error instanceof Error ? error.message : error}${advice}`);
 }

@@ -5,7 +5,7 @@ import { differences, formatConfig, listSettings } from "../config/format.ts";
 import { resolveConfig } from "../config/load.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { cannotWrite, quote } from "../formats/file.ts";
+import { cannotWrite, messageOf, quote } from "../formats/file.ts";
 import { listCheckpoints } from "./checkpoint.ts";
 import { syncFolder, temporaryOf, writeAtomically } from "../data/atomicFile.ts";
 import { readIfThere, removeTemporary } from "./durable.ts";
@@ -150,7 +150,16 @@ async function takeLock(folder: string, whenInUse: string): Promise<Deno.FsFile>
   const path = join(folder, "lock");
   const fail = (error: unknown) => cannotWrite(path, error);
   const file = await Deno.open(path, { read: true, write: true, create: true }).catch(fail);
-  if (await file.tryLock(true)) {
+  const noLocks = (error: unknown) => {
+    file.close();
+    throw new UserError(
+      `Cannot lock ${quote(path)}: ${
+        messageOf(error)
+      }; choose a folder on a file system with locks (NFS has them if ` +
+        "mounted so)",
+    );
+  };
+  if (await file.tryLock(true).catch(noLocks)) {
     await file.truncate();
     await file.write(new TextEncoder().encode(`${Deno.pid}\n`)).catch(fail);
     return file;

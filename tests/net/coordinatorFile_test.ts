@@ -4,6 +4,7 @@ import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { SavedGroup } from "../../src/net/coordinator/types.ts";
 import { openCoordinatorFile } from "../../src/net/coordinatorFile.ts";
+import { withoutLocks } from "../withoutLocks.ts";
 import { diskOrder } from "../diskOrder.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
 import { inFolder } from "./groupFolder.ts";
@@ -39,6 +40,17 @@ Deno.test("openCoordinatorFile() has a group on the disk before its name, and th
       "coordinator.json.tmp -> coordinator.json",
       "sync group",
     ]);
+  }));
+
+Deno.test("openCoordinatorFile() says in one line that the file system has no locks", () =>
+  inFolder(async (folder) => {
+    const open = () => withoutLocks(() => openCoordinatorFile(folder));
+    await assertRejects(
+      open,
+      UserError,
+      `Can't lock "${folder}/coordinator.lock": No locks`,
+    );
+    using _lockable = await openCoordinatorFile(folder);
   }));
 
 Deno.test("openCoordinatorFile() keeps a second process out until the first has ended", () =>

@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { configDigest, groupConfigDigest, openRunFolder } from "../../src/train/runFolder.ts";
+import { withoutLocks } from "../withoutLocks.ts";
 import {
   checkpointNames,
   readMetrics,
@@ -38,6 +39,17 @@ Deno.test("openRunFolder() lets the next one in while another thread starts proc
   } finally {
     worker.terminate();
   }
+});
+
+Deno.test("openRunFolder() says in one line that the file system has no locks", async () => {
+  await withFolder(async (run) => {
+    const { message } = await assertRejects(
+      () => withoutLocks(() => openRunFolder(run, tinyConfig())),
+      UserError,
+    );
+    assertMatch(message, /^Cannot lock ".*lock": No locks available; .* on a file system with locks/);
+    using _lockable = await openRunFolder(run, tinyConfig());
+  });
 });
 
 Deno.test("openRunFolder() keeps the config as it was resolved", async () => {
