@@ -1,3 +1,5 @@
+import config from "../../deno.json" with { type: "json" };
+
 /** What a verb's script came to. */
 export interface Ran {
   readonly code: number;
@@ -27,12 +29,18 @@ export function taskCommand(name: string, ...args: string[]): Deno.Command {
 function commandWith(env: Record<string, string>, name: string, args: readonly string[]): Deno.Command {
   const script = new URL(`../../tasks/${name}.ts`, import.meta.url).pathname;
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "--no-check", "--allow-all", script, ...args],
+    args: ["run", "--quiet", "--no-check", ...permissionsOf(name), script, ...args],
     env: { NO_COLOR: "1", ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   });
+}
+
+/** What `deno task` gives a verb. */
+function permissionsOf(name: string): string[] {
+  const command = Object.entries(config.tasks).find(([task]) => task === name)?.[1] ?? "";
+  return command.split(" ").filter((word) => word.startsWith("--"));
 }
 
 /** A tiny model with everything on that could make a resume differ: dropout, ramp-up, accumulation, virtual workers. */
