@@ -28,6 +28,8 @@ const verb = {
 
 /** A child's permissions. */
 const PERMISSIONS = ["read", "write", "env", "sys", "run", "net"].map((name) => `--allow-${name}`);
+/** For nodes to end when the run is done: one that is stopped (SIGSTOP) would not, and none has anything to save. */
+const GRACE_MS = 5000;
 /** From the worst on: what a launch ends with, given what its processes ended with. */
 const SEVERITY: readonly number[] = [Exit.fault, Exit.user, Exit.retry, Exit.interrupted, Exit.done];
 
@@ -75,13 +77,19 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   const secret = { BLOOMERY_TOKEN: newNonce() };
   const state = await Deno.makeTempDir({ prefix: "bloomery-" });
 
+  /** Processes of nodes. */
+  const running = new Set<Deno.ChildProcess>();
+  const killRunning = () => running.forEach((child) => kill(child, "SIGKILL"));
   const codes: number[] = [];
   const failures: ChildFailure[] = [];
   let isDone = false;
   /** The first node's end is the run's; another's, unless all is well with it, ends the run as well. */
   const noteEnd = (rank: number | null, code: number) => {
     if (!isDone) codes.push(code);
-    isDone ||= rank === 0 && code === Exit.done;
+    if (!isDone && rank === 0 && code === Exit.done) {
+      isDone = true;
+      Deno.unrefTimer(setTimeout(killRunning, GRACE_MS));
+    }
     if (isDone || code !== Exit.done) leave();
   };
 
@@ -132,7 +140,11 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
         else if (rank === 0) emit(record);
       },
       say,
-      onStart,
+      onStart(child) {
+        onStart(child);
+        running.add(child);
+        child.status.then(() => running.delete(child));
+      },
     });
     noteEnd(rank, code);
   };

@@ -61,6 +61,34 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "launch ends with its run, also where a node is stopped and hears of nothing",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const folder = await Deno.makeTempDir();
+    try {
+      const text = join(folder, "text.txt");
+      await Deno.writeTextFile(text, "the quick brown fox jumps over the lazy dog; ".repeat(20));
+      const args = ["--nodes", "2", "--runs", join(folder, "runs"), "--json", "train", ...LONGER];
+      const launch = taskCommand("launch", ...args, `data=${text}`).spawn();
+      const stderr = new Response(launch.stderr).text();
+      let [stdout, stopped] = ["", 0];
+      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
+        stdout += text;
+        if (stopped > 0 || !stdout.includes('{"step":6,')) continue;
+        const isNode = (pid: number) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("train.ts");
+        stopped = childrenOf(launch.pid).findLast(isNode)!;
+        Deno.kill(stopped, "SIGSTOP");
+      }
+      assertEquals((await launch.status).code, 0, await stderr);
+      assert(stopped > 0 && !isRunning(stopped));
+      assertEquals(JSON.parse(stdout.trim().split("\n").at(-1)!).steps, 24);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  },
+});
+
 /** Whether a process runs; one that has ended may wait for somebody to ask for its exit code. */
 function isRunning(pid: number): boolean {
   try {
