@@ -49,6 +49,10 @@ export async function trainInGroup(
     signal,
     onMessage,
     onAction,
+    onRefused: async () => {
+      if (replica.applied.step === step || options.folder === null || !await replica.keep()) return;
+      onMessage?.(`The state after step ${replica.applied.step} is saved in ${options.folder.path}`);
+    },
     ...sumTravel(config.scale.wire),
   };
   const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);

@@ -52,6 +52,8 @@ export interface Part {
   readonly onMessage?: (text: string) => void;
   /** Told of what this member does, before it is done. */
   readonly onAction?: (action: MemberAction) => void;
+  /** The group refuses this node: the last moment to keep what it has. */
+  readonly onRefused?: () => Promise<void>;
 }
 
 /** A name for a member. */
@@ -59,8 +61,8 @@ export function randomId(): string {
   return `node-${crypto.randomUUID().slice(0, 8)}`;
 }
 
-/** A node that is asked to leave gives up a step that takes longer. */
-const LEAVE_MS = 5000;
+/** A node that is asked to leave gives up a step that takes longer; with what follows it is gone after 5 s. */
+const LEAVE_MS = 4500;
 
 /** What a member says of itself: the option that it comes from, and what that may be. */
 const OPTIONS: Readonly<Record<string, readonly [option: string, expected: string]>> = {
@@ -99,7 +101,7 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     },
     ...{ token, config, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
   });
-  return { over: untilOver(node, url, giveUp, part.signal) };
+  return { over: untilOver(node, url, giveUp, part) };
 }
 
 /** What a coordinator doesn't understand it doesn't take, however often it is said. */
@@ -117,7 +119,7 @@ async function untilOver(
   node: Node,
   url: string,
   giveUp: AbortController,
-  signal?: AbortSignal,
+  { signal, onRefused }: Part,
 ): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const leave = () => {
@@ -129,6 +131,7 @@ async function untilOver(
   try {
     const { refusal } = await node.done;
     if (refusal === null) return;
+    await onRefused?.();
     const { reason, retry } = refusal;
     throw new (retry ? RetryError : UserError)(`The group at ${url} does not take this node: ${reason}`);
   } catch (error) {

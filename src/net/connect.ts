@@ -16,6 +16,8 @@ export interface Dial {
   /** For opening and proving, each attempt; default 5000. */
   readonly timeoutMs?: number;
   readonly open?: OpenSocket;
+  /** Gives it up, also in the middle of an attempt. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Backoff {
@@ -24,25 +26,27 @@ export interface Backoff {
   readonly firstMs?: number;
   /** The longest wait; default 5000. */
   readonly mostMs?: number;
+  /** Who was meant has been there before: whatever else answers may go away again, and is no reason to give up. */
+  readonly isKnown?: boolean;
   /** Told why an attempt failed, before the next one. */
-  readonly onFailure?: (error: RetryError) => void;
+  readonly onFailure?: (error: RetryError | UserError) => void;
 }
 
 /**
  * Opens a WebSocket and proves both sides to each other.
  * @throws RetryError where nobody answers (in time), or too many attempts from here have failed; UserError where trying
  * again is of no use: the address is none, the server's certificate is not trusted, it refused the claim, or it could
- * not prove that it has the token.
+ * not prove that it has the token; the signal's reason where that is aborted.
  */
 export async function connect(dial: Dial): Promise<Channel> {
-  const { url, token, claim, timeoutMs = 5000, open = (url, protocol) => new WebSocket(url, protocol) } =
-    dial;
-  const channel = new Channel(
-    openSocket(open, url, await newTicket(token, claim)),
-    "client",
-    DEFAULT_WINDOW_BYTES,
-  );
+  const { url, token, claim, timeoutMs = 5000, signal } = dial;
+  const { open = (url, protocol) => new WebSocket(url, protocol) } = dial;
+  const ticket = await newTicket(token, claim);
+  signal?.throwIfAborted();
+  const channel = new Channel(openSocket(open, url, ticket), "client", DEFAULT_WINDOW_BYTES);
   const timer = setTimeout(() => channel.close("silent", `no answer in ${timeoutMs} ms`), timeoutMs);
+  const giveUp = () => channel.close("left");
+  signal?.addEventListener("abort", giveUp);
   try {
     await channel.opened;
     if (await joinServer(channel, token, claim)) return channel;
@@ -51,6 +55,7 @@ export async function connect(dial: Dial): Promise<Channel> {
       `${url} answered, but could not prove that it has this run's token; check the address`,
     );
   } catch (error) {
+    signal?.throwIfAborted();
     if (!(error instanceof ClosedError)) throw error;
     const { kind, by, detail } = error.reason;
     if (/\bstatus code: 401\b/.test(detail)) {
@@ -71,22 +76,25 @@ export async function connect(dial: Dial): Promise<Channel> {
     throw new RetryError(`${url} cannot be reached: ${whyUnreachable(detail) ?? error.message}`);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
   }
 }
 
 /**
  * Connects, again and again while there is a RetryError, with waits that double and vary by half (so that a whole
  * group does not come back at one moment).
- * @throws UserError as {@linkcode connect} does; the signal's reason where that is aborted.
+ * @throws UserError as {@linkcode connect} does, unless it `isKnown`; the signal's reason where that is aborted.
  */
-export async function reconnect(dial: Dial, backoff: Backoff): Promise<Channel> {
-  const { signal, onFailure } = backoff;
+export async function reconnect(dial: Omit<Dial, "signal">, backoff: Backoff): Promise<Channel> {
+  const { signal, onFailure, isKnown = false } = backoff;
   for (let failures = 0;; failures++) {
     signal.throwIfAborted();
     try {
-      return await connect(dial);
+      return await connect({ ...dial, signal });
     } catch (error) {
-      if (!(error instanceof RetryError)) throw error;
+      if (signal.aborted || !(error instanceof RetryError || (isKnown && error instanceof UserError))) {
+        throw error;
+      }
       onFailure?.(error);
     }
     await pauseAfter(failures, backoff);

@@ -160,7 +160,7 @@ class RunningCoordinator implements Coordinator {
     const link = ++this.#numLinks;
     const refuse = (why: string) => {
       this.#log("warn", `${claim.id} is refused: ${why}`);
-      control.send({ type: "refused", reason: toReason(why), retry: false });
+      control.send({ type: "refused", reason: toReason(why), retry: false, mismatch: true });
     };
     const control = new ControlLink<MemberMessage, CoordinatorMessage>(channel, {
       schema: MEMBER_MESSAGES,

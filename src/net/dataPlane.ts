@@ -17,13 +17,14 @@ export interface Dialler {
   readonly open?: OpenSocket;
 }
 
-/** One attempt to get a channel to a member's data plane. @throws UserError, RetryError as `connect` does */
+/** One attempt to get a channel to a member's data plane. @throws UserError, RetryError, the signal's reason as `connect` does */
 export function dialPeer(
   { run, id, token, open }: Dialler,
   peer: Peer,
   role: DataRole,
   epoch: number,
+  signal: AbortSignal,
 ): Promise<Channel> {
   const url = peer.url.replace(/\/$/, "") + DATA_PATH;
-  return connect({ url, token, claim: { run, role, id, to: peer.id, epoch }, open });
+  return connect({ url, token, claim: { run, role, id, to: peer.id, epoch }, open, signal });
 }

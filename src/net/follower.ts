@@ -156,7 +156,7 @@ export class Follower {
     const current = this.#session;
     if (current?.url === donor.url && !current.link.channel.isClosed) return current;
     current?.link.close();
-    const channel = await dialPeer(dialler, donor, "follower", epoch()).catch((error) => {
+    const channel = await dialPeer(dialler, donor, "follower", epoch(), signal).catch((error) => {
       throw new DonorError(error instanceof Error ? error.message : String(error));
     });
     if (signal.aborted) {

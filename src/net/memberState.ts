@@ -177,7 +177,7 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
       state.heartbeatMs = message.heartbeatMs;
       return;
     case "refused":
-      return end(draft, { reason: message.reason, retry: message.retry });
+      return takeRefusal(draft, message);
     case "released":
       return end(draft, null);
     case "hold":
@@ -201,6 +201,20 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
     case "status":
       return;
   }
+}
+
+/** Who was in a group fits its coordinator: one that finds otherwise is another's, and goes away again. */
+function takeRefusal(
+  draft: Draft,
+  { reason, retry, mismatch = false }: MessageOf<CoordinatorMessage, "refused">,
+): void {
+  const { state, actions } = draft;
+  if (!mismatch || state.seen.epoch === 0) return end(draft, { reason, retry });
+  actions.push(
+    { kind: "log", level: "warn", text: `A coordinator of another group answers: ${reason}` },
+    { kind: "relink", reason: "that of another group is in its place" },
+  );
+  unlink(draft);
 }
 
 function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<CoordinatorMessage, "commit">): void {

@@ -34,6 +34,8 @@ interface Epoch {
   readonly epoch: number;
   readonly ways: ReadonlyMap<string, Way>;
   readonly links: Set<Link>;
+  /** Ends dials under way. */
+  readonly dialling: AbortController;
   /** Rejects when it is. */
   readonly over: PromiseWithResolvers<never>;
 }
@@ -56,7 +58,8 @@ export class Mesh implements PeerTransport {
     this.end();
     const way = (): Way => ({ link: null, opened: deferred<Link>() });
     const ways = new Map(peers.map(({ id }) => [id, way()]));
-    const current: Epoch = { epoch, ways, links: new Set(), over: deferred<never>() };
+    const dialling = new AbortController();
+    const current: Epoch = { epoch, ways, links: new Set(), dialling, over: deferred<never>() };
     this.#current = current;
     this.#newest = epoch;
     for (const [id, early] of this.#early) {
@@ -76,6 +79,7 @@ export class Mesh implements PeerTransport {
     const current = this.#current;
     if (current === null) return;
     this.#current = null;
+    current.dialling.abort();
     const error = new Error(`Epoch ${current.epoch} is over`);
     current.over.reject(error);
     for (const { opened } of current.ways.values()) opened.reject(error);
@@ -119,7 +123,7 @@ export class Mesh implements PeerTransport {
   async #dial(current: Epoch, peer: Peer, heartbeatMs: number): Promise<void> {
     const { dialler, arrayBytes, onFrame, onLost } = this.#options;
     try {
-      const channel = await dialPeer(dialler, peer, "member", current.epoch);
+      const channel = await dialPeer(dialler, peer, "member", current.epoch, current.dialling.signal);
       const link = new Link(channel, {
         arrayBytes,
         leavesChecksums: true,

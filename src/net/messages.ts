@@ -11,7 +11,7 @@ import library from "../../deno.json" with { type: "json" };
 import { UserError } from "../errors.ts";
 
 /** Grows when a message changes; members and coordinator have the same one. */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 /** A longer frame is not even parsed. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
@@ -143,8 +143,16 @@ const statusSchema = z.strictObject({
 
 const coordinatorMessageSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("welcome"), heartbeatMs: z.number().min(1) }),
-  /** The last word to a member; `retry`: a process started anew may join. */
-  z.strictObject({ type: z.literal("refused"), reason, retry: z.boolean() }),
+  /**
+   * The last word to a member; `retry`: a process started anew may join; `mismatch`: it is not of this coordinator's
+   * group, whose run or settings are others.
+   */
+  z.strictObject({
+    type: z.literal("refused"),
+    reason,
+    retry: z.boolean(),
+    mismatch: z.boolean().optional(),
+  }),
   /** The answer to `leaving`. */
   z.strictObject({ type: z.literal("released") }),
   /** The answer to a heartbeat. */

@@ -140,6 +140,12 @@ export class TrainingReplica implements Replica, Disposable {
     return this.applied;
   }
 
+  /** Saves the state. @returns whether there is a whole one */
+  async keep(): Promise<boolean> {
+    if (this.#isWhole) await this.#run.keep(this.#state);
+    return this.#isWhole;
+  }
+
   /**
    * Saves the state and, if the run is over, scores the whole held-out part. Where a copy was cut off, the state is what
    * `restore` gives.

@@ -247,10 +247,15 @@ export class TrainingRun implements Disposable {
     return this.#store.digest(state);
   }
 
+  /** Saves the state. */
+  async keep(state: TrainState): Promise<void> {
+    await this.#store.save(state);
+  }
+
   /** Saves the state and, at the end, scores the whole held-out part. */
   async finish(state: TrainState): Promise<TrainingResult> {
     const { engine, dataset, folder, signal } = this.#options;
-    await this.#store.save(state);
+    await this.keep(state);
     const validation = this.isOver(state) ? await validate(engine, dataset, Infinity, signal) : null;
     if (validation !== null) this.#log?.validation(state.step, validation, true);
     return {

@@ -1,8 +1,9 @@
-import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { type JoinOptions, type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
 import { importToken, newNonce } from "../../src/net/auth.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import { listCheckpoints } from "../../src/train/checkpoint.ts";
 import { testGpu } from "../_gpu.ts";
 import { ScriptedMember } from "../net/scriptedMember.ts";
 import { token } from "../net/sockets.ts";
@@ -154,6 +155,42 @@ Deno.test("train() finds out before all else whether its group takes it", async 
     `warning: ${join.url}/control cannot be reached: the name does not resolve to an address; check it; ` +
     "trying again when this node is ready",
   ]);
+});
+
+Deno.test("train() saves what it has where its group sends it away", async () => {
+  const folder = await Deno.makeTempDir();
+  const settings: RunSettings = {
+    ...SETTINGS,
+    train: { batchSize: 7, microBatchSize: 1, duration: "100000 steps" },
+    checkpoint: { every: "100000 steps", best: false },
+  };
+  try {
+    await inGroup(1, async ({ url }) => {
+      const run = join(folder, "run");
+      const stop = new AbortController();
+      let isAway = false;
+      const place = { url, token, memberId: "one" };
+      // prepares meanwhile, and comes when the first one is at work
+      const openSocket = (url: string, protocol: string) =>
+        new WebSocket(isAway ? url : "ws://127.0.0.1:1", protocol);
+      const second = train(settings, { join: { ...place, openSocket }, signal: stop.signal });
+      const messages: string[] = [];
+      const first = train(settings, {
+        folder: run,
+        join: place,
+        onProgress: ({ step }) => isAway ||= step === 3,
+        onMessage: (text) => messages.push(text),
+      });
+      await assertRejects(() => first, UserError, "Another process has joined as one");
+      const steps = await listCheckpoints(join(run, "checkpoints"));
+      assertEquals(messages.at(-1), `The state after step ${steps.at(-1)} is saved in ${run}`);
+      assert(steps.at(-1)! >= 3);
+      stop.abort();
+      await second.catch(() => {});
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });
 
 Deno.test("train() leaves a group at its signal, saves, and goes on alone to the same bits", async () => {

@@ -98,6 +98,49 @@ Deno.test("reconnect() doesn't repeat what is of no use, and stops when it is to
   await assertRejects(() => stopped, Error, "enough");
 });
 
+Deno.test("reconnect() waits out whatever answers in the place of a server that is known", async () => {
+  const others = [
+    openGate({ refuse: () => "a run of its own" }),
+    openGate({ tls: { cert: await readFixture("server.pem"), key: await readFixture("serverKey.pem") } }),
+  ];
+  const stranger = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => new Response(null, { status: 401 }),
+  );
+  await using opened = openGate();
+  const places = [`ws://127.0.0.1:${stranger.addr.port}/`, ...others.map(({ url }) => url), opened.url];
+  const failures: string[] = [];
+  const channel = await reconnect({
+    ...{ url: opened.url, token, claim },
+    open: (_, protocol) => new WebSocket(places[failures.length], protocol),
+  }, {
+    signal: forever,
+    isKnown: true,
+    firstMs: 1,
+    onFailure: (error) => {
+      assert(error instanceof UserError, error.message);
+      failures.push(error.message);
+    },
+  });
+  channel.close();
+  assertEquals(failures.length, 3);
+  for (const [i, expected] of ["refused the token", "refused node 1 as", "not trusted"].entries()) {
+    assert(failures[i].includes(expected), failures[i]);
+  }
+  await Promise.all([stranger.shutdown(), ...others.map((other) => other[Symbol.asyncDispose]())]);
+});
+
+Deno.test("reconnect() ends at its signal in the middle of an attempt", async () => {
+  const mute = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const controller = new AbortController();
+  const url = `ws://127.0.0.1:${mute.addr.port}/data`;
+  const dialling = reconnect({ url, token, claim, timeoutMs: 1e9 }, { signal: controller.signal });
+  using _connection = await mute.accept();
+  controller.abort(new Error("enough"));
+  await assertRejects(() => dialling, Error, "enough");
+  mute.close();
+});
+
 /** A CA, and a certificate of its for 127.0.0.1, both good until 2126. */
 async function readFixture(name: string): Promise<string> {
   return await Deno.readTextFile(new URL(`tls/${name}`, import.meta.url));

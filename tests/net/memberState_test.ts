@@ -522,6 +522,25 @@ Deno.test("a silent coordinator is given up after three heartbeats", () => {
   assertEquals(bench.state.held?.step, 1);
 });
 
+Deno.test("a member holds what it has while a coordinator of another group answers", () => {
+  const bench = holding();
+  const refusal = { type: "refused", reason: 'It is of run "a"', retry: false, mismatch: true } as const;
+  bench.does({ kind: "unlinked" });
+  bench.does({ kind: "linked" });
+  const actions = bench.hears(refusal);
+  assertEquals(kinds(actions), ["log", "relink", "pause"]);
+  assert(actions[0].kind === "log" && actions[0].level === "warn");
+  assertEquals(actions[0].text, 'A coordinator of another group answers: It is of run "a"');
+  bench.does({ kind: "unlinked" });
+  const [hello] = bench.does({ kind: "linked" });
+  assert(hello.kind === "send" && hello.message.type === "hello");
+  assertEquals(hello.message.held?.step, 1);
+
+  const newcomer = new Bench(); // has nothing to hold
+  newcomer.does({ kind: "linked" });
+  assertEquals(kinds(newcomer.hears(refusal)).at(-1), "end");
+});
+
 Deno.test("a refusal ends a member and is told", () => {
   const bench = working();
   const end = bench.hears({ type: "refused", reason: "Wrong run", retry: false }).at(-1);

@@ -13,7 +13,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
   const refusal = refuse(draft, link, hello);
   if (refusal !== null) {
     log(draft, "warn", `${hello.memberId} is refused: ${refusal.reason}`);
-    send(draft, { link }, { type: "refused", reason: toReason(refusal.reason), retry: refusal.retry });
+    send(draft, { link }, { type: "refused", ...refusal, reason: toReason(refusal.reason) });
     actions.push({ kind: "close", link });
     const refused = memberOf(draft, link);
     if (refused !== undefined) lose(draft, refused, "it was refused");
@@ -90,13 +90,13 @@ function refuse(
   draft: Draft,
   link: number,
   hello: Hello,
-): { reason: string; retry: boolean } | null {
+): { reason: string; retry: boolean; mismatch?: boolean } | null {
   const { state } = draft;
   if (state.phase === "stopped") return { reason: `The group has stopped: ${state.reason}`, retry: false };
   const mismatch = state.identity === null
     ? null
     : explainMismatch({ ...state.identity, config: state.config }, hello);
-  if (mismatch !== null) return { reason: mismatch, retry: false };
+  if (mismatch !== null) return { reason: mismatch, retry: false, mismatch: true };
   if ([...state.members.values()].some((member) => member.link === link && member.id !== hello.memberId)) {
     return { reason: `A connection speaks for two members, expected one each`, retry: false };
   }
