@@ -32,14 +32,19 @@ const verb = {
     wait: {
       type: "string",
       value: "TIME",
-      help: "how long it then waits for others it knows (default: 30s)",
+      help:
+        "how long it then waits for others it knows (default: 30s); for a newer state on a disk without limit",
     },
     heartbeat: { type: "string", value: "TIME", help: "members silent for three are lost (default: 1s)" },
     stay: {
       type: "boolean",
       help: "stay when the run is finished, for members that were away then: they go on alone",
     },
-    force: { type: "boolean", help: "go on with few of the last group: the others have ended for sure" },
+    force: {
+      type: "boolean",
+      help:
+        "go on with few of the last group, from the newest state that is here: the others have ended for sure",
+    },
     ...TLS_OPTIONS,
   },
   examples: [

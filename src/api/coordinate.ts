@@ -12,8 +12,9 @@ export interface CoordinateOptions
  * Coordinates a group in this process, which needs no GPU: who is in, which step is committed. Ends when the run has
  * reached its end and all have left, or at its signal; the members then hold until one comes back with the same folder.
  *
- * By default it goes on as soon as one member is there (`minMembers`), waits 30 s for others that it knows (`waitMs`), and
- * takes a member that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost.
+ * By default it goes on as soon as one member is there (`minMembers`), waits 30 s for others that it knows (`waitMs`), but
+ * without limit for one that has a newer state on its disk than those who are there (unless `force`), and takes a member
+ * that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost.
  *
  * @throws UserError if another one has the folder, if its file can't be read, or if it can't listen
  *

@@ -49,6 +49,7 @@ export async function trainInGroup(
     signal,
     onMessage,
     onAction,
+    keeps: options.folder === null ? "nowhere" as const : "here" as const,
     onRefused: async () => {
       if (replica.applied.step === step || options.folder === null || !await replica.keep()) return;
       onMessage?.(`The state after step ${replica.applied.step} is saved in ${options.folder.path}`);

@@ -4,7 +4,7 @@ import { RetryError, UserError } from "../errors.ts";
 import { type OpenSocket, requireServerUrl } from "../net/connect.ts";
 import type { ListenOptions } from "../net/listenServer.ts";
 import type { MemberAction } from "../net/member/types.ts";
-import { type Identity, introductionSchema } from "../net/messages.ts";
+import { type Identity, introductionSchema, type Keeps } from "../net/messages.ts";
 import { joinGroup, type Node } from "../net/node.ts";
 import type { OwnServer } from "../net/ownServer.ts";
 import type { Replica } from "../net/replica.ts";
@@ -52,6 +52,8 @@ export interface Part {
   readonly onMessage?: (text: string) => void;
   /** Told of what this member does, before it is done. */
   readonly onAction?: (action: MemberAction) => void;
+  /** Where the run is kept; default: nowhere. */
+  readonly keeps?: Keeps;
   /** The group refuses this node: the last moment to keep what it has. */
   readonly onRefused?: () => Promise<void>;
 }
@@ -86,7 +88,7 @@ const OPTIONS: Readonly<Record<string, readonly [option: string, expected: strin
  */
 export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
   const { url, token, memberId = randomId(), listen, openSocket, quiet = false } = join;
-  const { replica, config, wire, exactValues, tokensOf, onMessage = () => {}, onAction } = part;
+  const { replica, config, wire, exactValues, tokensOf, onMessage = () => {}, onAction, keeps } = part;
   const identity = { ...part.identity, version: library.version };
   requireServerUrl(url);
   const { step: appliedStep, digest } = replica.applied;
@@ -99,7 +101,7 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     log: (level, text) => {
       if (level !== "news" || !quiet) onMessage(level === "warn" ? `warning: ${text}` : text);
     },
-    ...{ token, config, memberId, listen, openSocket, replica, wire, exactValues, tokensOf, onAction },
+    ...{ token, config, memberId, listen, openSocket, replica, keeps, wire, exactValues, tokensOf, onAction },
   });
   return { over: untilOver(node, url, giveUp, part) };
 }

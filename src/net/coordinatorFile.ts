@@ -19,6 +19,7 @@ const savedSchema = z.strictObject({
   members: ids,
   electorates: z.array(ids),
   needsMajority: z.boolean(),
+  keepers: z.record(z.string(), u32).optional(),
 });
 const fileSchema = z.strictObject({ format: z.literal(1), checksum: z.string(), group: savedSchema });
 
@@ -150,10 +151,13 @@ function parseSaved(path: string, text: string): SavedGroup {
   );
 }
 
-function checksum({ identity, epoch, step, members, electorates, needsMajority }: SavedGroup): string {
+function checksum(
+  { identity, epoch, step, members, electorates, needsMajority, keepers }: SavedGroup,
+): string {
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = identity;
   const fields = [run, version, configDigest, tokenizerHash, virtualWorkers, probe];
-  const text = JSON.stringify([fields, epoch, step, members, electorates, needsMajority]);
+  const newer = keepers === undefined ? [] : [keepers];
+  const text = JSON.stringify([fields, epoch, step, members, electorates, needsMajority, ...newer]);
   return createHash("sha256").update(text).digest("hex");
 }
 

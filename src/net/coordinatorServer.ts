@@ -229,7 +229,7 @@ class RunningCoordinator implements Coordinator {
 function resume(settings: CoordinatorSettings, saved: SavedGroup | null): CoordinatorState {
   const state = createCoordinator(settings, saved);
   const isOver = state.epochMembers.length === 0 && state.electorates.length === 0;
-  return isOver ? { ...state, identity: null, step: 0 } : state;
+  return isOver ? { ...state, identity: null, step: 0, keepers: {} } : state;
 }
 
 /** @throws Error for what the one who has proved to be `claim` may not say */

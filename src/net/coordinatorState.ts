@@ -20,9 +20,13 @@
  *    and it copies their state. Hence a new coordinator needs of the old one only what fences the old one's
  *    epochs off, and asks the members for the rest.
  *
+ * If all are lost who had the newest state, and it comes back later, from a disk say, while the others do its steps
+ * again, the group goes on from there: by 1 it is the state at which they would arrive.
+ *
  * Where pieces are rounded (`WireTypes.pieceType`), 1 does not hold: shares and what earlier rounding lost enter the
  * sum. Then a step that only lost members applied may be done again with other bits, and if they come back, the group
- * stops for a person to choose.
+ * stops for a person to choose. Who comes back with more steps than the group has done again is followed all the same:
+ * its state is the one that the group had, and what was done again is dropped.
  *
  * One group only. Epochs grow, are on disk before they are used, and a member heeds no word of an older epoch
  * than the newest it has seen. See `CoordinatorState.electorates` for what keeps a partition from training
@@ -42,16 +46,22 @@ import type {
   Draft,
   SavedGroup,
 } from "./coordinator/types.ts";
-import { memberOf, send } from "./coordinator/types.ts";
+import { memberOf, noteSaved, persist, send } from "./coordinator/types.ts";
 
 /** Heartbeats without a sign of life after which a process may not have been running. */
 const SLEEP_HEARTBEATS = 2;
+/** How often it is written down what is on the members' disks. */
+const SAVE_MS = 10_000;
 
 /** The coordinator as it starts. @param saved what the file holds; null: there is none */
 export function createCoordinator(
   settings: CoordinatorSettings,
   saved: SavedGroup | null,
 ): CoordinatorState {
+  // Where that is not known, any of them may keep the newest state.
+  const keepers = saved === null
+    ? {}
+    : saved.keepers ?? Object.fromEntries(saved.members.map((id) => [id, saved.step]));
   return {
     settings,
     phase: "gathering",
@@ -66,6 +76,8 @@ export function createCoordinator(
     lost: [],
     electorates: saved?.electorates ?? [],
     needsMajority: saved?.needsMajority ?? false,
+    keepers,
+    saved: { keepers, at: -Infinity },
     since: null,
     lastTick: null,
     members: new Map(),
@@ -125,6 +137,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
       member.exposedShare = message.exposedShare;
       if (member.role === "following" || member.role === "warm") member.appliedStep = message.step;
       member.seenEpoch = message.epoch;
+      noteSaved(draft, member.id, message.saved ?? 0);
       send(draft, member, { type: "heartbeat" });
       return tryCommit(draft);
     case "ready":
@@ -148,6 +161,8 @@ function handleTick(draft: Draft): void {
   const { heartbeatMs } = state.settings;
   const wasAsleep = now - (state.lastTick ?? now) > SLEEP_HEARTBEATS * heartbeatMs;
   state.lastTick = now;
+  const isOutdated = state.keepers !== state.saved.keepers && now - state.saved.at >= SAVE_MS;
+  if (isOutdated && state.identity !== null && state.epoch > 0) persist(draft, state.identity);
   for (const member of state.members.values()) {
     // What came while this process slept is still unread.
     if (wasAsleep) member.lastSeen = now;

@@ -32,6 +32,7 @@ export function createMember(
     heartbeatMs: 1000,
     applied,
     isBlank,
+    saved: settings.keeps === "here" ? applied.step : 0,
     held: null,
     seen: { epoch: 0, members: [] },
     epoch: null,
@@ -79,6 +80,7 @@ function handle(draft: Draft, event: MemberEvent): void {
       state.lastHeard = now;
       return handleMessage(draft, event.message);
     case "tick":
+      state.saved = event.saved ?? state.saved;
       if (state.isLinked && now - state.lastHeard > MISSED_HEARTBEATS * state.heartbeatMs) {
         actions.push({
           kind: "relink",

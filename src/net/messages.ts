@@ -59,6 +59,12 @@ export const introductionSchema = z.strictObject({
   digest,
 });
 
+/**
+ * Where a member's run is kept, so that it outlives all processes: in a folder of the member's own, elsewhere by another
+ * member, or by nobody as nobody asked for that.
+ */
+const keepsSchema = z.enum(["here", "elsewhere", "nowhere"]);
+
 /** An epoch's members, and the spares that stood by when it began. */
 const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
 const heldSchema = z.strictObject({ epoch, step, digest });
@@ -75,6 +81,9 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     survives: z.boolean(),
     /** It has no state: step and digest name none. */
     isBlank: z.boolean(),
+    keeps: keepsSchema,
+    /** Of the newest state on its own disk; absent: as in 0, there is none. */
+    saved: step.optional(),
     /** A reduced gradient whose `ready` has no answer yet. */
     held: heldSchema.nullable(),
     /** What `configDigest` is of, for people, where it differs; null: this link has carried it. */
@@ -85,6 +94,7 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     /** The newest that it was told of; 0: none. */
     epoch,
     step,
+    saved: step.optional(),
     tokensPerSecond: z.number().min(0),
     /** The part of a step in which nothing but the exchange went on. */
     exposedShare: z.number().min(0).max(1),
@@ -182,6 +192,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
 
 /** What makes members fit to train together. */
 export type Identity = Readonly<z.infer<typeof identitySchema>>;
+/** Where a member's run is kept. */
+export type Keeps = z.infer<typeof keepsSchema>;
 /** An epoch and who is in it. */
 export type Membership = z.infer<typeof membershipSchema>;
 /** A setting's name and value, for people. */

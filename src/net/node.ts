@@ -14,7 +14,7 @@ import { explainPlainData } from "./plainData.ts";
 import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
 import { advanceMember, createMember } from "./memberState.ts";
 import { MemberWork } from "./memberWork.ts";
-import { type Identity, MAX_MEMBERS, toReason, toSettings } from "./messages.ts";
+import { type Identity, type Keeps, MAX_MEMBERS, toReason, toSettings } from "./messages.ts";
 import type { Replica } from "./replica.ts";
 import { type Log, SteadyLog } from "./steadyLog.ts";
 import { bucketElementsOf } from "./stepSum.ts";
@@ -30,6 +30,8 @@ export interface JoinOptions {
   /** One process at a time has it. */
   readonly memberId: string;
   readonly replica: Replica;
+  /** Where the run is kept; default: nowhere. */
+  readonly keeps?: Keeps;
   /** Where the other members reach this one; by default any free port of 127.0.0.1. */
   readonly listen?:
     | ListenOptions & {
@@ -148,7 +150,8 @@ class Member implements Node {
     }
     this.url = options.listen?.url ?? this.#listener.url;
     const config = toSettings(options.config ?? []);
-    const settings = { identity, config, memberId, url: this.url, totalSteps: replica.totalSteps };
+    const { keeps = "nowhere" } = options;
+    const settings = { identity, config, memberId, url: this.url, keeps, totalSteps: replica.totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now(), replica.isBlank);
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({
@@ -223,11 +226,11 @@ class Member implements Node {
 
   #beatEvery(everyMs: number): { readonly everyMs: number; readonly timer: ReturnType<typeof setInterval> } {
     const beat = () => {
-      this.#tell({ kind: "tick" });
+      this.#tell({ kind: "tick", saved: this.#options.replica.savedStep });
       this.#steady.tick(performance.now());
-      const { seen: { epoch }, applied: { step } } = this.#state;
+      const { seen: { epoch }, applied: { step }, saved } = this.#state;
       const { tokensPerSecond, exposedShare } = this.#work.pace;
-      this.#line.send({ type: "heartbeat", epoch, step, tokensPerSecond, exposedShare });
+      this.#line.send({ type: "heartbeat", epoch, step, saved, tokensPerSecond, exposedShare });
     };
     return { everyMs, timer: setInterval(beat, everyMs) };
   }

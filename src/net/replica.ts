@@ -30,6 +30,8 @@ export interface Replica {
   readonly applied: Applied;
   /** Steps of the run. */
   readonly totalSteps: number;
+  /** Step of the newest state on this process's own disk; 0 or absent: none. */
+  readonly savedStep?: number;
   /** It has no state of its own to begin with, and gets another member's by `load`; `applied` is then no state's name. */
   readonly isBlank?: boolean;
 

@@ -59,6 +59,10 @@ export class TrainingReplica implements Replica, Disposable {
     return { step: this.#state.step, digest: this.#state.groupDigest };
   }
 
+  get savedStep(): number {
+    return this.#run.savedStep;
+  }
+
   get totalSteps(): number {
     return this.#run.totalSteps;
   }

@@ -107,6 +107,11 @@ export class TrainingRun implements Disposable {
     return this.#run.totalSteps;
   }
 
+  /** Of the newest checkpoint; 0: there is none. */
+  get savedStep(): number {
+    return this.#store.savedStep;
+  }
+
   /** Puts the newest intact checkpoint, or the values of the start, on the engine. */
   async start(): Promise<TrainState> {
     const { config: { train }, folder, onMessage, signal } = this.#options;

@@ -42,6 +42,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     appliedStep,
     digest: digestOf(appliedStep),
     isBlank: false,
+    keeps: "nowhere",
     held: null,
     config: null,
     ...changes,

@@ -26,8 +26,14 @@ Deno.test("openCoordinatorFile() reads what was written, and leaves nothing else
       await file.write(GROUP);
       await file.write({ ...GROUP, epoch: 4 });
     }
+    const newer = { ...GROUP, keepers: { m1: 15 } };
+    {
+      using file = await openCoordinatorFile(folder);
+      assertEquals(file.saved, { ...GROUP, epoch: 4 }); // as an older version wrote it
+      await file.write(newer);
+    }
     using file = await openCoordinatorFile(folder);
-    assertEquals(file.saved, { ...GROUP, epoch: 4 });
+    assertEquals(file.saved, newer);
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
     assertEquals(names, ["coordinator.json", "coordinator.lock"]);
   }));

@@ -458,6 +458,119 @@ Deno.test("a new coordinator lets who holds a step apply it if another has, and 
   assertEquals([again.state.step, again.state.epochMembers], [4, ["m1", "m2"]]);
 });
 
+/** A group of m1 to m3 after 5000 steps, in which m1 keeps the run, has saved step 4990, and all are lost. */
+function lostGroup(settings: ConstructorParameters<typeof Bench>[0] = {}): Bench {
+  const bench = new Bench({ minMembers: 3, ...settings });
+  const at = { appliedStep: 4999 };
+  bench.joins(1, { ...at, keeps: "here", saved: 4990 });
+  for (const index of [2, 3]) bench.joins(index, at);
+  bench.ready([1, 2, 3]);
+  assertEquals(bench.state.step, 5000);
+  return loseAll(bench);
+}
+
+/** All are lost; the first that comes back may begin. */
+function loseAll(bench: Bench): Bench {
+  for (const { link } of bench.state.members.values()) bench.does({ kind: "closed", link });
+  bench.state = { ...bench.state, settings: { ...bench.state.settings, minMembers: 1 } };
+  return bench;
+}
+
+const WAITS_FOR_KEEPER =
+  "Waits for m1, which keeps the state after step 4990: the newest here is that after step 0; " +
+  "start m1, or the coordinator with --force to go on from step 0";
+
+Deno.test("a group of which a newer state is on the disk of somebody who is away waits for that without limit", () => {
+  const before = lostGroup();
+  const benches = [before, new Bench({ minMembers: 2 }, savedBy(before))];
+  // of an older version's file: it doesn't say who keeps what
+  const { keepers: _, ...older } = savedBy(before);
+  benches.push(new Bench({ minMembers: 2 }, { ...older, step: 4990 }));
+  for (const bench of benches) {
+    bench.says(12, hello(2));
+    bench.says(13, hello(3));
+    bench.passes(100_000, [12, 13]);
+    assertEquals([bench.state.phase, bench.state.reason], ["gathering", WAITS_FOR_KEEPER]);
+    const actions = bench.says(11, hello(1, { appliedStep: 4990, keeps: "here", saved: 4990 }));
+    const [{ message }] = sent(actions, "epoch");
+    assertEquals([message.step, message.members.map(({ id }) => id)], [4991, ["m1"]]);
+    assertEquals(links(actions, "epoch").sort(), [11, 12, 13]);
+  }
+});
+
+Deno.test("a group waits no longer than for others for whom has no newer state on its disk, or where it is forced to", () => {
+  const begins = (bench: Bench, ...hellos: readonly Parameters<typeof hello>[]) => {
+    for (const [index, changes] of hellos) bench.says(10 + index, hello(index, changes));
+    bench.passes(9500, hellos.map(([index]) => 10 + index));
+    assertEquals(bench.state.phase, "gathering");
+    bench.passes(1000, hellos.map(([index]) => 10 + index));
+    assertEquals(bench.state.phase, "training", bench.state.reason ?? "");
+    return bench.state.step;
+  };
+  assertEquals(begins(lostGroup(), [2], [3, { appliedStep: 4990, keeps: "here", saved: 4990 }]), 4990);
+  assertEquals(begins(lostGroup({ force: true }), [2]), 0);
+
+  // nobody keeps anything
+  const unkept = group(3);
+  unkept.ready([1, 2, 3]);
+  assertEquals(begins(loseAll(unkept), [2], [3]), 0);
+
+  // a spare of the last epoch is a few steps behind at most
+  const spare = lostGroup();
+  const { epoch } = spare.state;
+  spare.says(12, hello(2, { appliedStep: 4980, group: { epoch, members: ["m1", "m2", "m3"] } }));
+  spare.says(13, hello(3));
+  spare.passes(3500, [12, 13]);
+  assertEquals([spare.state.phase, spare.state.step], ["training", 4980]);
+});
+
+Deno.test("a group that does again what was lost goes on from the newest state as soon as that is back", () => {
+  const bench = lostGroup({ force: true });
+  bench.says(12, hello(2));
+  bench.says(13, hello(3));
+  bench.passes(10_500, [12, 13]);
+  bench.ready([12, 13].map((link) => link));
+  assertEquals([bench.state.phase, bench.state.step], ["training", 1]);
+  bench.says(14, hello(4)); // copies meanwhile
+  const actions = bench.says(11, hello(1, { appliedStep: 4990, keeps: "here", saved: 4990 }));
+  assertEquals(links(actions, "abort").sort(), [12, 13, 14]);
+  assertMatch(
+    logged(actions).join(),
+    /m1 has the state after step 4990, the group's is older; step 2 is given up for/,
+  );
+  const group_ = { epoch: bench.state.epoch, members: ["m2", "m3"] };
+  bench.says(12, hello(2, { appliedStep: 1, group: group_ }));
+  bench.says(13, hello(3, { appliedStep: 1, group: group_ }));
+  const [first, ...others] = sent(bench.says(14, hello(4, { group: group_ })), "epoch");
+  assertEquals([first.link, first.message.step, first.message.donor], [11, 4991, null]);
+  assertEquals(others.map(({ link, message }) => [link, message.donor]), [[12, "m1"], [13, "m1"], [
+    14,
+    "m1",
+  ]]);
+
+  // who has done nothing more, or has no state, disturbs nobody
+  for (const changes of [{ appliedStep: 4990 }, { appliedStep: 9000, isBlank: true }]) {
+    assertEquals(links(bench.says(15, hello(5, changes)), "abort"), []);
+    bench.does({ kind: "closed", link: 15 });
+  }
+});
+
+Deno.test("what is on the members' disks is written down every 10 s", () => {
+  const bench = group(2);
+  const persisted = (saved: number) => {
+    const { epoch } = bench.state;
+    const beat = { type: "heartbeat", epoch, step: 0, saved, tokensPerSecond: 1, exposedShare: 0 } as const;
+    bench.says(1, beat);
+    bench.says(2, { ...beat, saved: 0 });
+    return bench.does({ kind: "tick" }).flatMap((action) =>
+      action.kind === "persist" ? [action.group.keepers] : []
+    );
+  };
+  const counts: unknown[] = [];
+  for (; bench.now < 30_000; bench.now += 500) counts.push(...persisted(bench.now < 15_000 ? 10 : 20));
+  assertEquals(counts, [{ m1: 10 }, { m1: 20 }]);
+});
+
 Deno.test("a total loss waits for the members of the last epoch, then begins with the newest state", () => {
   const bench = group(2, { waitMs: 5000 });
   bench.ready([1, 2]);

@@ -17,7 +17,14 @@ class Member {
 
   constructor(readonly link: number, readonly group: InstantGroup) {
     const memberId = `m${link}`;
-    const settings = { identity: IDENTITY, config: [], memberId, url: `ws://${memberId}/`, totalSteps: 1000 };
+    const settings = {
+      identity: IDENTITY,
+      config: [],
+      memberId,
+      url: `ws://${memberId}/`,
+      keeps: "nowhere" as const,
+      totalSteps: 1000,
+    };
     this.state = createMember(settings, FIRST, 0);
   }
 

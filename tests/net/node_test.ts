@@ -193,6 +193,33 @@ Deno.test("a newcomer whose copy takes longer than sums are kept copies again, w
   assertMatch([second, third, fourth].join(), /^load 9\d,sums 9\d,apply 9\d$/);
 });
 
+Deno.test("a group goes on from the newest state, whoever comes with it", async () => {
+  await using group = await Group.start(2);
+  const replicas = newReplicas(2);
+  const [isAtWork, isBack] = [0, 1].map(() => Promise.withResolvers<void>());
+  replicas[1].beforeSums = (step) => {
+    if (step !== 3) return;
+    isAtWork.resolve();
+    return isBack.promise;
+  };
+  const { nodes } = joinAll(group, replicas);
+  await isAtWork.promise;
+  const late = new FakeReplica();
+  late.state = await trainAlone(4, virtualWorkers);
+  late.applied = { step: 4, digest: "4444444444" };
+  let begun = 0;
+  late.beforeSums = (step) => void (begun ||= step);
+  const lateNode = group.join("late", { replica: late });
+  const { load } = replicas[0];
+  replicas[0].load = (...state) => {
+    isBack.resolve();
+    return load.apply(replicas[0], state);
+  };
+  await finish(lateNode, ...nodes);
+  assertTrained(await trainAlone(6, virtualWorkers), late, ...replicas);
+  assertEquals(begun, 5);
+});
+
 Deno.test("members hold while the coordinator is away, and go on with the next one", async () => {
   await using group = await Group.start(3);
   const replicas = newReplicas(3);

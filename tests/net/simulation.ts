@@ -13,6 +13,7 @@ import type { MemberAction, MemberEvent, MemberState, StepWork } from "../../src
 import {
   type CoordinatorMessage,
   formatMessage,
+  type Keeps,
   type MemberMessage,
   parseCoordinatorMessage,
   parseMemberMessage,
@@ -21,6 +22,8 @@ import {
 const HEARTBEAT = 100;
 const WAIT = 500;
 const RETAINED = 3;
+/** Steps that a follower, or a member whose state's last commits got lost, may be behind. */
+const LAG = 3;
 
 /** What may go wrong in a run. */
 export interface Scenario {
@@ -33,12 +36,15 @@ export interface Scenario {
   readonly faults: readonly Fault[];
   /** Every so many steps one is not finite, whoever does it, and is to be left out; 0: none is. */
   readonly skipEvery?: number;
+  /** So many members keep a checkpoint; default: all. */
+  readonly keepers?: number;
   /** Pass messages through their text form and schemas. */
   readonly isChecked?: boolean;
 }
 
 export type Fault =
   | "kill" // the process ends, its connections close
+  | "blackout" // all members end, and those that keep checkpoints come back last
   | "vanish" // the same, but nobody is told
   | "freeze"
   | "cut" // a connection closes
@@ -82,6 +88,8 @@ interface Node extends Process {
   home: Host;
   model: Model;
   checkpoint: Model;
+  /** Step of the checkpoint that a coordinator knows of. */
+  known: number;
   exchange: Exchange | null;
   /** Grows when what was asked for is no longer wanted. */
   request: number;
@@ -129,7 +137,7 @@ export class Simulation {
   #newest = 0;
   readonly #late = new Set<number>();
   /** Steps committed, and faults injected. */
-  readonly counts = { commits: 0, aborts: 0, faults: 0, joins: 0, redone: 0 };
+  readonly counts = { commits: 0, aborts: 0, faults: 0, joins: 0, redone: 0, behind: 0 };
 
   constructor(scenario: Scenario) {
     this.#scenario = scenario;
@@ -157,6 +165,7 @@ export class Simulation {
       home: this.#hosts[0],
       model: first,
       checkpoint: first,
+      known: 0,
       exchange: null,
       request: 0,
       aborted: new Set<string>(),
@@ -250,6 +259,13 @@ export class Simulation {
       case "vanish":
         if (node.isAlive) this.#killNode(node, fault === "vanish");
         return;
+      case "blackout":
+        for (const each of this.#nodes) {
+          const late = this.#keeps(each) ? 2 * WAIT : 0;
+          if (each.isAlive) this.#killNode(each, this.#draw(2) === 0, late + this.#draw(400));
+        }
+        if (this.#mayForget() && this.#draw(2) === 0) this.#killHost(host);
+        return;
       case "freeze":
         return this.#freeze(node);
       case "freezeCoordinator":
@@ -342,14 +358,20 @@ export class Simulation {
       probe: digest,
     };
     const url = `ws://${node.name}/${node.life}`;
-    const settings = { identity, config: [], memberId: node.name, url, totalSteps: Infinity };
+    const keeps: Keeps = this.#keeps(node) ? "here" : "elsewhere";
+    const settings = { identity, config: [], memberId: node.name, url, keeps, totalSteps: Infinity };
     node.state = createMember(settings, { step: node.model.step, digest: node.model.digest }, this.#now);
     this.#note(`${node.name} starts at step ${node.model.step}`);
     this.#connect(node, node.life);
     this.#beat(node, node.life);
   }
 
-  #killNode(node: Node, isSilent: boolean): void {
+  #keeps(node: Node): boolean {
+    return this.#nodes.indexOf(node) < (this.#scenario.keepers ?? Infinity);
+  }
+
+  /** @param awayMs until it is started again */
+  #killNode(node: Node, isSilent: boolean, awayMs = 20 + this.#draw(400)): void {
     node.isAlive = false;
     node.isFrozen = false;
     node.deferred.length = 0;
@@ -358,7 +380,7 @@ export class Simulation {
     if (node.link !== null && !isSilent) this.#closeLink(node.link);
     node.link = null;
     node.state = null;
-    this.#after(20 + this.#draw(400), () => this.#startNode(node));
+    this.#after(awayMs, () => this.#startNode(node));
   }
 
   #connect(node: Node, life: number): void {
@@ -399,13 +421,14 @@ export class Simulation {
       if (node.life !== life || !node.isAlive) return;
       this.#beat(node, life);
       this.#within(node, life, () => {
-        this.#tell(node, { kind: "tick" });
+        this.#tell(node, { kind: "tick", saved: this.#keeps(node) ? node.checkpoint.step : undefined });
         const { state } = node;
         if (node.link === null || state === null) return;
         this.#sendUp(node.link, {
           type: "heartbeat",
           epoch: state.seen.epoch,
           step: state.applied.step,
+          saved: state.saved,
           tokensPerSecond: 0,
           exposedShare: 0,
         });
@@ -462,6 +485,7 @@ export class Simulation {
         return;
       case "end":
         assert(action.refusal?.retry !== false, `${node.name} was refused: ${action.refusal?.reason}`);
+        if (action.refusal === null && this.#keeps(node)) node.checkpoint = node.model;
         return this.#killNode(node, false);
     }
   }
@@ -479,7 +503,7 @@ export class Simulation {
     if (this.#isNotFinite(step)) gradients.clear();
     gradients.delete(step - RETAINED);
     node.model = { step, digest, gradients };
-    if (step % 5 === 0) node.checkpoint = node.model;
+    if (step % 5 === 0 && this.#keeps(node)) node.checkpoint = node.model;
   }
 
   // The data plane
@@ -660,7 +684,7 @@ export class Simulation {
    * Commits, whichever coordinator says them, are of growing epochs: no two groups train. But one that wakes
    * up late may read that all were ready and say so once, to nobody.
    */
-  #checkCommit(host: Host, epoch: number, { step, digest }: CoordinatorState): void {
+  #checkCommit(host: Host, epoch: number, { step, digest, members }: CoordinatorState): void {
     this.#note(`${host.name} commits step ${step} in epoch ${epoch}`);
     this.#expected[step] ??= digest ?? "";
     assertEquals(digest, this.#expected[step], `Step ${step} is committed with other bits`);
@@ -669,6 +693,14 @@ export class Simulation {
       this.#late.add(epoch);
       return;
     }
+    for (const { id, appliedStep } of members.values()) {
+      assert(appliedStep <= step, `Step ${step} is done again although ${id} is here with ${appliedStep}`);
+    }
+    const kept = Math.max(...this.#nodes.map(({ known }) => known));
+    if (step <= kept - LAG) {
+      this.counts.behind++;
+      assert(this.#mayForget(), `Step ${step} is done again although ${kept} are kept`);
+    }
     // The same commit again: the coordinator that said it was lost, or frozen in the middle of it.
     if (epoch === this.#committed.epoch && step === this.#committed.step) return;
     if (epoch === this.#committed.epoch) assertEquals(step, this.#committed.step + 1, `Epoch ${epoch} skips`);
@@ -676,6 +708,11 @@ export class Simulation {
     this.#committed = { epoch, step };
     this.#newest = Math.max(this.#newest, step);
     this.counts.commits++;
+  }
+
+  /** A coordinator that is always there knows how far the group was, and waits for who keeps that. */
+  #mayForget(): boolean {
+    return this.#scenario.faults.some((fault) => /coordinator|rival|partition/i.test(fault));
   }
 
   #doForHost(host: Host, action: CoordinatorAction): void {
@@ -735,6 +772,7 @@ export class Simulation {
       const message = link.toCoordinator.shift();
       if (message === undefined) return;
       if (message === null) coordinator.links.delete(link.id);
+      if (message?.type === "hello" || message?.type === "heartbeat") member.known = message.saved ?? 0;
       this.#advanceHost(
         coordinator,
         message === null ? { kind: "closed", link: link.id } : { kind: "message", link: link.id, message },

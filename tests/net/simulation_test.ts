@@ -13,6 +13,7 @@ function simulate(faults: readonly Fault[], counts: Record<string, number>): voi
       durationMs: 1200,
       faultMs: [60, 150, 300][seed % 3],
       faults,
+      keepers: faults.includes("blackout") ? 1 + seed % 2 : undefined,
       skipEvery: seed % 4 === 1 ? 5 : 0,
       isChecked: seed % 20 === 0,
     });
@@ -23,6 +24,13 @@ function simulate(faults: readonly Fault[], counts: Record<string, number>): voi
 
 const CASES: Readonly<Record<string, readonly Fault[]>> = {
   "members die and leave": ["kill", "vanish", "leave"],
+  "all are lost, and who keeps the run comes back last": ["blackout", "kill", "leave", "cut"],
+  "all are lost, the coordinator too, and who keeps the run comes back last": [
+    "blackout",
+    "killCoordinator",
+    "vanish",
+    "freeze",
+  ],
   "members freeze, connections break": ["freeze", "cut"],
   "the coordinator dies": ["killCoordinator", "kill"],
   "the network parts": ["partition", "kill"],

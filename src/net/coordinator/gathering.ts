@@ -1,6 +1,6 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
-import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
+import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 import { describeSharing } from "../shares.ts";
 
@@ -68,11 +68,42 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   if (idle.length < needed) return `Waits for members: ${idle.length} of at least ${needed} are here`;
   // Who was lost is worth waiting for only if the newest state was lost with it.
   const isKept = idle.some((member) => isCurrent(draft, member));
-  const awaited = state.epochMembers.filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
-  const wait = survives ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
+  const keepers = absentKeepers(draft, idle);
+  const known = new Set([...state.epochMembers, ...keepers]);
+  const awaited = [...known].filter((id) => !members.has(id) && !(isKept && state.lost.includes(id)));
+  const isQuick = survives && keepers.length === 0;
+  const wait = isQuick ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
   // Too few are no news as long as others may be on their way.
-  if (awaited.length === 0 || now >= (state.since ?? now) + wait) return explainMinority(draft, () => true);
-  return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
+  if (awaited.length > 0 && now < (state.since ?? now) + wait) {
+    return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
+  }
+  if (keepers.length > 0 && !settings.force) {
+    const [id] = keepers;
+    const here = newestStep(idle);
+    return `Waits for ${id}, which keeps the state after step ${
+      state.keepers[id]
+    }: the newest here is that after ` +
+      `step ${here}; start ${id}, or the coordinator with --force to go on from step ${here}`;
+  }
+  return explainMinority(draft, () => true);
+}
+
+/**
+ * Who is away and has a newer state on its disk than all that are here have, newest first: it may be newer by days of
+ * work. Who keeps nothing brings nothing when it is started again, so nobody waits for it longer than for anybody else;
+ * nor does anybody where a member of the last epoch is here, which lacks a few steps.
+ */
+function absentKeepers({ state }: Draft, idle: readonly MemberRecord[]): string[] {
+  if (idle.some(({ isBlank, survives, seenEpoch }) => !isBlank && survives && seenEpoch >= state.epoch)) {
+    return [];
+  }
+  const newest = newestStep(idle);
+  const away = Object.entries(state.keepers).filter(([id, step]) => step > newest && !state.members.has(id));
+  return away.sort(([, a], [, b]) => b - a).map(([id]) => id);
+}
+
+function newestStep(members: readonly MemberRecord[]): number {
+  return Math.max(0, ...members.filter(({ isBlank }) => !isBlank).map(({ appliedStep }) => appliedStep));
 }
 
 /**
@@ -133,7 +164,8 @@ function agreeOnBase(draft: Draft, idle: readonly MemberRecord[]): boolean {
       log(
         draft,
         "warn",
-        `Step ${top} is the newest here, ${state.step} were done: those after it are done again`,
+        `Step ${top} is the newest here, ${state.step} were done, and nobody who is awaited has kept more: ` +
+          `those after it are done again`,
       );
     }
     state.step = top;
@@ -212,7 +244,7 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   const electorate = electorateOf(state);
   const older = state.settings.force ? [] : state.electorates;
   state.electorates = [...older.filter((other) => other.join() !== electorate.join()), electorate];
-  draft.actions.push({ kind: "persist", group: toSaved(state, identity) });
+  persist(draft, identity);
   const nodes = ids.length === 1 ? "1 node" : `${ids.length} nodes`;
   const begins = `Epoch ${state.epoch} begins with step ${state.step + 1} and ${nodes}: ${ids.join(", ")}`;
   log(draft, "info", begins + describeSpares(state.spares, identity.virtualWorkers, ids.length));

@@ -1,9 +1,9 @@
 import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../messages.ts";
-import { isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
+import { askAgain, isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
 import { explainMismatch } from "./identity.ts";
 import { abort, fence, lose } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { log, memberOf, send } from "./types.ts";
+import { log, memberOf, noteSaved, send, withRole } from "./types.ts";
 
 type Hello = MessageOf<MemberMessage, "hello">;
 
@@ -48,6 +48,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     appliedStep: hello.appliedStep,
     digest: hello.digest,
     isBlank: hello.isBlank,
+    keeps: hello.keeps,
     held: hello.held,
     seenEpoch: hello.group?.epoch ?? 0,
     remembers: hello.group !== null,
@@ -61,17 +62,32 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     told: before?.link === link ? before.told : null,
   };
   state.members.set(member.id, member);
+  noteSaved(draft, member.id, hello.saved ?? 0);
   if (before?.link !== link) {
     send(draft, member, { type: "welcome", heartbeatMs: state.settings.heartbeatMs });
     log(draft, "info", `${member.id} is here with step ${member.appliedStep}`);
   }
   if (state.digest !== null) settleHeld(draft, member);
   if (state.finishedAt !== null) return greetAtEnd(draft, member);
+  if (state.digest !== null && member.appliedStep > state.step && !member.isBlank) {
+    return goOnFrom(draft, member);
+  }
   if (before?.role === "active") abort(draft, `${member.id} has given the step up`);
   else if (state.phase === "training") {
     member.role = "following";
     sendEpoch(draft, member);
   }
+}
+
+/** The newest state was lost with all who had it, and has come back: the group gathers anew, on that. */
+function goOnFrom(draft: Draft, { id, appliedStep, digest }: MemberRecord): void {
+  const { state } = draft;
+  const reason = `${id} has the state after step ${appliedStep}, the group's is older`;
+  const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
+  abort(draft, reason, "is given up for that");
+  askAgain(draft, followers, reason);
+  state.step = appliedStep;
+  state.digest = digest;
 }
 
 /** The run is over: who has its last state counts as done, anybody else may copy it as long as somebody is here. */

@@ -1,7 +1,7 @@
 /** How members go: lost, sent away, released; and what that does to the step under way. */
 import { toReason } from "../messages.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { log, send, toSaved, withRole } from "./types.ts";
+import { log, noteSaved, persist, send, withRole } from "./types.ts";
 import { askAgain, isCurrent } from "./gathering.ts";
 
 /** So long who has the run's last state waits for those who lack it: a copy of a large one takes minutes. */
@@ -91,14 +91,13 @@ export function settleFinish(draft: Draft): void {
 
 /** Tells a member that its part is over; it counts no longer. */
 function letGo(draft: Draft, member: MemberRecord, reason: string): void {
-  const { state, actions } = draft;
+  const { state } = draft;
   state.members.delete(member.id);
   strikeOff(draft, member);
+  if (member.keeps === "here" && !member.isBlank) noteSaved(draft, member.id, member.appliedStep); // it saves as it leaves
   state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
   state.spares = state.spares.filter((id) => id !== member.id);
-  if (state.identity !== null && state.epoch > 0) {
-    actions.push({ kind: "persist", group: toSaved(state, state.identity) });
-  }
+  if (state.identity !== null && state.epoch > 0) persist(draft, state.identity);
   send(draft, member, { type: "released" });
   log(draft, "info", reason);
 }

@@ -1,4 +1,4 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage, Setting } from "../messages.ts";
+import type { CoordinatorMessage, Held, Identity, Keeps, MemberMessage, Setting } from "../messages.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
 export interface CoordinatorSettings {
@@ -8,23 +8,28 @@ export interface CoordinatorSettings {
   readonly waitMs: number;
   readonly heartbeatMs: number;
   /**
-   * Go on without asking how many of the last epoch's members are here: the user says that no other group
-   * trains.
+   * Go on without asking how many of the last epoch's members are here, nor who has a newer state on its disk: the user
+   * says that no other group trains.
    */
   readonly force: boolean;
 }
+
+/** Members, here or not, each with the step of the newest state on its own disk: what a process of its name brings. */
+export type Keepers = Readonly<Record<string, number>>;
 
 /** What outlives the coordinator: written and fsynced before an epoch is used. */
 export interface SavedGroup {
   readonly identity: Identity;
   readonly epoch: number;
-  /** Steps that were committed when the epoch began. */
+  /** Steps that were committed at least. */
   readonly step: number;
   /** Of that epoch, without those that have left. */
   readonly members: readonly string[];
   /** See `CoordinatorState`. */
   readonly electorates: readonly (readonly string[])[];
   readonly needsMajority: boolean;
+  /** Absent in older files. */
+  readonly keepers?: Keepers;
 }
 
 /**
@@ -48,6 +53,7 @@ export interface MemberRecord {
   digest: string;
   /** It has no state of its own, and copies one. */
   readonly isBlank: boolean;
+  readonly keeps: Keeps;
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;
@@ -106,6 +112,9 @@ export interface CoordinatorState {
    * the group: one started anew can't say whose word its predecessor heeded last.
    */
   needsMajority: boolean;
+  keepers: Keepers;
+  /** When the file was last written, and with which keepers. */
+  saved: { readonly keepers: Keepers; readonly at: number };
   /** When gathering began, which is when the first member came; null: nobody is here. */
   since: number | null;
   lastTick: number | null;
@@ -149,13 +158,30 @@ export interface Draft {
 
 /** What another process of the same coordinator has to know. */
 export function toSaved(state: CoordinatorState, identity: Identity): SavedGroup {
-  const { epoch, step, epochMembers, electorates, needsMajority } = state;
-  return { identity, epoch, step, members: epochMembers, electorates, needsMajority };
+  const { epoch, step, epochMembers, electorates, needsMajority, keepers } = state;
+  return { identity, epoch, step, members: epochMembers, electorates, needsMajority, keepers };
+}
+
+/** Writes that down. */
+export function persist({ state, now, actions }: Draft, identity: Identity): void {
+  state.saved = { keepers: state.keepers, at: now };
+  actions.push({ kind: "persist", group: toSaved(state, identity) });
 }
 
 /** Who counts where it is asked how many of the group are here. */
 export function electorateOf({ epochMembers, spares }: CoordinatorState): string[] {
   return [...epochMembers, ...spares].sort();
+}
+
+/** The files of so many are remembered: names don't last everywhere. */
+const MAX_KEEPERS = 128;
+
+/** Notes what a member has on its disk. */
+export function noteSaved({ state }: Draft, id: string, step: number): void {
+  if ((state.keepers[id] ?? 0) === step) return;
+  const entries = Object.entries({ ...state.keepers, [id]: step }).filter(([, saved]) => saved > 0);
+  entries.sort(([, a], [, b]) => b - a);
+  state.keepers = Object.fromEntries(entries.slice(0, MAX_KEEPERS));
 }
 
 export function send({ actions }: Draft, { link }: { link: number }, message: CoordinatorMessage): void {

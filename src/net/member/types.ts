@@ -1,4 +1,12 @@
-import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership, Setting } from "../messages.ts";
+import type {
+  CoordinatorMessage,
+  Held,
+  Identity,
+  Keeps,
+  MemberMessage,
+  Membership,
+  Setting,
+} from "../messages.ts";
 import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
@@ -10,6 +18,7 @@ export interface MemberSettings {
   readonly memberId: string;
   /** Of its data plane. */
   readonly url: string;
+  readonly keeps: Keeps;
   /** Of the run: after so many, a member leaves. */
   readonly totalSteps: number;
 }
@@ -63,6 +72,8 @@ export interface MemberState {
   applied: Applied;
   /** It has none, and `applied` names none. */
   isBlank: boolean;
+  /** Step of the newest state on its own disk; 0: none. */
+  saved: number;
   held: Held | null;
   /** The newest epoch that it was told of; epoch 0: none. */
   seen: Membership;
@@ -104,8 +115,8 @@ export type MemberEvent =
   | { readonly kind: "linked" }
   | { readonly kind: "unlinked" }
   | { readonly kind: "message"; readonly message: CoordinatorMessage }
-  /** Comes once a heartbeat at least. */
-  | { readonly kind: "tick" }
+  /** Comes once a heartbeat at least. `saved`: step of the newest state on the member's own disk. */
+  | { readonly kind: "tick"; readonly saved?: number }
   /** The sum of a step is here whole. The digest is that of the state after it. */
   | {
     readonly kind: "reduced";

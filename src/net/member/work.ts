@@ -51,11 +51,12 @@ export function restore({ state, actions }: Draft): void {
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
   const {
-    settings: { identity, config, memberId, url },
+    settings: { identity, config, memberId, url, keeps },
     seen,
     survives,
     applied,
     isBlank,
+    saved,
     held,
     saidConfig,
   } = state;
@@ -73,6 +74,8 @@ export function hello({ state, actions }: Draft): void {
       appliedStep: applied.step,
       digest: applied.digest,
       isBlank,
+      keeps,
+      saved,
       held,
       config: saidConfig ? null : [...config],
     },
