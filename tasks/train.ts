@@ -126,6 +126,7 @@ async function train(
   try {
     const result = await trainRun(config, {
       folder,
+      fallbackFolder: folder === null ? runFolder(flags.runs, config.name) : undefined,
       signal,
       join: join ?? undefined,
       finalPrompt: isKept ? config.log.samplePrompt : null,
@@ -149,9 +150,9 @@ async function train(
       onMessage: say,
     });
     progress.end();
-    describeResult(result, config.log.samplePrompt).forEach(tell);
     const { steps, digest, interrupted, validation } = result;
-    emit({ steps, digest, interrupted, validation, folder });
+    describeResult(result, config.log.samplePrompt).forEach(result.folder === null ? tell : say);
+    emit({ steps, digest, interrupted, validation, folder: result.folder });
   } finally {
     progress.end();
   }

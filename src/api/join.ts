@@ -1,18 +1,29 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join as joinPath } from "@std/path";
 import { RetryError } from "../errors.ts";
 import { deriveRun } from "../config/derive.ts";
 import { writeAtomically } from "../data/atomicFile.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
 import type { MemberAction } from "../net/member/types.ts";
+import type { Keeps } from "../net/messages.ts";
 import { readIfThere } from "../train/durable.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";
-import { groupConfigDigest, groupSettings, MEMBER } from "../train/runFolder.ts";
+import { groupConfigDigest, groupSettings, MEMBER, openRunFolder } from "../train/runFolder.ts";
 import type { TrainingOptions, TrainingResult } from "../train/trainingRun.ts";
 import { hasGroup } from "./firstContact.ts";
 import { type JoinOptions, type Part, randomId, takePart } from "./member.ts";
 import { sumTravel } from "./parts.ts";
+
+/** How a run is trained by a group. */
+export interface GroupTrainingOptions extends TrainingOptions {
+  /**
+   * Another node is expected to keep the run. If none did when it ended, and it falls to this one to keep the last state,
+   * that is saved here, or in a new folder beside this one if it is there.
+   */
+  readonly fallbackFolder?: string;
+}
 
 /**
  * Trains as `runTraining` does, each step together with the other nodes of a group. The result is the same bits,
@@ -25,11 +36,11 @@ import { sumTravel } from "./parts.ts";
  * join, or the group has finished without this node, which keeps the run's folder
  */
 export async function trainInGroup(
-  options: TrainingOptions,
+  options: GroupTrainingOptions,
   join: JoinOptions,
   onAction?: (action: MemberAction) => void,
 ): Promise<TrainingResult> {
-  const { config, signal, onMessage } = options;
+  const { config, folder, fallbackFolder, signal, onMessage } = options;
   const { batchAt } = deriveRun(config);
   const tokensOf = (step: number) => batchAt(step).batchSize * config.model.seqLen;
   const identity = await identityOf(options);
@@ -49,25 +60,60 @@ export async function trainInGroup(
     signal,
     onMessage,
     onAction,
-    keeps: options.folder === null ? "nowhere" as const : "here" as const,
+    keeps: whereKept(options),
     onRefused: async () => {
-      if (replica.applied.step === step || options.folder === null || !await replica.keep()) return;
-      onMessage?.(`The state after step ${replica.applied.step} is saved in ${options.folder.path}`);
+      if (replica.applied.step === step || folder === null || !await replica.keep()) return;
+      onMessage?.(`The state after step ${replica.applied.step} is saved in ${folder.path}`);
     },
     ...sumTravel(config.scale.wire),
   };
-  const memberId = join.memberId ?? await lastingId(options.folder?.path ?? null);
-  await takePart({ ...join, memberId }, part).over;
+  const memberId = join.memberId ?? await lastingId(folder?.path ?? null) ?? randomId();
+  const { node, over } = takePart({ ...join, memberId }, part);
+  await over;
   if (replica.applied.step === step) signal?.throwIfAborted(); // nothing would have to be saved
+  let saved: string | null = null;
+  if (node.isHeir && fallbackFolder !== undefined && replica.applied.step >= replica.totalSteps) {
+    saved = await saveBeside(fallbackFolder, memberId, replica, options);
+  }
   const result = await replica.finish();
+  if (saved !== null) return { ...result, folder: saved };
   const { applied, totalSteps } = replica;
   if (applied.step < totalSteps && !signal?.aborted) {
     const found =
       `The group has finished the run while this node has its state after step ${applied.step} of ${totalSteps}`;
-    if (options.folder !== null) throw new RetryError(`${found}; start it again, and it goes on from there`);
+    if (folder !== null) throw new RetryError(`${found}; start it again, and it goes on from there`);
     onMessage?.(found);
   }
   return result;
+}
+
+function whereKept({ folder, fallbackFolder }: GroupTrainingOptions): Keeps {
+  if (folder !== null) return "here";
+  return fallbackFolder === undefined ? "nowhere" : "elsewhere";
+}
+
+/**
+ * Saves a state in the first of these folders that isn't there: what lies in one may be another run's.
+ *
+ * @returns the folder
+ * @throws UserError if it can't be saved
+ */
+async function saveBeside(
+  path: string,
+  memberId: string,
+  replica: TrainingReplica,
+  { config, onMessage }: TrainingOptions,
+): Promise<string> {
+  let place = path;
+  for (let copy = 1; existsSync(place); copy++) {
+    place = `${path}-${memberId}${copy === 1 ? "" : `-${copy}`}`;
+  }
+  using folder = await openRunFolder(place, config);
+  await replica.saveIn(folder);
+  onMessage?.(
+    `warning: no other node of the group keeps the run: this one has saved its end in ${folder.path}`,
+  );
+  return folder.path;
 }
 
 /**

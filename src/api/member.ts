@@ -86,7 +86,10 @@ const OPTIONS: Readonly<Record<string, readonly [option: string, expected: strin
  * RetryError if a process started anew may join; with what the replica throws
  * @throws UserError, at once, for a mistake in the options, or a port that can't be listened on
  */
-export function takePart(join: JoinOptions, part: Part): { readonly over: Promise<void> } {
+export function takePart(
+  join: JoinOptions,
+  part: Part,
+): { readonly over: Promise<void>; readonly node: Node } {
   const { url, token, memberId = randomId(), listen, openSocket, quiet = false } = join;
   const { replica, config, wire, exactValues, tokensOf, onMessage = () => {}, onAction, keeps } = part;
   const identity = { ...part.identity, version: library.version };
@@ -103,7 +106,7 @@ export function takePart(join: JoinOptions, part: Part): { readonly over: Promis
     },
     ...{ token, config, memberId, listen, openSocket, replica, keeps, wire, exactValues, tokensOf, onAction },
   });
-  return { over: untilOver(node, url, giveUp, part) };
+  return { node, over: untilOver(node, url, giveUp, part) };
 }
 
 /** What a coordinator doesn't understand it doesn't take, however often it is said. */

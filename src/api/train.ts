@@ -38,6 +38,12 @@ export interface TrainOptions
   readonly onReady?: (ready: Ready) => void;
   /** Trains together with other nodes: the same bits, however many there are. Without it: alone. */
   readonly join?: JoinOptions;
+  /**
+   * For a node without a folder whose group's run another node is to keep: where the trained model is saved if none did
+   * when the run ended, and that falls to this node; `-` and the node's name are added if the folder is there. `folder` of
+   * the result then tells where. Default: nowhere, the result alone has it.
+   */
+  readonly fallbackFolder?: string;
   /** Text that the trained model goes on with at the end; null, which is the default: no sample. */
   readonly finalPrompt?: string | null;
 }

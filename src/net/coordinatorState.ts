@@ -33,7 +33,7 @@
  * twice.
  */
 import { type MemberMessage, MISSED_HEARTBEATS } from "./messages.ts";
-import { tryForm } from "./coordinator/gathering.ts";
+import { heirOf, tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
 import { fence, lose, release, settleFinish } from "./coordinator/loss.ts";
 import { groupStatus } from "./coordinator/status.ts";
@@ -46,7 +46,7 @@ import type {
   Draft,
   SavedGroup,
 } from "./coordinator/types.ts";
-import { memberOf, noteSaved, persist, send } from "./coordinator/types.ts";
+import { log, memberOf, noteSaved, persist, send } from "./coordinator/types.ts";
 
 /** Heartbeats without a sign of life after which a process may not have been running. */
 const SLEEP_HEARTBEATS = 2;
@@ -84,6 +84,7 @@ export function createCoordinator(
     ready: new Map(),
     skip: null,
     blame: new Map(),
+    unkept: null,
     finishedAt: null,
   };
 }
@@ -163,6 +164,7 @@ function handleTick(draft: Draft): void {
   state.lastTick = now;
   const isOutdated = state.keepers !== state.saved.keepers && now - state.saved.at >= SAVE_MS;
   if (isOutdated && state.identity !== null && state.epoch > 0) persist(draft, state.identity);
+  if (state.phase === "training") warnIfUnkept(draft);
   for (const member of state.members.values()) {
     // What came while this process slept is still unread.
     if (wasAsleep) member.lastSeen = now;
@@ -170,4 +172,23 @@ function handleTick(draft: Draft): void {
     actions.push({ kind: "close", link: member.link });
     lose(draft, member, `it was silent for ${MISSED_HEARTBEATS * heartbeatMs / 1000} s`);
   }
+}
+
+/** Says once that nobody keeps the run any more: who did may only be away for a moment. */
+function warnIfUnkept(draft: Draft): void {
+  const { state, now } = draft;
+  const heir = heirOf(draft);
+  if (heir === null) {
+    state.unkept = null;
+    return;
+  }
+  state.unkept ??= { since: now, isTold: false };
+  if (state.unkept.isTold || now - state.unkept.since < state.settings.waitMs) return;
+  state.unkept = { ...state.unkept, isTold: true };
+  const kept = Math.max(0, ...Object.values(state.keepers));
+  const reason =
+    `No node of this group keeps the run: if all are lost, so are the steps after ${kept}; start one that ` +
+    `does (train --runs FOLDER); otherwise ${heir.id} saves the model at the run's end, in a folder of its own`;
+  log(draft, "warn", reason);
+  for (const member of state.members.values()) send(draft, member, { type: "warning", reason });
 }

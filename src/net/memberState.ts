@@ -50,6 +50,7 @@ export function createMember(
     begun: 0,
     stoppedAt: null,
     isOnHold: false,
+    heir: null,
   };
 }
 
@@ -187,6 +188,9 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
       state.stoppedAt ??= draft.now;
       if (state.phase === "holding" || state.phase === "replaying") actions.push({ kind: "pause" });
       return tell(draft, message.reason);
+    case "warning":
+      actions.push({ kind: "log", level: "warn", text: message.reason });
+      return;
     case "commit":
       if (message.epoch >= state.seen.epoch) takeCommit(draft, message);
       return;

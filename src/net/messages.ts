@@ -182,11 +182,15 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
     donor: memberId.nullable(),
     /** The first step is left out: a step without a sum. */
     skip: z.boolean(),
+    /** Who keeps the run's last state, as no member does whose task that is; absent: one does, or nobody has to. */
+    heir: memberId.optional(),
   }),
   z.strictObject({ type: z.literal("commit"), epoch, step, digest }),
   z.strictObject({ type: z.literal("abort"), epoch, step, reason }),
   /** Why nothing goes on. */
   z.strictObject({ type: z.literal("hold"), reason }),
+  /** All goes on, but people should know. */
+  z.strictObject({ type: z.literal("warning"), reason }),
   statusSchema,
 ]);
 

@@ -76,6 +76,8 @@ export interface Node {
    * with whatever the replica throws.
    */
   readonly done: Promise<{ readonly refusal: Refusal | null }>;
+  /** Is it this member's to keep the run's last state, as no member of the last epoch keeps the run? */
+  readonly isHeir: boolean;
   /** Leaves at the next step boundary. @param finished the run has reached its end */
   leave(finished: boolean): void;
 }
@@ -168,6 +170,10 @@ class Member implements Node {
     this.#line.ended.catch((error) => this.#fail(error));
     signal?.addEventListener("abort", this.#onAbort);
     if (signal?.aborted) this.#onAbort();
+  }
+
+  get isHeir(): boolean {
+    return this.#state.heir === this.#options.memberId;
   }
 
   leave(finished: boolean): void {

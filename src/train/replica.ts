@@ -2,6 +2,7 @@ import { UserError } from "../errors.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Applied, type Departure, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
 import { hasFirstWeights } from "./firstWeights.ts";
+import type { RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
 import { type TrainingOptions, type TrainingResult, TrainingRun } from "./trainingRun.ts";
@@ -142,6 +143,11 @@ export class TrainingReplica implements Replica, Disposable {
     this.#state = state;
     this.#isWhole = !isBlank;
     return this.applied;
+  }
+
+  /** Saves the state, which is whole, in another folder than the run's. */
+  async saveIn(folder: RunFolder): Promise<void> {
+    await this.#run.saveIn(folder, this.#state);
   }
 
   /** Saves the state. @returns whether there is a whole one */

@@ -11,7 +11,7 @@ import { type MetricsLog, openMetricsLog, type StepLine } from "./metricsLog.ts"
 import type { RunFolder } from "./runFolder.ts";
 import { learningRateAt } from "./schedule.ts";
 import type { TrainState } from "./state.ts";
-import { openStore, type Store } from "./store.ts";
+import { openStore, type Store, type StoreOptions } from "./store.ts";
 import type { Step } from "./trainStep.ts";
 import { validate, type Validation } from "./validate.ts";
 
@@ -66,6 +66,7 @@ export class TrainingRun implements Disposable {
   readonly #options: TrainingOptions;
   readonly #log: MetricsLog | null;
   readonly #run: RunSpec;
+  readonly #storeOptions: StoreOptions;
   readonly #store: Store;
   /** Where gradients are rounded on their way to the nodes' sum. */
   readonly feedback: ErrorFeedback | null;
@@ -83,16 +84,9 @@ export class TrainingRun implements Disposable {
     this.#log = folder === null ? null : openMetricsLog(folder.path, config.log.tensorboard);
     this.feedback = config.scale.wire === "bf16" ? new ErrorFeedback(engine.report.sumLength) : null;
     const { feedback } = this;
-    this.#store = openStore({
-      config,
-      run: this.#run,
-      engine,
-      dataset,
-      folder,
-      feedback,
-      onMessage,
-      freeBytes,
-    });
+    const run = this.#run;
+    this.#storeOptions = { config, run, engine, dataset, folder, feedback, onMessage, freeBytes };
+    this.#store = openStore(this.#storeOptions);
     this.#meter = openMeter(config, this.#run, engine, dataset);
     this.#afterHalt = openHaltPolicy({
       ...{ config, run: this.#run, engine, store: this.#store, onMessage },
@@ -255,6 +249,11 @@ export class TrainingRun implements Disposable {
   /** Saves the state. */
   async keep(state: TrainState): Promise<void> {
     await this.#store.save(state);
+  }
+
+  /** Saves the state in another folder than the run's. */
+  async saveIn(folder: RunFolder, state: TrainState): Promise<void> {
+    await openStore({ ...this.#storeOptions, folder }).save(state);
   }
 
   /** Saves the state and, at the end, scores the whole held-out part. */

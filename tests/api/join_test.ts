@@ -157,6 +157,44 @@ Deno.test("train() finds out before all else whether its group takes it", async 
   ]);
 });
 
+Deno.test("train() saves the run's end on one node where the one that kept the run has left", async () => {
+  const alone = await trainAlone(SETTINGS);
+  const folder = await Deno.makeTempDir();
+  const fallbackFolder = join(folder, "run");
+  try {
+    for (const expected of [fallbackFolder, `${fallbackFolder}-b`]) {
+      await inGroup(3, async ({ url }) => {
+        const stop = new AbortController();
+        const messages: string[] = [];
+        const keeper = train(SETTINGS, {
+          folder: join(folder, "keeper"),
+          join: { url, token, memberId: "a" },
+          signal: stop.signal,
+          onProgress: ({ step }) => step === 3 ? stop.abort() : undefined,
+        });
+        const others = ["b", "c"].map((memberId) =>
+          train(SETTINGS, {
+            fallbackFolder,
+            join: { url, token, memberId },
+            onMessage: (text) => messages.push(text),
+          })
+        );
+        const [b, c] = await Promise.all(others);
+        assertEquals((await keeper).interrupted, true);
+        for (const result of [b, c]) assertEquals(outcome(result), outcome(alone));
+        assertEquals([b.folder, c.folder], [expected, null]);
+        assertEquals(messages.filter((text) => text.includes("has saved its end in")).length, 1);
+      });
+      await Deno.remove(join(folder, "keeper"), { recursive: true });
+      const again = await train(SETTINGS, { folder: expected });
+      assertEquals([again.digest, again.validation], [alone.digest, alone.validation]);
+      assertEquals(await again.files(), await alone.files());
+    }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("train() saves what it has where its group sends it away", async () => {
   const folder = await Deno.makeTempDir();
   const settings: RunSettings = {

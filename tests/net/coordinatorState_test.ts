@@ -555,6 +555,41 @@ Deno.test("a group that does again what was lost goes on from the newest state a
   }
 });
 
+Deno.test("where nobody keeps the run who should one member is its heir, and after the wait all are told, once", () => {
+  const bench = new Bench({ minMembers: 3, waitMs: 5000 });
+  const elsewhere = { keeps: "elsewhere" } as const;
+  bench.joins(1, { keeps: "here" });
+  bench.joins(4, elsewhere);
+  const heirs = (actions: readonly CoordinatorAction[]) =>
+    sent(actions, "epoch").map(({ message }) => message.heir);
+  assertEquals(heirs(bench.joins(2)), [undefined, undefined, undefined]);
+  bench.does({ kind: "closed", link: 1 });
+  bench.answers(2);
+  const { epoch, epochMembers } = bench.state;
+  const known = { epoch, members: [...epochMembers] };
+  assertEquals(heirs(bench.joins(4, { ...elsewhere, group: known })), ["m4", "m4"]); // m2 relies on nobody
+  const warned: [number, string][] = [];
+  for (const end = bench.now + 12_000; bench.now < end;) {
+    bench.passes(500, [2, 4]);
+    for (const { link, message } of sent(bench.actions, "warning")) warned.push([link, message.reason]);
+  }
+  assertEquals(warned.map(([link]) => link), [4, 2]);
+  assertMatch(
+    warned[0][1],
+    /^No node of this group keeps the run: .* otherwise m4 saves the model at the run's end/,
+  );
+
+  bench.joins(1, { keeps: "here" }); // copies, and enters
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  assertEquals(heirs(bench.ready([2, 4])), [undefined, undefined, undefined]);
+  bench.passes(500, [1, 2, 4]);
+  assertEquals(bench.state.unkept, null);
+
+  const service = group(2); // keeps nothing on purpose
+  service.passes(20_000, [1, 2]);
+  assertEquals(service.state.unkept, null);
+});
+
 Deno.test("what is on the members' disks is written down every 10 s", () => {
   const bench = group(2);
   const persisted = (saved: number) => {

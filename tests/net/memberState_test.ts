@@ -548,6 +548,18 @@ Deno.test("a member holds what it has while a coordinator of another group answe
   assertEquals(kinds(newcomer.hears(refusal)).at(-1), "end");
 });
 
+Deno.test("a member is told that nobody keeps the run, and who is to", () => {
+  const bench = working();
+  const reason = "Nobody keeps the run";
+  assertEquals(bench.hears({ type: "warning", reason }), [{ kind: "log", level: "warn", text: reason }]);
+  assertEquals(bench.state.heir, null);
+  const epoch = { type: "epoch", step: 1, digest: digestOf(0), donor: null, skip: false } as const;
+  bench.hears({ ...epoch, spares: [], epoch: 2, members: [...MEMBERS], heir: "m2" });
+  assertEquals(bench.state.heir, "m2");
+  bench.hears({ ...epoch, spares: [], epoch: 3, members: [...MEMBERS] });
+  assertEquals(bench.state.heir, null);
+});
+
 Deno.test("a refusal ends a member and is told", () => {
   const bench = working();
   const end = bench.hears({ type: "refused", reason: "Wrong run", retry: false }).at(-1);

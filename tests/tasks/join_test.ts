@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "@std/path";
 import { coordinate, importToken } from "../../mod.ts";
 import { readTree, withFolder } from "../train/tinyRun.ts";
-import { type Ran, runTaskWith, taskCommand, TINY } from "./verbs.ts";
+import { commandWith, type Ran, runTaskWith, taskCommand, TINY } from "./verbs.ts";
 
 const SECRET = "a secret of these tests, found nowhere";
 
@@ -119,5 +119,37 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
     const files = Object.values(readTree(runs)).map((bytes) => new TextDecoder("latin1").decode(bytes));
     assert(files.length > 5);
     for (const text of [JSON.stringify(outputs), lines.join(), ...files]) assert(!text.includes(SECRET));
+  });
+});
+
+Deno.test("train: a node that keeps nothing, left alone by the one that keeps the run, saves the run's end and says where", async () => {
+  await withFolder(async (folder) => {
+    const text = join(folder, "text.txt");
+    await Deno.writeTextFile(text, "the quick brown fox jumps over the lazy dog; ".repeat(20));
+    const stop = new AbortController();
+    const { url, ended } = await coordinate({
+      ...{ folder: join(folder, "group"), token: await importToken(SECRET), waitMs: 0, signal: stop.signal },
+    });
+    const env = { RANK: "1", WORLD_SIZE: "2", BLOOMERY_COORDINATOR: url, BLOOMERY_TOKEN: SECRET };
+    const args = [`data=${text}`, ...TINY, "--json"];
+    const { code, stdout, stderr } = await commandWith(env, "train", args, folder).output();
+    stop.abort();
+    await ended;
+    const said = new TextDecoder().decode(stderr);
+    assertEquals(code, 0, said);
+    const result = JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1)!);
+    assertEquals(result.folder, "runs/default");
+    assertMatch(said, /^warning: No node of this group keeps the run: .*; otherwise node-1 saves the model/m);
+    assertMatch(
+      said,
+      /^warning: no other node of the group keeps the run: this one has saved its end in runs\/default$/m,
+    );
+    const generated = await commandWith(
+      {},
+      "generate",
+      ["runs/default", "--max-tokens", "3", "--json"],
+      folder,
+    ).output();
+    assertEquals(generated.code, 0, new TextDecoder().decode(generated.stderr));
   });
 });

@@ -26,11 +26,18 @@ export function taskCommand(name: string, ...args: string[]): Deno.Command {
   return commandWith({}, name, args);
 }
 
-function commandWith(env: Record<string, string>, name: string, args: readonly string[]): Deno.Command {
+/** @param cwd where the verb runs; default: here */
+export function commandWith(
+  env: Record<string, string>,
+  name: string,
+  args: readonly string[],
+  cwd?: string,
+): Deno.Command {
   const script = new URL(`../../tasks/${name}.ts`, import.meta.url).pathname;
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", "--no-check", ...permissionsOf(name), script, ...args],
     env: { NO_COLOR: "1", ...env },
+    cwd,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

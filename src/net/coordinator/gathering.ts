@@ -266,7 +266,16 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
-  send(draft, member, { ...head, members, spares: [...spares], donor, skip });
+  const heir = heirOf(draft);
+  const ending = heir === null ? {} : { heir: heir.id };
+  send(draft, member, { ...head, members, spares: [...spares], donor, skip, ...ending });
+}
+
+/** Who is to keep the run's last state, as none of those who do its steps or stand by keeps the run; null: nobody has to. */
+export function heirOf(draft: Draft): MemberRecord | null {
+  const able = [...carriers(draft), ...withRole(draft, "warm")];
+  if (able.some(({ keeps }) => keeps === "here")) return null;
+  return carriers(draft).find(({ keeps }) => keeps === "elsewhere") ?? null;
 }
 
 /** Who does the epoch's steps or, at the run's end, has the last one's state. */

@@ -124,6 +124,8 @@ export interface CoordinatorState {
   skip: number | null;
   /** For each member, the epochs in which it was blamed for the loss of the step under way. */
   blame: Map<string, readonly number[]>;
+  /** Since when nobody keeps the run who should, and whether that was said; null: somebody does. */
+  unkept: { readonly since: number; readonly isTold: boolean } | null;
   /** When a member first said that the run has reached its end; null: none has. */
   finishedAt: number | null;
 }

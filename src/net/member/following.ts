@@ -30,6 +30,7 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
   noteCommitted(draft, { step: step - 1, digest });
   if (epoch > seen.epoch && step <= state.settings.totalSteps) tellOfEpoch(draft, message);
   state.actives = members.map(({ id }) => id);
+  state.heir = message.heir ?? null;
   const donor = members.find(({ id }) => id === message.donor) ?? null;
   if (!isListed) {
     // What it said came while the group gathered, and got lost.

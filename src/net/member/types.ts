@@ -108,6 +108,8 @@ export interface MemberState {
   stoppedAt: number | null;
   /** The coordinator has said that nothing goes on. */
   isOnHold: boolean;
+  /** Who keeps the last state of a run that no member of the newest epoch keeps; null: it is kept, or need not be. */
+  heir: string | null;
 }
 
 /** What happens to a member. */
