@@ -50,8 +50,6 @@ import { log, memberOf, noteSaved, persist, send } from "./coordinator/types.ts"
 
 /** Heartbeats without a sign of life after which a process may not have been running. */
 const SLEEP_HEARTBEATS = 2;
-/** How often it is written down what is on the members' disks. */
-const SAVE_MS = 10_000;
 
 /** The coordinator as it starts. @param saved what the file holds; null: there is none */
 export function createCoordinator(
@@ -77,7 +75,7 @@ export function createCoordinator(
     electorates: saved?.electorates ?? [],
     needsMajority: saved?.needsMajority ?? false,
     keepers,
-    saved: { keepers, at: -Infinity },
+    savedKeepers: keepers,
     since: null,
     lastTick: null,
     members: new Map(),
@@ -162,8 +160,9 @@ function handleTick(draft: Draft): void {
   const { heartbeatMs } = state.settings;
   const wasAsleep = now - (state.lastTick ?? now) > SLEEP_HEARTBEATS * heartbeatMs;
   state.lastTick = now;
-  const isOutdated = state.keepers !== state.saved.keepers && now - state.saved.at >= SAVE_MS;
-  if (isOutdated && state.identity !== null && state.epoch > 0) persist(draft, state.identity);
+  if (state.keepers !== state.savedKeepers && state.identity !== null && state.epoch > 0) {
+    persist(draft, state.identity);
+  }
   if (state.phase === "training") warnIfUnkept(draft);
   for (const member of state.members.values()) {
     // What came while this process slept is still unread.

@@ -590,7 +590,7 @@ Deno.test("where nobody keeps the run who should one member is its heir, and aft
   assertEquals(service.state.unkept, null);
 });
 
-Deno.test("what is on the members' disks is written down every 10 s", () => {
+Deno.test("what is on the members' disks is written down, once", () => {
   const bench = group(2);
   const persisted = (saved: number) => {
     const { epoch } = bench.state;

@@ -224,6 +224,7 @@ Deno.test("TrainingReplica.restore() goes back to the newest checkpoint, or to t
     const start = unkept.replica.applied;
     await trainTogether([kept, unkept], CONFIG, 3); // and is saved
     const third = kept.replica.applied;
+    assertEquals([kept, unkept].map(({ replica }) => replica.savedStep), [3, 0]);
     await trainTogether([kept, unkept], CONFIG, 2);
     assertEquals(await kept.replica.restore(), third);
     assertEquals(kept.replica.applied, third);
@@ -244,6 +245,9 @@ Deno.test("TrainingReplica.load() puts checkpoints aside that the group has not 
     await trainTogether([donor], CONFIG, 4);
     await loadFrom(donor, ahead);
     assertEquals(checkpointNames(run), ["replaced-step-6", "step-3"]);
+    assertEquals(await ahead.replica.keep(), true);
+    assertEquals(checkpointNames(run), ["replaced-step-6", "step-3", "step-4"]);
+    assertEquals(ahead.replica.savedStep, 4);
     assertEquals(readMetrics(run).at(-1)!.step, 4);
     await trainTogether([ahead, donor], CONFIG);
     assertEquals((await ahead.finish()).digest, (await tinyRun(null, CONFIG)).digest);

@@ -113,8 +113,8 @@ export interface CoordinatorState {
    */
   needsMajority: boolean;
   keepers: Keepers;
-  /** When the file was last written, and with which keepers. */
-  saved: { readonly keepers: Keepers; readonly at: number };
+  /** Those of the file. */
+  savedKeepers: Keepers;
   /** When gathering began, which is when the first member came; null: nobody is here. */
   since: number | null;
   lastTick: number | null;
@@ -165,8 +165,8 @@ export function toSaved(state: CoordinatorState, identity: Identity): SavedGroup
 }
 
 /** Writes that down. */
-export function persist({ state, now, actions }: Draft, identity: Identity): void {
-  state.saved = { keepers: state.keepers, at: now };
+export function persist({ state, actions }: Draft, identity: Identity): void {
+  state.savedKeepers = state.keepers;
   actions.push({ kind: "persist", group: toSaved(state, identity) });
 }
 
