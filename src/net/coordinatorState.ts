@@ -71,7 +71,8 @@ export function createCoordinator(
     members: new Map(),
     ready: new Map(),
     skip: null,
-    blame: new Map(),
+    failures: [],
+    aside: new Map(),
     finishedAt: null,
   };
 }
@@ -88,8 +89,7 @@ export function advanceCoordinator(
   now: number,
 ): { state: CoordinatorState; actions: CoordinatorAction[] } {
   const members = new Map([...previous.members].map(([id, member]) => [id, { ...member }]));
-  const { ready, blame } = previous;
-  const state = { ...previous, members, ready: new Map(ready), blame: new Map(blame) };
+  const state = { ...previous, members, ready: new Map(previous.ready) };
   const draft: Draft = { state, now, actions: [] };
   handle(draft, event);
   settleFinish(draft);

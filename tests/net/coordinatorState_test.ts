@@ -321,30 +321,158 @@ Deno.test("without a majority of digests the group stops and says who is against
   assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /^The group has stopped: .*disagree/);
 });
 
-Deno.test("a member that gave up names a peer, and the one blamed three times is removed", () => {
-  const bench = group(3);
-  for (let time = 1; time <= 3; time++) {
-    const { epoch } = bench.state;
-    const actions = bench.says(1, {
-      type: "failed",
-      epoch,
-      step: 1,
-      peer: "m2",
-      reason: "not finite",
-      skip: false,
-    });
-    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
-    assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
-    assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
-    bench.answers(...(time === 3 ? [1, 3] : [1, 2, 3]));
+/**
+ * Members find, one an epoch, that a pair of them has failed, until no pair of an epoch does.
+ *
+ * @param finds whether one finds a fault with the other
+ * @returns the epochs that were lost, and what was said
+ */
+function quarrel(bench: Bench, finds: (by: number, of: number) => boolean): { lost: number; log: string[] } {
+  const log: string[] = [];
+  for (let lost = 0;; lost++) {
+    assert(lost < 50, log.join("\n"));
+    const members = bench.state.epochMembers.map((id) => Number(id.slice(1)));
+    const [pair] = members.flatMap((by) => members.filter((of) => finds(by, of)).map((of) => [by, of]));
+    if (pair === undefined) return { lost, log };
+    const [by, of] = pair;
+    const { epoch, step } = bench.state;
+    const failed = { type: "failed", epoch, step: step + 1, peer: `m${of}`, reason: "no answer" } as const;
+    const said = [...bench.says(by, failed), ...members.flatMap((index) => bench.answers(index))];
+    log.push(...logged(said));
+    assertEquals(links(said, "refused"), []);
+    for (const { link, message } of sent(said, "epoch")) {
+      if (message.members.some(({ id }) => id === `m${link}`) || message.donor === null) continue;
+      bench.says(link, { type: "caughtUp", step, digest: digestOf(step) });
+    }
   }
-  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
-  const { epoch } = bench.state;
-  bench.ready([1, 3]);
-  assertEquals(
-    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length,
-    0,
+}
+
+Deno.test("one that can reach nobody, or whom nobody can, stands aside, whoever it is, and none of the others", () => {
+  for (const bad of [1, 2, 3, 4]) {
+    for (const finds of [(by: number) => by === bad, (_: number, of: number) => of === bad]) {
+      const bench = group(4);
+      const { lost, log } = quarrel(bench, (by, of) => by !== of && finds(by, of));
+      const healthy = [1, 2, 3, 4].filter((index) => index !== bad);
+      assertEquals(bench.state.epochMembers, healthy.map((index) => `m${index}`), log.join("\n"));
+      assert(lost <= 4, `${lost} epochs`);
+      bench.ready(healthy);
+      bench.ready(healthy);
+      assertEquals([bench.state.step, bench.state.epochMembers.length], [2, 3]);
+    }
+  }
+});
+
+Deno.test("who is in failed pairs with several others is told so, by their names; one of a pair that it failed is back", () => {
+  const bench = group(3);
+  const { log } = quarrel(bench, (by, of) => by === 1 && of !== 1);
+  assertMatch(
+    log.join("\n"),
+    /m3 stands aside for 2 min: m3 and m1 failed|m2 stands aside for 2 min: m2 and m1 failed/,
   );
+  assertMatch(
+    log.join("\n"),
+    /warn: m1 stands aside for 2 min: m1 and each of m2, m3 failed each other in step 1 \(m1 of m2: no answer; m1 of m3: no answer\)/,
+  );
+  assertEquals(bench.state.epochMembers, ["m2", "m3"]);
+});
+
+Deno.test("of two that can't reach each other one stands aside, for twice as long each time, and both are told", () => {
+  const bench = group(3);
+  const finds = (by: number, of: number) => by === 2 && of === 3;
+  const told: CoordinatorAction[] = [];
+  const does = bench.does.bind(bench);
+  bench.does = (event) => {
+    const actions = does(event);
+    told.push(...actions);
+    return actions;
+  };
+  for (const minutes of [2, 4, 8, 16, 32, 60, 60]) {
+    told.length = 0;
+    assertEquals(quarrel(bench, finds).lost, 3);
+    assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+    const reasons = sent(told, "hold").filter(({ message }) => /stands aside/.test(message.reason));
+    assertEquals(reasons.map(({ link }) => link), [3, 2]);
+    assertMatch(
+      reasons[0].message.reason,
+      new RegExp(
+        `^m3 stands aside for ${minutes} min: m3 and m2 .*\\(m2 of m3: no answer\\).* m3 at ws:.*, m2 at ws:`,
+      ),
+    );
+    bench.ready([1, 2]);
+    bench.now += 60_000 * minutes - 1;
+    bench.ready([1, 2]);
+    assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+    bench.now++;
+    bench.ready([1, 2]);
+    assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+  }
+  // It got on for as long as it was aside the last time.
+  bench.now += 3_600_000;
+  bench.ready([1, 2, 3]);
+  quarrel(bench, finds);
+  assertMatch(told.map((action) => (action.kind === "log" ? action.text : "")).join("\n"), /aside for 2 min/);
+});
+
+Deno.test("halves that don't reach each other leave one half, which goes on; the last one goes on alone", () => {
+  const halves = group(4);
+  quarrel(halves, (by, of) => by % 2 !== of % 2);
+  assertEquals(new Set(halves.state.epochMembers.map((id) => Number(id.slice(1)) % 2)).size, 1);
+  const all = group(3);
+  quarrel(all, (by, of) => by !== of);
+  assertEquals(all.state.epochMembers.length, 1);
+  const [left] = all.state.epochMembers.map((id) => Number(id.slice(1)));
+  all.ready([left]);
+  all.passes(500, [1, 2, 3]); // the others know that it trains
+  assertEquals(all.state.step, 1);
+
+  // Who stands aside goes on where nobody else is left.
+  const pair = group(2);
+  quarrel(pair, (by, of) => by !== of);
+  assertEquals(pair.state.epochMembers, ["m1"]);
+  for (let step = 1; step <= 2; step++) {
+    pair.ready([1]);
+    pair.passes(500, [1, 2]);
+  }
+  pair.does({ kind: "closed", link: 1 });
+  pair.answers(2);
+  assertEquals([pair.state.phase, pair.state.step, pair.state.epochMembers], ["training", 2, ["m2"]]);
+});
+
+Deno.test("failures before a commit, of who was lost, or an epoch ago blame nobody", () => {
+  const bench = group(3);
+  let rounds = 0;
+  for (let round = 0; round < 5; round++) {
+    quarrel(bench, (by, of) => by === 1 && of === 2 && rounds++ < 2);
+    rounds = 0;
+    bench.ready([1, 2, 3]);
+  }
+  assertEquals([bench.state.step, bench.state.epochMembers.length], [5, 3]);
+
+  quarrel(bench, (by, of) => by === 1 && of === 3); // m3 stands aside
+  bench.does({ kind: "closed", link: 3 });
+  bench.joins(1, { appliedStep: 5, group: { epoch: bench.state.epoch, members: ["m1", "m2"] } }); // gives up
+  bench.answers(2);
+  assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+});
+
+Deno.test("who fails three times through its own fault is removed", () => {
+  const bench = group(2);
+  for (let time = 1; time <= 3; time++) {
+    const failed = {
+      type: "failed",
+      epoch: bench.state.epoch,
+      step: 1,
+      peer: null,
+      reason: "no memory",
+    } as const;
+    const actions = bench.says(2, failed);
+    assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
+    bench.answers(...(time === 3 ? [1] : [1, 2]));
+  }
+  assertEquals(bench.state.epochMembers, ["m1"]);
+  const { epoch } = bench.state;
+  bench.ready([1]);
+  assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: null, reason: "late" }), []);
 });
 
 Deno.test("a step that a member finds is to be skipped is left out by the next epoch, and none after it", () => {

@@ -1,5 +1,6 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
+import { isAside, judge } from "./blame.ts";
 import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 import { describeSharing } from "../shares.ts";
@@ -29,7 +30,11 @@ export function tryForm(draft: Draft): void {
   }
   if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
-  formEpoch(draft, [...current, ...withRole(draft, "warm")]);
+  judge(draft, [...current, ...withRole(draft, "warm")]);
+  const entering = current.filter((member) => !isAside(draft, member));
+  // With nobody else left, who stands aside goes on.
+  if (entering.length === 0) return formEpoch(draft, current);
+  formEpoch(draft, [...entering, ...withRole(draft, "warm").filter((member) => !isAside(draft, member))]);
 }
 
 /** Is a member's state that of the group? */
@@ -221,8 +226,10 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
 
 function describeSpares(spares: readonly string[], virtualWorkers: number, numActive: number): string {
   if (spares.length === 0) return "";
-  const verb = spares.length === 1 ? "stands" : "stand";
-  return `; ${spares.join(", ")} ${verb} by: ${describeSharing(virtualWorkers, numActive + spares.length)}`;
+  const text = `; ${spares.join(", ")} ${spares.length === 1 ? "stands" : "stand"} by`;
+  return numActive < virtualWorkers
+    ? text
+    : `${text}: ${describeSharing(virtualWorkers, numActive + spares.length)}`;
 }
 
 /** Tells a member the epoch, and whom to follow if it is not in it. */
@@ -244,10 +251,16 @@ function carriers(draft: Draft): MemberRecord[] {
   return [...members.values()].filter((member) => isCurrent(draft, member)).sort(byId);
 }
 
-/** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
+/**
+ * The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers of those that it gets
+ * on with, if there is one.
+ */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
-  const donors = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
+  const able = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
+  const failed = draft.state.aside.get(member.id)?.others ?? [];
+  const reachable = able.filter(({ id }) => !failed.includes(id));
+  const donors = reachable.length === 0 ? able : reachable;
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
   const ids = donors.map(({ id }) => id);

@@ -1,11 +1,9 @@
 import type { MemberMessage, MessageOf } from "../messages.ts";
+import { accuse, countOwn, isAside, MAX_FAILURES } from "./blame.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { electorateOf, log, send, withRole } from "./types.ts";
-
-/** Times that a step is lost through failures before the member that was blamed most is removed. */
-const MAX_FAILURES = 3;
 
 export function takeReady(
   draft: Draft,
@@ -53,7 +51,7 @@ function commit(draft: Draft, digest: string): void {
   state.step++;
   state.digest = digest;
   state.ready.clear();
-  state.blame.clear();
+  state.failures = [];
   const active = withRole(draft, "active");
   state.electorates = [electorateOf(state)];
   state.needsMajority = false;
@@ -67,7 +65,8 @@ function commit(draft: Draft, digest: string): void {
   // A spare that stands by, or is lost, changes who counts: the members have to know.
   const here = [...active, ...warm].map(({ id }) => id).sort();
   const isChanged = here.join() !== electorateOf(state).join();
-  if (isChanged || (warm.length > 0 && room > 0)) formEpoch(draft, [...active, ...warm]);
+  const entering = warm.filter((member) => !isAside(draft, member));
+  if (isChanged || (entering.length > 0 && room > 0)) formEpoch(draft, [...active, ...entering]);
 }
 
 /**
@@ -95,10 +94,6 @@ export function takeFailure(
     state.skip = step;
     return abort(draft, `${member.id} gives it up: ${reason}`, "is left out");
   }
-  const blamed = peer ?? member.id;
-  if (state.members.has(blamed)) {
-    state.blame.set(blamed, [...new Set([...state.blame.get(blamed) ?? [], epoch])]);
-  }
   const text = `${member.id} has given up step ${step}${
     peer === null ? "" : ` because of ${peer}`
   }: ${reason}`;
@@ -106,9 +101,8 @@ export function takeFailure(
     if (peer === null) log(draft, "warn", text); // of a peer somebody has said it already
     return;
   }
-  const culprits = [...state.blame].filter(([, epochs]) => epochs.length >= MAX_FAILURES);
-  const culprit = culprits.length === 0 ? undefined : state.members.get(culprits[0][0]);
-  if (culprit === undefined) return abort(draft, text);
+  accuse(draft, { epoch, by: member.id, of: peer ?? member.id, reason });
+  if (countOwn(draft, member) < MAX_FAILURES) return abort(draft, text);
   log(draft, "warn", text);
-  remove(draft, culprit, `${culprit.id} was blamed ${MAX_FAILURES} times for the loss of step ${step}`);
+  remove(draft, member, `${member.id} has failed ${MAX_FAILURES} times in step ${step}: ${reason}`);
 }

@@ -68,6 +68,23 @@ export interface MemberRecord {
   told: string | null;
 }
 
+/** What a member has said of another, or of itself, when it gave a step up. */
+export interface Failure {
+  readonly epoch: number;
+  readonly by: string;
+  readonly of: string;
+  readonly reason: string;
+}
+
+/** Why a member is kept out of epochs: see `blame.ts`. */
+export interface Aside {
+  readonly until: number;
+  /** How long that is; doubled if it is soon at fault again. */
+  readonly ms: number;
+  /** Whom it failed, or who failed it. */
+  readonly others: readonly string[];
+}
+
 /** What a member has said about the step under way. */
 export interface Ready {
   readonly digest: string;
@@ -113,8 +130,10 @@ export interface CoordinatorState {
   ready: Map<string, Ready>;
   /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
   skip: number | null;
-  /** For each member, the epochs in which it was blamed for the loss of the step under way. */
-  blame: Map<string, readonly number[]>;
+  /** Through which tries of the step under way were lost. */
+  failures: readonly Failure[];
+  /** Who stands aside, or did until lately, by id. */
+  aside: ReadonlyMap<string, Aside>;
   /** When a member first said that the run has reached its end; null: none has. */
   finishedAt: number | null;
 }
