@@ -69,6 +69,7 @@ export function createCoordinator(
     since: null,
     lastTick: null,
     members: new Map(),
+    processes: new Map(),
     ready: new Map(),
     skip: null,
     failures: [],

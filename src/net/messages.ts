@@ -11,7 +11,7 @@ import library from "../../deno.json" with { type: "json" };
 import { UserError } from "../errors.ts";
 
 /** Grows when a message changes; members and coordinator have the same one. */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 /** A longer frame is not even parsed. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;
 /** Connections that a coordinator takes; the longest message (`epoch`) of so many stays below the cap. */
@@ -29,6 +29,8 @@ const epoch = u32;
 const digest = z.string().regex(/^[0-9a-f]{8,64}$/);
 const memberId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 const memberIds = z.array(memberId).max(MAX_MEMBERS);
+/** Random, of a process as long as it lives. */
+const processId = z.string().regex(/^[0-9a-f]{16}$/);
 const url = z.string().max(256).regex(/^wss?:\/\/[^\s\p{Cc}]+$/u);
 /** A line for people; no control characters, so that a peer can't write lines of its own into a log. */
 const reason = z.string().min(1).max(MAX_REASON).regex(/^[^\p{Cc}]*$/u);
@@ -69,6 +71,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     type: z.literal("hello"),
     protocol: z.literal(PROTOCOL),
     ...introductionSchema.shape,
+    /** Tells processes of one name apart. */
+    process: processId,
     /** The newest epoch that this process was told of. */
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */

@@ -148,7 +148,9 @@ class Member implements Node {
     }
     this.url = options.listen?.url ?? this.#listener.url;
     const config = toSettings(options.config ?? []);
-    const settings = { identity, config, memberId, url: this.url, totalSteps: replica.totalSteps };
+    const process = crypto.getRandomValues(new Uint8Array(8)).toHex();
+    const { totalSteps } = replica;
+    const settings = { identity, config, memberId, process, url: this.url, totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now(), replica.isBlank);
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({

@@ -36,6 +36,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     protocol: PROTOCOL,
     ...IDENTITY,
     memberId: `m${index}`,
+    process: index.toString(16).padStart(16, "0"),
     url: `ws://127.0.0.1:${9000 + index}/`,
     group: null,
     survives: (changes.group ?? null) !== null,

@@ -759,16 +759,53 @@ Deno.test("who still follows when the run finishes counts no longer once it is r
   assertEquals([saved.members, saved.electorates], [[], []]);
 });
 
-Deno.test("of two processes with one name the later one stays", () => {
+Deno.test("of two processes with one name the later one stays, and the other one doesn't come back", () => {
   const bench = group(2);
-  const actions = bench.says(9, hello(2));
-  assertEquals(links(actions, "refused"), [2]);
-  assertMatch(sent(actions, "refused")[0].message.reason, /copy of another node's, delete the file "member"/);
+  const first = hello(2);
+  const second = hello(2, { process: "2222222222222222" });
+  const actions = bench.says(9, second);
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [2, false]);
+  assertMatch(
+    message.reason,
+    /later process has joined as m2.*don't start this one again.*delete the file "member"/,
+  );
   assertEquals(links(actions, "welcome"), [9]);
   assertEquals(links(actions, "abort"), [1]);
   // What an older connection still delivers is of a process that has ended.
-  assertEquals(bench.joins(2).map(({ kind }) => kind), ["close"]);
+  const third = hello(2, { process: "3333333333333333" });
+  assertEquals(bench.says(8, third).map(({ kind }) => kind), ["close"]);
   assertEquals(bench.state.members.get("m2")?.link, 9);
+
+  // The one that was replaced comes back, with what it knows of the group: also when nobody of its name is there.
+  const comesBack = (link: number) => {
+    const group = { epoch: 1, members: ["m1", "m2"] };
+    const said = bench.says(link, { ...first, group, survives: true });
+    assertEquals([links(said, "refused"), links(said, "welcome")], [[link], []]);
+  };
+  comesBack(10);
+  assertEquals(bench.state.members.get("m2")?.link, 9);
+  bench.does({ kind: "closed", link: 9 });
+  comesBack(11);
+
+  // The same process over another link is no other one.
+  const again = bench.says(12, second);
+  assertEquals([links(again, "refused"), links(again, "welcome")], [[], [12]]);
+  const anew = bench.says(13, second);
+  assertEquals([links(anew, "refused"), links(anew, "welcome")], [[], [13]]);
+  assert(anew.some((action) => action.kind === "close" && action.link === 12));
+});
+
+Deno.test("a process that is started anew takes the name of the one before it, whose link may not have ended", () => {
+  const bench = group(1);
+  const processes = ["a", "b", "c"].map((digit) => digit.repeat(16));
+  for (const [i, process] of processes.entries()) {
+    const actions = bench.says(20 + i, hello(1, { process }));
+    assertEquals(links(actions, "welcome"), [20 + i]);
+  }
+  assertEquals(links(bench.says(30, hello(1, { process: processes[0] })), "refused"), [30]);
+  assertEquals(links(bench.says(31, hello(1, { process: processes[1] })), "refused"), [31]);
+  assertEquals(bench.state.members.get("m1")?.link, 22);
 });
 
 Deno.test("status names who was last and how long the others waited", () => {

@@ -16,7 +16,15 @@ class Bench {
   /** @param step of the state that the member starts with */
   constructor(step = 0, isBlank = false) {
     const config: [string, string][] = [["seed", "7"]];
-    const settings = { identity: IDENTITY, config, memberId: "m2", url: "ws://m2/", totalSteps: 100 };
+    const process = "0123456789abcdef";
+    const settings = {
+      identity: IDENTITY,
+      config,
+      memberId: "m2",
+      process,
+      url: "ws://m2/",
+      totalSteps: 100,
+    };
     this.state = createMember(settings, { step, digest: digestOf(step) }, 0, isBlank);
   }
 

@@ -44,7 +44,7 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [{ ...good, extra: 1 }, /not as expected/],
     [
       { ...good, protocol: 2, config: undefined },
-      /^It has version 0\.1\.0 and speaks protocol 2, this coordinator has version \S+ and speaks protocol 3; use the/,
+      /^It has version 0\.1\.0 and speaks protocol 2, this coordinator has version \S+ and speaks protocol \d; use the/,
     ],
     [{ ...good, protocol: 1, version: "a\nb" }, /^It has version unknown and speaks protocol 1,/],
     [{ ...good, config: [["a", "x".repeat(65)]] }, /at config.0.1/],
@@ -53,6 +53,7 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [{ ...good, config: [["a", "1", "2"]] }, /at config.0/],
     [{ ...good, memberId: "a/b" }, /at memberId/],
     [{ ...good, memberId: "" }, /at memberId/],
+    [{ ...good, process: "1" }, /at process/],
     [{ ...good, url: "http://x" }, /at url/],
     [{ ...good, url: "ws://x\ny" }, /at url/],
     [{ ...good, run: "a\u001b[2J" }, /at run/],

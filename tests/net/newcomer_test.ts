@@ -17,7 +17,8 @@ class Member {
 
   constructor(readonly link: number, readonly group: InstantGroup) {
     const memberId = `m${link}`;
-    const settings = { identity: IDENTITY, config: [], memberId, url: `ws://${memberId}/`, totalSteps: 1000 };
+    const own = { memberId, process: `${link}`.padStart(16, "0"), url: `ws://${memberId}/` };
+    const settings = { identity: IDENTITY, config: [], ...own, totalSteps: 1000 };
     this.state = createMember(settings, FIRST, 0);
   }
 

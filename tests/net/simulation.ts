@@ -380,7 +380,8 @@ export class Simulation {
       probe: digest,
     };
     const url = `ws://${node.name}/${node.life}`;
-    const settings = { identity, config: [], memberId: node.name, url, totalSteps: Infinity };
+    const process = (hash(node.name) + hash(node.life)).slice(0, 16);
+    const settings = { identity, config: [], memberId: node.name, process, url, totalSteps: Infinity };
     node.state = createMember(settings, { step: node.model.step, digest: node.model.digest }, this.#now);
     this.#note(`${node.name} starts at step ${node.model.step}`);
     this.#connect(node, node.life);

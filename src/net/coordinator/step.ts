@@ -87,17 +87,18 @@ export function takeFailure(
 ): void {
   const { state } = draft;
   const { epoch, step, peer, reason, skip = false } = message;
-  if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
+  if (epoch > state.epoch || step !== state.step + 1) return; // long dealt with
+  const isUnderWay = epoch === state.epoch && state.phase === "training" && member.role === "active";
   if (skip) {
     // Another epoch leaves it out: all of its members do, and none of them computes.
-    if (state.phase !== "training" || member.role !== "active") return;
+    if (!isUnderWay) return;
     state.skip = step;
     return abort(draft, `${member.id} gives it up: ${reason}`, "is left out");
   }
   const text = `${member.id} has given up step ${step}${
     peer === null ? "" : ` because of ${peer}`
   }: ${reason}`;
-  if (state.phase !== "training" || member.role !== "active") {
+  if (!isUnderWay) {
     if (peer === null) log(draft, "warn", text); // of a peer somebody has said it already
     return;
   }

@@ -127,6 +127,8 @@ export interface CoordinatorState {
   since: number | null;
   lastTick: number | null;
   members: Map<string, MemberRecord>;
+  /** Of each name, the processes that have come, the newest last: it has replaced the others. */
+  processes: ReadonlyMap<string, readonly string[]>;
   ready: Map<string, Ready>;
   /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
   skip: number | null;

@@ -8,6 +8,8 @@ export interface MemberSettings {
   /** See `hello`. */
   readonly config: readonly Setting[];
   readonly memberId: string;
+  /** See `hello`. */
+  readonly process: string;
   /** Of its data plane. */
   readonly url: string;
   /** Of the run: after so many, a member leaves. */
