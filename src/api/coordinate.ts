@@ -13,7 +13,8 @@ export interface CoordinateOptions
  * reached its end and all have left, or at its signal; the members then hold until one comes back with the same folder.
  *
  * By default it goes on as soon as one member is there (`minMembers`), waits 30 s for others that it knows (`waitMs`), and
- * takes a member that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost.
+ * takes a member that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost. One that beats, but doesn't come to
+ * the end of its work, holds the group up for ever unless there is a `stepTimeoutMs`.
  *
  * @throws UserError if another one has the folder, if its file can't be read, or if it can't listen
  *
@@ -28,7 +29,12 @@ export interface CoordinateOptions
  * ```
  */
 export async function coordinate(options: CoordinateOptions): Promise<Coordinator> {
-  const { minMembers = 1, waitMs = 30_000, heartbeatMs = 1000, force = false, log = () => {}, ...rest } =
+  const { minMembers = 1, waitMs = 30_000, heartbeatMs = 1000, force = false, stepTimeoutMs, ...others } =
     options;
-  return await runCoordinator({ ...rest, settings: { minMembers, waitMs, heartbeatMs, force }, log });
+  const { log = () => {}, ...rest } = others;
+  return await runCoordinator({
+    ...rest,
+    settings: { minMembers, waitMs, heartbeatMs, force, stepTimeoutMs },
+    log,
+  });
 }

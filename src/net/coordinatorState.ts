@@ -33,6 +33,7 @@ import { tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
 import { fence, lose, release, settleFinish } from "./coordinator/loss.ts";
 import { groupStatus } from "./coordinator/status.ts";
+import { watchStep } from "./coordinator/slowStep.ts";
 import { takeFailure, takeReady, tryCommit } from "./coordinator/step.ts";
 import type {
   CoordinatorAction,
@@ -71,6 +72,9 @@ export function createCoordinator(
     members: new Map(),
     processes: new Map(),
     ready: new Map(),
+    begunAt: 0,
+    stepMs: [],
+    isSlowSaid: false,
     skip: null,
     failures: [],
     aside: new Map(),
@@ -124,6 +128,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
     case "heartbeat":
       member.tokensPerSecond = message.tokensPerSecond;
       member.exposedShare = message.exposedShare;
+      member.computed = message.computed;
       if (member.role === "following" || member.role === "warm") member.appliedStep = message.step;
       member.seenEpoch = message.epoch;
       send(draft, member, { type: "heartbeat" });
@@ -156,4 +161,5 @@ function handleTick(draft: Draft): void {
     actions.push({ kind: "close", link: member.link });
     lose(draft, member, `it was silent for ${MISSED_HEARTBEATS * heartbeatMs / 1000} s`);
   }
+  watchStep(draft);
 }

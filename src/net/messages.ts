@@ -92,6 +92,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     tokensPerSecond: z.number().min(0),
     /** The part of a step in which nothing but the exchange went on. */
     exposedShare: z.number().min(0).max(1),
+    /** The step under way if its own part of it is computed; 0: it isn't. */
+    computed: step,
   }),
   /** The reduced gradient of the step is here whole; the digest is that of the state after it. */
   z.strictObject({
@@ -142,6 +144,10 @@ const statusSchema = z.strictObject({
     /** Steps of this epoch in which all waited for it, and for how long. */
     lastSteps: u32,
     waitMs: z.number().min(0),
+    /** For how long it has been computing its part of the step under way; null: it isn't. */
+    atWorkMs: z.number().min(0).nullable(),
+    /** For how long it is kept out of epochs; null: it isn't. */
+    asideMs: z.number().min(0).nullable(),
   })).max(MAX_MEMBERS),
 });
 

@@ -228,8 +228,8 @@ class Member implements Node {
       this.#tell({ kind: "tick" });
       this.#steady.tick(performance.now());
       const { seen: { epoch }, applied: { step } } = this.#state;
-      const { tokensPerSecond, exposedShare } = this.#work.pace;
-      this.#line.send({ type: "heartbeat", epoch, step, tokensPerSecond, exposedShare });
+      const { computed, pace: { tokensPerSecond, exposedShare } } = this.#work;
+      this.#line.send({ type: "heartbeat", epoch, step, tokensPerSecond, exposedShare, computed });
     };
     return { everyMs, timer: setInterval(beat, everyMs) };
   }

@@ -89,6 +89,7 @@ export class Bench {
           step: 0,
           tokensPerSecond: 1,
           exposedShare: 0,
+          computed: 0,
         });
       }
       this.does({ kind: "tick" });

@@ -99,7 +99,14 @@ Deno.test("a member's end aborts the step; the others form the next epoch once a
 });
 
 Deno.test("a heartbeat is answered: where nothing is committed, a member hears nothing else", () => {
-  const heartbeat = { type: "heartbeat", epoch: 1, step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = {
+    type: "heartbeat",
+    epoch: 1,
+    step: 0,
+    tokensPerSecond: 0,
+    exposedShare: 0,
+    computed: 0,
+  } as const;
   assertEquals(group(2).says(1, heartbeat), [{ kind: "send", link: 1, message: { type: "heartbeat" } }]);
 });
 
@@ -168,7 +175,7 @@ Deno.test("the first commit of an epoch waits until enough of the last one's mem
   assertEquals(bench.state.epochMembers, ["m1"]);
   assertEquals(links(bench.ready([1]), "commit"), []);
   assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
-  const heartbeat = { type: "heartbeat", step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = { type: "heartbeat", step: 0, tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
   assertEquals(links(bench.says(2, { ...heartbeat, epoch: 1 }), "commit"), []);
   assertEquals(links(bench.says(2, { ...heartbeat, epoch: 2 }), "commit"), [1, 2]);
   assertEquals(bench.state.reason, null);
@@ -219,7 +226,7 @@ Deno.test("more spares than members are waited for: alone, the members may not b
   bench.ready([1]);
   assertEquals(links(bench.ready([1]), "commit"), []);
   assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
-  const heartbeat = { type: "heartbeat", step: 1, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = { type: "heartbeat", step: 1, tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
   assertEquals(links(bench.says(3, { ...heartbeat, epoch: 2 }), "commit"), [1, 2, 3, 4]);
   for (const link of [2, 3, 4]) bench.does({ kind: "closed", link });
   assertEquals(links(bench.ready([1]), "commit"), []);
@@ -675,7 +682,14 @@ function finishing() {
   const actions = [1, 2].flatMap((index) => bench.says(index, { type: "leaving", finished: true }));
   assertEquals(links(actions, "released"), []);
   const beat = (step: number) =>
-    bench.says(3, { type: "heartbeat", epoch: bench.state.epoch, step, tokensPerSecond: 0, exposedShare: 0 });
+    bench.says(3, {
+      type: "heartbeat",
+      epoch: bench.state.epoch,
+      step,
+      tokensPerSecond: 0,
+      exposedShare: 0,
+      computed: 0,
+    });
   return { bench, beat };
 }
 
@@ -745,6 +759,7 @@ Deno.test("who still follows when the run finishes counts no longer once it is r
       step: 0,
       tokensPerSecond: 1,
       exposedShare: 0,
+      computed: 0,
     });
   beats();
   bench.ready([1]);
@@ -838,6 +853,86 @@ Deno.test("status names who was last and how long the others waited", () => {
     null,
   ]);
   assertEquals(message.members[0].silentMs, 20);
+});
+
+/** Lets time pass while members beat, and say whether they have computed their part of the step under way. */
+function beats(bench: Bench, ms: number, computed: Readonly<Record<number, boolean>>): CoordinatorAction[] {
+  const actions: CoordinatorAction[] = [];
+  for (const end = bench.now + ms; bench.now < end;) {
+    bench.now += 500;
+    for (const [link, isComputed] of Object.entries(computed)) {
+      if (!bench.state.members.has(`m${link}`)) continue;
+      const { epoch, step } = bench.state;
+      const heartbeat = { type: "heartbeat", epoch, step, tokensPerSecond: 1, exposedShare: 0 } as const;
+      actions.push(...bench.says(Number(link), { ...heartbeat, computed: isComputed ? step + 1 : 0 }));
+    }
+    actions.push(...bench.does({ kind: "tick" }));
+  }
+  return actions;
+}
+
+Deno.test("status shows who is at work on the step under way, and who hangs is named once a step", () => {
+  const bench = group(3);
+  const atWork = () => {
+    const [{ message }] = sent(bench.says(77, { type: "status" }), "status");
+    return message.members.map(({ atWorkMs }) => atWorkMs);
+  };
+  for (let step = 1; step <= 5; step++) {
+    bench.now += 1000;
+    bench.ready([1, 2, 3]);
+  }
+  assertEquals(atWork(), [0, 0, 0]);
+  assertEquals(logged(beats(bench, 10_000, { 1: true, 2: false, 3: true })), []);
+  assertEquals(atWork(), [null, 10_000, null]);
+  const line = "warn: Step 6 has taken 11 s so far, usually 1.0 s: m2 is still at work, and the others wait";
+  assertEquals(logged(beats(bench, 60_000, { 1: true, 2: false, 3: true })), [line]);
+  assertEquals(bench.state.members.size, 3);
+
+  bench.ready([1, 2, 3]);
+  bench.ready([1]);
+  assertEquals(atWork(), [null, 0, 0]);
+  assertEquals(
+    logged(beats(bench, 20_000, { 1: true, 2: true, 3: true })),
+    ["warn: Step 7 has taken 11 s so far, usually 1.0 s: all have computed; m2, m3 lack parts of the sum"],
+  );
+  bench.ready([1, 2, 3]);
+  assertEquals(
+    logged(beats(bench, 20_000, { 1: false, 2: false, 3: false })),
+    ["warn: Step 8 has taken 11 s so far, usually 1.0 s: all nodes are still at work"],
+  );
+  assertEquals(
+    sent(bench.says(77, { type: "status" }), "status")[0].message.members.map(({ asideMs }) => asideMs),
+    [
+      null,
+      null,
+      null,
+    ],
+  );
+
+  // Steps that are fast don't make seconds a long time, and the first ones have no usual time.
+  const fast = group(1);
+  for (let step = 1; step <= 5; step++) fast.ready([1]);
+  assertEquals(logged(beats(fast, 5000, { 1: false })), []);
+  assertEquals(logged(beats(fast, 1000, { 1: false })).length, 1);
+  const first = group(1);
+  assertEquals(logged(beats(first, 600_000, { 1: false })), []);
+  assertEquals(logged(beats(first, 1000, { 1: false })), [
+    "warn: Step 1 has taken 601 s so far: all nodes are still at work",
+  ]);
+});
+
+Deno.test("who is at work for longer than it may is sent away if others wait for it, and where nobody says so, not", () => {
+  const bench = group(3, { stepTimeoutMs: 60_000 });
+  assertEquals(links(beats(bench, 60_000, { 1: true, 2: false, 3: true }), "refused"), []);
+  const actions = beats(bench, 500, { 1: true, 2: false, 3: true });
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [2, true]);
+  assertMatch(message.reason, /^m2 is still at work on step 1 after 61 s, longer than --step-timeout allows/);
+  assertEquals(links(actions, "abort"), [1, 3]);
+  bench.answers(1, 3);
+  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
+  // All are slow: the step is a long one.
+  assertEquals(links(beats(bench, 300_000, { 1: false, 3: false }), "refused"), []);
 });
 
 /** What a bench's coordinator has on disk. */

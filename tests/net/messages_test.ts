@@ -61,7 +61,10 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [{ ...good, appliedStep: 2 ** 32 }, /at appliedStep/],
     [{ ...good, digest: "DEADBEEF" }, /at digest/],
     [{ ...good, held: { epoch: 1, step: 1.5, digest: digestOf(1) } }, /at held.step/],
-    [{ type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 2 }, /at exposedShare/],
+    [
+      { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 2, computed: 0 },
+      /at exposedShare/,
+    ],
     [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null }, /at workMs/],
     [{ type: "failed", epoch: 1, step: 1, peer: null, reason: "x".repeat(501) }, /at reason/],
   ];

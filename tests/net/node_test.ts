@@ -469,6 +469,19 @@ Deno.test("a step that nobody can do is left out by all, and by who comes later:
   assertEquals(digests.size, 1);
 });
 
+Deno.test("the status tells who is at work while the others wait for its part", async () => {
+  await using group = await Group.start(2, 100);
+  const { replicas: [, second], nodes } = joinAll(group, newReplicas(2));
+  const hang = Promise.withResolvers<void>();
+  atStep(second, 3, () => hang.promise);
+  const atWork = () => group.coordinator.status().members.map(({ atWorkMs }) => atWorkMs !== null).join();
+  while (group.coordinator.status().step < 2 || atWork() !== "false,true") {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  hang.resolve();
+  await finish(...nodes);
+});
+
 Deno.test("leave() ends a member's part at the next step, and the others go on", async () => {
   await using group = await Group.start(3);
   const { replicas: [first, second, third], nodes } = joinAll(group, newReplicas(3));

@@ -54,7 +54,14 @@ export class ScriptedMember {
 
   /** Sends heartbeats, in place of those that it sent so far. */
   beat(heartbeatMs: number): void {
-    const beat = { type: "heartbeat", epoch: 0, step: 0, tokensPerSecond: 5000, exposedShare: 0.25 } as const;
+    const beat = {
+      type: "heartbeat",
+      epoch: 0,
+      step: 0,
+      tokensPerSecond: 5000,
+      exposedShare: 0.25,
+      computed: 0,
+    } as const;
     this.link.keepAlive(heartbeatMs, () => this.link.send(beat));
   }
 

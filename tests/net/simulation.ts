@@ -447,6 +447,7 @@ export class Simulation {
           step: state.applied.step,
           tokensPerSecond: 0,
           exposedShare: 0,
+          computed: 0,
         });
       });
     });

@@ -8,7 +8,15 @@
  * Whoever is at fault stands aside: it stays linked and follows, and may enter again after a time that doubles.
  */
 import { toReason } from "../messages.ts";
-import { byId, type Draft, type Failure, log, type MemberRecord, send } from "./types.ts";
+import {
+  byId,
+  type CoordinatorState,
+  type Draft,
+  type Failure,
+  log,
+  type MemberRecord,
+  send,
+} from "./types.ts";
 
 /** Times that a step is lost through failures before somebody has to go. */
 export const MAX_FAILURES = 3;
@@ -31,8 +39,14 @@ export function countOwn({ state }: Draft, { id }: MemberRecord): number {
 }
 
 /** Does a member have to stay out of epochs for now? */
-export function isAside({ state, now }: Draft, { id }: MemberRecord): boolean {
-  return now < (state.aside.get(id)?.until ?? 0);
+export function isAside({ state, now }: Draft, member: MemberRecord): boolean {
+  return leftAside(state, member, now) !== null;
+}
+
+/** For how long yet; null: it doesn't. */
+export function leftAside({ aside }: CoordinatorState, { id }: MemberRecord, now: number): number | null {
+  const left = (aside.get(id)?.until ?? 0) - now;
+  return left > 0 ? left : null;
 }
 
 /**

@@ -1,5 +1,6 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
+import { beginStep } from "./stepTime.ts";
 import { isAside, judge } from "./blame.ts";
 import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
@@ -208,6 +209,7 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   state.epochMembers = ids;
   state.lost = [];
   state.ready.clear();
+  beginStep(draft);
   for (const member of state.members.values()) {
     if (ids.includes(member.id)) {
       Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0 });

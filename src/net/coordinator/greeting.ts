@@ -57,6 +57,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     isDone: false,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
     exposedShare: before?.exposedShare ?? 0,
+    computed: 0,
     lastSteps: 0,
     waitMs: 0,
     told: before?.link === link ? before.told : null,

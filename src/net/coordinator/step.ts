@@ -2,6 +2,7 @@ import type { MemberMessage, MessageOf } from "../messages.ts";
 import { accuse, countOwn, isAside, MAX_FAILURES } from "./blame.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
+import { beginStep, endStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { electorateOf, log, send, withRole } from "./types.ts";
 
@@ -48,9 +49,11 @@ export function tryCommit(draft: Draft): void {
 function commit(draft: Draft, digest: string): void {
   const { state } = draft;
   noteLast(draft);
+  endStep(draft);
   state.step++;
   state.digest = digest;
   state.ready.clear();
+  beginStep(draft);
   state.failures = [];
   const active = withRole(draft, "active");
   state.electorates = [electorateOf(state)];

@@ -12,6 +12,11 @@ export interface CoordinatorSettings {
    * trains.
    */
   readonly force: boolean;
+  /**
+   * After so long in a step, who still computes is sent away if others don't. Default: never, as a first step compiles
+   * kernels.
+   */
+  readonly stepTimeoutMs?: number;
 }
 
 /** What outlives the coordinator: written and fsynced before an epoch is used. */
@@ -60,6 +65,8 @@ export interface MemberRecord {
   isDone: boolean;
   tokensPerSecond: number;
   exposedShare: number;
+  /** The step that it has computed its part of, as of its last heartbeat; 0: none. */
+  computed: number;
   /** Steps of this epoch in which it was last. */
   lastSteps: number;
   /** How long the others waited for it in those. */
@@ -130,6 +137,12 @@ export interface CoordinatorState {
   /** Of each name, the processes that have come, the newest last: it has replaced the others. */
   processes: ReadonlyMap<string, readonly string[]>;
   ready: Map<string, Ready>;
+  /** When the step under way began. */
+  begunAt: number;
+  /** How long the last steps took. */
+  stepMs: readonly number[];
+  /** Of the step under way has been said that it takes long. */
+  isSlowSaid: boolean;
   /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
   skip: number | null;
   /** Through which tries of the step under way were lost. */
