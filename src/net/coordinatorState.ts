@@ -75,6 +75,7 @@ export function createCoordinator(
     begunAt: 0,
     stepMs: [],
     isSlowSaid: false,
+    doubt: null,
     skip: null,
     failures: [],
     aside: new Map(),

@@ -482,19 +482,80 @@ Deno.test("who fails three times through its own fault is removed", () => {
   assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: null, reason: "late" }), []);
 });
 
-Deno.test("a step that a member finds is to be skipped is left out by the next epoch, and none after it", () => {
-  const bench = group(2);
+const NOT_FINITE = { type: "failed", peer: null, reason: "not finite", skip: true } as const;
+
+/** A group of three in whose first step m1 finds that it is not finite, and that has begun it again. */
+function doubting(): Bench {
+  const bench = group(3);
   const { epoch } = bench.state;
-  const failed = { type: "failed", step: 1, peer: null, reason: "not finite", skip: true } as const;
+  const failed = { ...NOT_FINITE, step: 1 };
   assertEquals(bench.says(1, { ...failed, epoch: epoch + 1 }), []);
-  assertEquals(links(bench.says(1, { ...failed, epoch }), "abort"), [1, 2]);
+  const actions = bench.says(1, { ...failed, epoch });
+  assertEquals(links(actions, "abort"), [1, 2, 3]);
+  const [line] = logged(actions);
+  assertMatch(
+    line,
+    /m1 gives it up: not finite; step 1 is done by the others, to see whether they find the same/,
+  );
   assertEquals(bench.says(2, { ...failed, epoch }), []);
-  bench.answers(1);
-  const skips = (actions: CoordinatorAction[]) => sent(actions, "epoch").map(({ message }) => message.skip);
-  assertEquals(skips(bench.answers(2)), [true, true]);
-  assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
+  bench.answers(1, 2, 3);
+  assertEquals(bench.state.epochMembers, ["m2", "m3"]);
+  return bench;
+}
+
+function skips(actions: readonly CoordinatorAction[]): boolean[] {
+  return sent(actions, "epoch").map(({ message }) => message.skip);
+}
+
+Deno.test("a step that two members find not finite is left out by the next epoch, and none after it", () => {
+  const bench = doubting();
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  const { epoch } = bench.state;
+  const [line] = logged(bench.says(3, { ...NOT_FINITE, step: 1, epoch }));
+  assertMatch(line, /m3 gives it up: not finite; step 1 is left out/);
+  bench.answers(2);
+  assertEquals(skips(bench.answers(3)), [true, true, true]);
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+  assertEquals(links(bench.ready([1, 2, 3]), "commit"), [1, 2, 3]);
   bench.does({ kind: "closed", link: 2 });
-  assertEquals(skips(bench.answers(1)), [false]);
+  bench.answers(1);
+  assertEquals(skips(bench.answers(3)), [false, false]);
+});
+
+Deno.test("a member that alone finds a step not finite is named and sent away, and the step is done", () => {
+  const bench = doubting();
+  const actions = bench.ready([2, 3]);
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [1, true]);
+  assertMatch(message.reason, /^m1 alone found step 1 not finite/);
+  assertEquals([bench.state.step, bench.state.phase, links(actions, "abort")], [1, "training", []]);
+  bench.ready([2, 3]);
+  bench.joins(1); // a process started anew
+  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2) });
+  bench.ready([2, 3]);
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+});
+
+Deno.test("who finds a step not finite and is alone, or is left so, has nobody to ask", () => {
+  const bench = group(1);
+  bench.says(1, { ...NOT_FINITE, step: 1, epoch: bench.state.epoch });
+  assertEquals(skips(bench.answers(1)), [true]);
+
+  const leftAlone = () => {
+    const bench = doubting();
+    for (const link of [2, 3]) bench.says(link, { type: "leaving", finished: false });
+    bench.joins(1, { group: { epoch: bench.state.epoch, members: ["m1"] } });
+    return bench;
+  };
+  const left = leftAlone();
+  assertEquals(left.state.epochMembers, ["m1"]);
+  left.says(1, { ...NOT_FINITE, step: 1, epoch: left.state.epoch });
+  assertEquals(skips(left.answers(1)), [true]);
+
+  const passed = leftAlone(); // it finds it no more
+  const actions = passed.ready([1]);
+  assertEquals([links(actions, "commit"), links(actions, "refused")], [[1], []]);
+  assertMatch(logged(actions).join(), /m1 alone found step 1 not finite/);
 });
 
 Deno.test("a hello of another run, version, config, tokenizer or adapter is refused with its reason", () => {

@@ -469,6 +469,20 @@ Deno.test("a step that nobody can do is left out by all, and by who comes later:
   assertEquals(digests.size, 1);
 });
 
+Deno.test("a member that alone finds steps not finite is sent away, and none is left out", async () => {
+  await using group = await Group.start(3);
+  const replicas = newReplicas(3);
+  for (const replica of replicas) replica.allowSkip();
+  const { nodes } = joinAll(group, replicas);
+  replicas[1].beforeSums = (step) => {
+    if (step >= 3) throw new NotFiniteError(`Step ${step} has a loss that is not finite`);
+  };
+  const { refusal } = await nodes[1].done;
+  assertMatch(refusal?.reason ?? "", /^m1 alone found step 3 not finite/);
+  await finish(nodes[0], nodes[2]);
+  assertTrained(await trainAlone(6, virtualWorkers), replicas[0], replicas[2]);
+});
+
 Deno.test("the status tells who is at work while the others wait for its part", async () => {
   await using group = await Group.start(2, 100);
   const { replicas: [, second], nodes } = joinAll(group, newReplicas(2));

@@ -54,7 +54,8 @@ export type Fault =
 export type Broken =
   | "dials" // the first member reaches no other, though others reach it
   | "receives" // the first member spoils what it receives, as it and whoever sent it see
-  | "pair"; // the first two members don't reach each other
+  | "pair" // the first two members don't reach each other
+  | "gradients"; // the first member's are often not finite
 
 /** The state of a model, with what is needed to hand it on. */
 interface Model extends Applied {
@@ -250,6 +251,7 @@ export class Simulation {
     const [first, second] = this.#nodes;
     switch (this.#scenario.broken) {
       case undefined:
+      case "gradients":
         return false;
       case "dials":
       case "receives":
@@ -529,7 +531,10 @@ export class Simulation {
     assertEquals(step, node.model.step + 1, `${node.name} works on the wrong step`);
     assert(!node.aborted.has(`${epoch}/${step}`), `${node.name} begins an aborted step`);
     assertEquals(work.skip && !this.#isNotFinite(step), false, `${node.name} leaves step ${step} out`);
-    if (this.#isNotFinite(step)) return this.#beginNotFinite(node, work);
+    const isAtFault = this.#scenario.broken === "gradients" && node === this.#nodes[0] &&
+      members.length > 1 &&
+      this.#draw(4) === 0;
+    if (this.#isNotFinite(step) || isAtFault) return this.#beginNotFinite(node, work);
     const key = `${epoch}/${step}/${members.map(({ url }) => url).join()}`;
     const exchange = this.#exchanges.get(key) ?? { work, begun: new Map(), contributions: new Set<string>() };
     this.#exchanges.set(key, exchange);

@@ -66,7 +66,7 @@ for (const [name, faults] of Object.entries(CASES)) {
   });
 }
 
-for (const broken of ["dials", "receives", "pair"] as const) {
+for (const broken of ["dials", "receives", "pair", "gradients"] as const) {
   Deno.test(`a simulated group goes on with the same bits without one of its members: ${broken} is broken`, () => {
     const counts: Record<string, number> = {};
     simulate(["cut", "kill"], counts, broken);

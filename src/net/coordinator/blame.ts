@@ -43,6 +43,28 @@ export function isAside({ state, now }: Draft, member: MemberRecord): boolean {
   return leftAside(state, member, now) !== null;
 }
 
+/** Has a member found alone that the step to be done is not finite? Then the others do it, to see what they find. */
+export function isDoubted({ state }: Draft, { id }: MemberRecord): boolean {
+  return state.doubt?.by === id && state.doubt.step === state.step + 1;
+}
+
+/** Those of an epoch's candidates that may be in it: all, if there is nobody else. */
+export function admit(
+  draft: Draft,
+  current: readonly MemberRecord[],
+  warm: readonly MemberRecord[],
+): MemberRecord[] {
+  const trusted = current.filter((member) => !isDoubted(draft, member));
+  const entering = trusted.filter((member) => !isAside(draft, member));
+  if (entering.length > 0) {
+    return [
+      ...entering,
+      ...warm.filter((member) => !isDoubted(draft, member) && !isAside(draft, member)),
+    ];
+  }
+  return trusted.length > 0 ? trusted : [...current];
+}
+
 /** For how long yet; null: it doesn't. */
 export function leftAside({ aside }: CoordinatorState, { id }: MemberRecord, now: number): number | null {
   const left = (aside.get(id)?.until ?? 0) - now;

@@ -1,7 +1,7 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
 import { beginStep } from "./stepTime.ts";
-import { isAside, judge } from "./blame.ts";
+import { admit, judge } from "./blame.ts";
 import { byId, electorateOf, log, send, toSaved, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 import { describeSharing } from "../shares.ts";
@@ -31,11 +31,9 @@ export function tryForm(draft: Draft): void {
   }
   if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
-  judge(draft, [...current, ...withRole(draft, "warm")]);
-  const entering = current.filter((member) => !isAside(draft, member));
-  // With nobody else left, who stands aside goes on.
-  if (entering.length === 0) return formEpoch(draft, current);
-  formEpoch(draft, [...entering, ...withRole(draft, "warm").filter((member) => !isAside(draft, member))]);
+  const warm = withRole(draft, "warm");
+  judge(draft, [...current, ...warm]);
+  formEpoch(draft, admit(draft, current, warm));
 }
 
 /** Is a member's state that of the group? */

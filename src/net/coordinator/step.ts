@@ -63,6 +63,7 @@ function commit(draft: Draft, digest: string): void {
   for (const member of state.members.values()) {
     send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });
   }
+  settleDoubt(draft);
   const warm = withRole(draft, "warm");
   const room = (state.identity?.virtualWorkers ?? 0) - active.length;
   // A spare that stands by, or is lost, changes who counts: the members have to know.
@@ -92,12 +93,7 @@ export function takeFailure(
   const { epoch, step, peer, reason, skip = false } = message;
   if (epoch > state.epoch || step !== state.step + 1) return; // long dealt with
   const isUnderWay = epoch === state.epoch && state.phase === "training" && member.role === "active";
-  if (skip) {
-    // Another epoch leaves it out: all of its members do, and none of them computes.
-    if (!isUnderWay) return;
-    state.skip = step;
-    return abort(draft, `${member.id} gives it up: ${reason}`, "is left out");
-  }
+  if (skip) return isUnderWay ? takeNotFinite(draft, member, step, reason) : undefined;
   const text = `${member.id} has given up step ${step}${
     peer === null ? "" : ` because of ${peer}`
   }: ${reason}`;
@@ -109,4 +105,34 @@ export function takeFailure(
   if (countOwn(draft, member) < MAX_FAILURES) return abort(draft, text);
   log(draft, "warn", text);
   remove(draft, member, `${member.id} has failed ${MAX_FAILURES} times in step ${step}: ${reason}`);
+}
+
+/**
+ * A member has found that a step is not finite. Whoever does it should find the same, so another one is asked: the others
+ * do the step. If one of them finds it, too, the next epoch leaves it out: all of its members do, and none computes.
+ */
+function takeNotFinite(draft: Draft, member: MemberRecord, step: number, reason: string): void {
+  const { state } = draft;
+  const isAlone = withRole(draft, "active").length === 1;
+  const isFound = state.doubt?.step === step; // by another one, or nobody but it can be asked
+  const text = `${member.id} gives it up: ${reason}`;
+  if (isAlone || isFound) {
+    state.doubt = null;
+    state.skip = step;
+    return abort(draft, text, "is left out");
+  }
+  state.doubt = { step, by: member.id };
+  abort(draft, text, `is done by the others, to see whether they find the same`);
+}
+
+/** The others have done a step that a member found not finite. */
+function settleDoubt(draft: Draft): void {
+  const { state } = draft;
+  const { doubt } = state;
+  state.doubt = null;
+  if (doubt === null || doubt.step !== state.step) return;
+  const member = state.members.get(doubt.by);
+  const text = `${doubt.by} alone found step ${doubt.step} not finite: its GPU or memory is at fault`;
+  if (member === undefined || member.role === "active") return log(draft, "warn", text);
+  remove(draft, member, text);
 }

@@ -143,6 +143,8 @@ export interface CoordinatorState {
   stepMs: readonly number[];
   /** Of the step under way has been said that it takes long. */
   isSlowSaid: boolean;
+  /** Who alone has found so far that a step is not finite, and is to be left out: the others do it without it. */
+  doubt: { readonly step: number; readonly by: string } | null;
   /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
   skip: number | null;
   /** Through which tries of the step under way were lost. */
