@@ -41,6 +41,9 @@ export function describeSlowest(members: readonly Member[]): string | null {
 }
 
 function explainSlowness(slowest: Member, members: readonly Member[]): string {
+  if (2 * slowest.linkMs > slowest.waitMs) {
+    return "its link is slow: what it sends or gets comes late, its own work doesn't";
+  }
   const others = members.filter((member) => member !== slowest && member.share !== null);
   const [own, least] = [sizeOf(slowest), Math.min(...others.map(sizeOf))];
   if (own > least) return `it has ${own} virtual workers, others only ${least}`;
@@ -59,9 +62,14 @@ function rowOf(member: Member): string[] {
     formatInteger(step),
     atWorkMs === null ? "no" : formatShortTime(atWorkMs),
     `${(100 * exposedShare).toFixed(1)}%`,
-    lastSteps === 0 ? "never" : `${formatShortTime(waitMs)} in ${formatInteger(lastSteps)} steps`,
+    describeWait(lastSteps, waitMs),
     `${formatShortTime(silentMs)} ago`,
   ];
+}
+
+function describeWait(steps: number, ms: number): string {
+  if (ms === 0) return "never";
+  return formatShortTime(ms) + (steps === 0 ? "" : ` in ${formatInteger(steps)} steps`);
 }
 
 function describeShare(share: Member["share"]): string {

@@ -252,11 +252,11 @@ export class MemberWork {
       if (work.skip) return await this.#skipStep(work, signal);
       const onComputed = () => this.#computed = step;
       const { parts } = this.#overlap;
-      const { sum, digests, workMs, release } = await this.#sumStep(work, signal, parts, onComputed);
+      const { sum, digests, workMs, slowest, release } = await this.#sumStep(work, signal, parts, onComputed);
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
       this.#ready = { sum, exposedFrom: begun + workMs, release };
-      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs });
+      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs, slowest });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof NotFiniteError) {
@@ -278,7 +278,7 @@ export class MemberWork {
     const digest = await digestAfter(this.#replica.applied.digest, step, ["skipped"]);
     signal.throwIfAborted();
     this.#ready = { sum: null, exposedFrom: null, release: () => {} };
-    this.#options.tell({ kind: "reduced", epoch, step, digest, workMs: 0 });
+    this.#options.tell({ kind: "reduced", epoch, step, digest, workMs: 0, slowest: null });
   }
 
   async #beginEpoch({ epoch, step, members }: StepWork): Promise<void> {

@@ -103,6 +103,9 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     digest,
     /** From the beginning of the step until this member's own gradients were done. */
     workMs: z.number().min(0),
+    /** Whose frames came last, see `arrivals.ts`; null: nobody was waited for. */
+    slowest: z.strictObject({ peer: memberId, afterMs: z.number().min(0), beyondMs: z.number().min(0) })
+      .nullable(),
   }),
   /**
    * The member has given the step up; null: through its own fault. `skip`: whoever does the step finds what it
@@ -144,6 +147,8 @@ const statusSchema = z.strictObject({
     /** Steps of this epoch in which all waited for it, and for how long. */
     lastSteps: u32,
     waitMs: z.number().min(0),
+    /** Of that, through no longer work of its own. */
+    linkMs: z.number().min(0),
     /** For how long it has been computing its part of the step under way; null: it isn't. */
     atWorkMs: z.number().min(0).nullable(),
     /** For how long it is kept out of epochs; null: it isn't. */

@@ -3,6 +3,7 @@
  * virtual workers.
  */
 import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
+import type { Slowest } from "./arrivals.ts";
 import type { StepWork } from "./member/types.ts";
 import { Coverage } from "./coverage.ts";
 import { deferred } from "./deferred.ts";
@@ -20,6 +21,8 @@ export interface StepSum {
   readonly digests: readonly string[];
   /** For the sums of its own share. */
   readonly workMs: number;
+  /** Whose frames came last. */
+  readonly slowest: Slowest | null;
   release(): void;
 }
 
@@ -101,7 +104,13 @@ export function createStepSum(
     onComputed();
     const reduced = await reduce();
     reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from, nameOf));
-    return { sum, digests: reduced.map(({ digest }) => digest), workMs, release };
+    return {
+      sum,
+      digests: reduced.map(({ digest }) => digest),
+      workMs,
+      slowest: allreduce.arrivals.slowest(step, begin + workMs),
+      release,
+    };
   };
 }
 

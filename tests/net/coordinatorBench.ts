@@ -104,7 +104,15 @@ export class Bench {
     const { epoch, step } = this.state;
     return links.flatMap((link) => {
       const digest = digestOf(step + 1);
-      return this.says(link, { type: "ready", epoch, step: step + 1, digest, workMs: 10, ...changes });
+      return this.says(link, {
+        type: "ready",
+        epoch,
+        step: step + 1,
+        digest,
+        workMs: 10,
+        slowest: null,
+        ...changes,
+      });
     });
   }
 

@@ -996,6 +996,32 @@ Deno.test("who is at work for longer than it may is sent away if others wait for
   assertEquals(links(beats(bench, 300_000, { 1: false, 3: false }), "refused"), []);
 });
 
+Deno.test("a step's wait is charged to whose frames came last, but for what others computed longer", () => {
+  const accounts = (bench: Bench) =>
+    [...bench.state.members.values()].map(({ lastSteps, waitMs, linkMs }) => [lastSteps, waitMs, linkMs]);
+  const slowest = (peer: string, afterMs: number, beyondMs: number) => ({ peer, afterMs, beyondMs });
+  // m3 computes 5 ms longer than m1; what m2 sends or gets takes 60 ms, and so all seems late to it
+  const bench = group(3);
+  bench.ready([1], { workMs: 1, slowest: slowest("m2", 66, 60) });
+  bench.ready([2], { workMs: 1, slowest: slowest("m3", 125, 4) });
+  bench.ready([3], { workMs: 6, slowest: slowest("m2", 61, 60) });
+  assertEquals(accounts(bench), [[0, 0, 0], [1, 60, 60], [0, 5, 0]]);
+
+  // of two, that one computes longer explains when its frames come
+  const pair = group(2);
+  pair.ready([1], { workMs: 10, slowest: slowest("m2", 90, 90) });
+  pair.ready([2], { workMs: 100 });
+  assertEquals(accounts(pair), [[0, 0, 0], [1, 90, 0]]);
+  // both at once
+  pair.ready([1], { workMs: 10, slowest: slowest("m2", 110, 110) });
+  pair.ready([2], { workMs: 100 });
+  assertEquals(accounts(pair), [[0, 0, 0], [2, 200, 20]]);
+  // nobody that is here
+  pair.ready([1], { slowest: slowest("m9", 50, 50) });
+  pair.ready([2]);
+  assertEquals(accounts(pair), [[1, 0, 0], [2, 200, 20]]);
+});
+
 /** What a bench's coordinator has on disk. */
 function savedBy({ state }: Bench): SavedGroup {
   assert(state.identity !== null);

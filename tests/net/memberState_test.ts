@@ -66,7 +66,7 @@ class Bench {
   }
 
   reduces(epoch: number, step: number): MemberAction[] {
-    return this.does({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 5 });
+    return this.does({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 5, slowest: null });
   }
 
   commits(epoch: number, step: number, digest = digestOf(step)): MemberAction[] {

@@ -65,7 +65,7 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
       { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 2, computed: 0 },
       /at exposedShare/,
     ],
-    [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null }, /at workMs/],
+    [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null, slowest: null }, /at workMs/],
     [{ type: "failed", epoch: 1, step: 1, peer: null, reason: "x".repeat(501) }, /at reason/],
   ];
   for (const [value, expected] of wrong) {

@@ -87,7 +87,7 @@ class InstantGroup {
     for (const member of working) {
       const { epoch, step } = member.work!;
       member.work = null;
-      member.tell({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 1 });
+      member.tell({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 1, slowest: null });
     }
     assertEquals(this.step, step + 1, "the step was not committed");
     return working.length;

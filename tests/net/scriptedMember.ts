@@ -49,7 +49,7 @@ export class ScriptedMember {
   }
 
   ready(epoch: number, step: number, digest = digestOf(step)): void {
-    this.link.send({ type: "ready", epoch, step, digest, workMs: 10 * this.#index });
+    this.link.send({ type: "ready", epoch, step, digest, workMs: 10 * this.#index, slowest: null });
   }
 
   /** Sends heartbeats, in place of those that it sent so far. */

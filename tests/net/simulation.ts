@@ -561,7 +561,7 @@ export class Simulation {
         this.#within(participant, life, () => {
           if (participant.exchange !== exchange) return;
           participant.exchange = null;
-          this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs });
+          this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs, slowest: null });
         }));
     }
   }
@@ -596,7 +596,7 @@ export class Simulation {
         if (node.exchange !== exchange) return;
         node.exchange = null;
         const digest = hash(node.model.digest, step, "skipped");
-        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0 });
+        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0, slowest: null });
         else this.#tell(node, { kind: "failed", epoch, step, peer: null, reason: "not finite", skip: true });
       }));
   }

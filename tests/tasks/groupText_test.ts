@@ -15,6 +15,7 @@ function member(id: string, from: number, to: number, changes: Partial<Member> =
     exposedShare: 0.0625,
     lastSteps: 0,
     waitMs: 0,
+    linkMs: 0,
     atWorkMs: null,
     asideMs: null,
     ...changes,
@@ -78,5 +79,9 @@ Deno.test("describeSlowest() looks at the shares, and says nothing where nobody 
     describeSlowest([member("m1", 0, 3), member("m2", 3, 8, { lastSteps: 2, waitMs: 30 })]),
     "Slowest: m2, last in 2 steps of this epoch; the others waited 30 ms for it, 100% of all waiting: " +
       "it has 5 virtual workers, others only 3",
+  );
+  assertMatch(
+    describeSlowest([member("m1", 0, 3), member("m2", 3, 8, { lastSteps: 2, waitMs: 30, linkMs: 20 })]) ?? "",
+    /: its link is slow: what it sends or gets comes late, its own work doesn't$/,
   );
 });

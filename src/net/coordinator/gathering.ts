@@ -210,7 +210,7 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   beginStep(draft);
   for (const member of state.members.values()) {
     if (ids.includes(member.id)) {
-      Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0 });
+      Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0, linkMs: 0 });
     } else if (member.role !== "warm") member.role = "following";
   }
   state.spares = withRole(draft, "warm").map(({ id }) => id);

@@ -60,6 +60,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     computed: 0,
     lastSteps: 0,
     waitMs: 0,
+    linkMs: 0,
     told: before?.link === link ? before.told : null,
   };
   state.members.set(member.id, member);

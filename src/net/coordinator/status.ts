@@ -28,6 +28,7 @@ export function groupStatus(state: CoordinatorState, now: number): GroupStatus {
       exposedShare: member.exposedShare,
       lastSteps: member.lastSteps,
       waitMs: member.waitMs,
+      linkMs: member.linkMs,
       atWorkMs: isAtWork(state, member) ? Math.max(now - state.begunAt, 0) : null,
       asideMs: leftAside(state, member, now),
     })),

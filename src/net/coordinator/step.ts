@@ -4,6 +4,7 @@ import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts
 import { abort, remove } from "./loss.ts";
 import { beginStep, endStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
+import { noteLast } from "./waiting.ts";
 import { electorateOf, log, send, withRole } from "./types.ts";
 
 export function takeReady(
@@ -12,10 +13,10 @@ export function takeReady(
   message: MessageOf<MemberMessage, "ready">,
 ): void {
   const { state } = draft;
-  const { epoch, step, digest, workMs } = message;
+  const { epoch, step, digest, workMs, slowest } = message;
   const isCurrent = epoch === state.epoch && step === state.step + 1;
   if (member.role !== "active" || !isCurrent) return; // of an aborted step
-  state.ready.set(member.id, { digest, workMs });
+  state.ready.set(member.id, { digest, workMs, slowest });
   member.seenEpoch = epoch;
   tryCommit(draft);
 }
@@ -48,7 +49,7 @@ export function tryCommit(draft: Draft): void {
 
 function commit(draft: Draft, digest: string): void {
   const { state } = draft;
-  noteLast(draft);
+  noteLast(state);
   endStep(draft);
   state.step++;
   state.digest = digest;
@@ -71,17 +72,6 @@ function commit(draft: Draft, digest: string): void {
   const isChanged = here.join() !== electorateOf(state).join();
   const entering = warm.filter((member) => !isAside(draft, member));
   if (isChanged || (entering.length > 0 && room > 0)) formEpoch(draft, [...active, ...entering]);
-}
-
-/**
- * Adds to the account of the member whose own gradients were last how long the second slowest waited for it.
- */
-function noteLast({ state }: Draft): void {
-  const [last, second] = [...state.ready].sort(([, a], [, b]) => b.workMs - a.workMs);
-  const member = state.members.get(last[0]);
-  if (member === undefined || second === undefined) return;
-  member.lastSteps++;
-  member.waitMs += last[1].workMs - second[1].workMs;
 }
 
 export function takeFailure(

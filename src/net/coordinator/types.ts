@@ -1,3 +1,4 @@
+import type { Slowest } from "../arrivals.ts";
 import type { CoordinatorMessage, Held, Identity, MemberMessage, Setting } from "../messages.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
@@ -71,6 +72,8 @@ export interface MemberRecord {
   lastSteps: number;
   /** How long the others waited for it in those. */
   waitMs: number;
+  /** Of that, for what it sent or got, when it had computed no longer than others. */
+  linkMs: number;
   /** Why nothing goes on, as it was last told. */
   told: string | null;
 }
@@ -96,6 +99,7 @@ export interface Aside {
 export interface Ready {
   readonly digest: string;
   readonly workMs: number;
+  readonly slowest: Slowest | null;
 }
 
 export interface CoordinatorState {

@@ -1,4 +1,5 @@
 import type { CoordinatorMessage, Held, Identity, MemberMessage, Membership, Setting } from "../messages.ts";
+import type { Slowest } from "../arrivals.ts";
 import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
@@ -115,6 +116,7 @@ export type MemberEvent =
     readonly step: number;
     readonly digest: string;
     readonly workMs: number;
+    readonly slowest: Slowest | null;
   }
   /** A step can't be done; peer null: through this member's own fault. */
   | {
