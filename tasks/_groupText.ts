@@ -24,6 +24,7 @@ export function describeGroup(status: GroupStatus): string[] {
     ...(members.length === 0
       ? []
       : ["Exposed: of a step, the exchange of gradients while nothing is computed"]),
+    ...members.filter(({ asideMs }) => asideMs !== null).map(describeAside),
     ...(members.some(({ role }) => role === "warm") ? ["Warm: has the group's state, and may step in"] : []),
   ];
 }
@@ -40,6 +41,9 @@ export function describeSlowest(members: readonly Member[]): string | null {
 }
 
 function explainSlowness(slowest: Member, members: readonly Member[]): string {
+  if (2 * slowest.linkMs > slowest.waitMs) {
+    return "its link is slow: what it sends or gets comes late, its own work doesn't";
+  }
   const others = members.filter((member) => member !== slowest && member.share !== null);
   const [own, least] = [sizeOf(slowest), Math.min(...others.map(sizeOf))];
   if (own > least) return `it has ${own} virtual workers, others only ${least}`;
@@ -47,25 +51,37 @@ function explainSlowness(slowest: Member, members: readonly Member[]): string {
   return "it computes more slowly, nobody has fewer virtual workers";
 }
 
-const HEADINGS = ["member", "role", "workers", "step", "exposed", "waited for", "heard"];
+const HEADINGS = ["member", "role", "workers", "step", "at work", "exposed", "waited for", "heard"];
 
 function rowOf(member: Member): string[] {
-  const { id, role, share, step, exposedShare, lastSteps, waitMs, silentMs } = member;
+  const { id, role, share, step, atWorkMs, exposedShare, lastSteps, waitMs, silentMs, asideMs } = member;
   return [
     id,
-    role,
+    asideMs === null ? role : `aside, ${role}`,
     describeShare(share),
     formatInteger(step),
+    atWorkMs === null ? "no" : formatShortTime(atWorkMs),
     `${(100 * exposedShare).toFixed(1)}%`,
-    lastSteps === 0 ? "never" : `${formatShortTime(waitMs)} in ${formatInteger(lastSteps)} steps`,
+    describeWait(lastSteps, waitMs),
     `${formatShortTime(silentMs)} ago`,
   ];
+}
+
+function describeWait(steps: number, ms: number): string {
+  if (ms === 0) return "never";
+  return formatShortTime(ms) + (steps === 0 ? "" : ` in ${formatInteger(steps)} steps`);
 }
 
 function describeShare(share: Member["share"]): string {
   if (share === null) return "none";
   const last = share.to - 1;
   return share.from === last ? `${last}` : `${share.from} to ${last}`;
+}
+
+function describeAside({ id, asideMs }: Member): string {
+  return `${id} stands aside for ${
+    formatShortTime(asideMs ?? 0)
+  } more: it and others failed each other, see the coordinator's lines`;
 }
 
 function sizeOf({ share }: Member): number {

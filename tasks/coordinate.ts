@@ -36,6 +36,11 @@ const verb = {
         "how long it then waits for others it knows (default: 30s); for a newer state on a disk without limit",
     },
     heartbeat: { type: "string", value: "TIME", help: "members silent for three are lost (default: 1s)" },
+    stepTimeout: {
+      type: "string",
+      value: "TIME",
+      help: "send away who is at work on a step for longer while others wait (default: never)",
+    },
     stay: {
       type: "boolean",
       help: "stay when the run is finished, for members that were away then: they go on alone",
@@ -62,6 +67,9 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
   }
   const waitMs = parseDuration("--wait", flags.wait ?? "30s", 0);
   const heartbeatMs = parseDuration("--heartbeat", flags.heartbeat ?? "1s", 10);
+  const stepTimeoutMs = flags.stepTimeout === undefined
+    ? undefined
+    : parseDuration("--step-timeout", flags.stepTimeout, 1000);
   const address = parseAddress("--listen", flags.listen ?? "127.0.0.1:7777");
   const token = await readToken(flags.tokenFile, say);
   const tls = await readTls(flags.tlsCert, flags.tlsKey, say);
@@ -72,7 +80,7 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
     emit({ time, level, text });
   };
 
-  const settings = { waitMs, heartbeatMs, force, folder, token, signal, log };
+  const settings = { waitMs, heartbeatMs, stepTimeoutMs, force, folder, token, signal, log };
   const listen = { ...address, tls };
   let coordinator = await coordinate({ ...settings, listen, minMembers });
   const { url } = coordinator;

@@ -14,7 +14,8 @@ export interface CoordinateOptions
  *
  * By default it goes on as soon as one member is there (`minMembers`), waits 30 s for others that it knows (`waitMs`), but
  * without limit for one that has a newer state on its disk than those who are there (unless `force`), and takes a member
- * that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost.
+ * that is silent for three heartbeats of 1 s (`heartbeatMs`) to be lost. One that beats, but doesn't come to the end of its
+ * work, holds the group up for ever unless there is a `stepTimeoutMs`.
  *
  * @throws UserError if another one has the folder, if its file can't be read, or if it can't listen
  *
@@ -29,7 +30,12 @@ export interface CoordinateOptions
  * ```
  */
 export async function coordinate(options: CoordinateOptions): Promise<Coordinator> {
-  const { minMembers = 1, waitMs = 30_000, heartbeatMs = 1000, force = false, log = () => {}, ...rest } =
+  const { minMembers = 1, waitMs = 30_000, heartbeatMs = 1000, force = false, stepTimeoutMs, ...others } =
     options;
-  return await runCoordinator({ ...rest, settings: { minMembers, waitMs, heartbeatMs, force }, log });
+  const { log = () => {}, ...rest } = others;
+  return await runCoordinator({
+    ...rest,
+    settings: { minMembers, waitMs, heartbeatMs, force, stepTimeoutMs },
+    log,
+  });
 }

@@ -3,6 +3,7 @@
  * for any number of members. `exchange.ts` has the steps and bytes, docs/allreduce.md
  * the copies.
  */
+import { Arrivals } from "./arrivals.ts";
 import { Exchange, type Group, type Reduced } from "./exchange.ts";
 import { exchangeBytes, ExchangeMemory } from "./exchangeMemory.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
@@ -85,6 +86,7 @@ const placeName = ({ step, bucket }: Place) => `${step} ${bucket}`;
 const isAfter = (a: Place, b: Place) => a.step > b.step || (a.step === b.step && a.bucket > b.bucket);
 
 export class Allreduce {
+  readonly arrivals = new Arrivals();
   readonly #transport: PeerTransport;
   readonly #options: Required<AllreduceOptions>;
   readonly #reducer: Reducer;
@@ -132,6 +134,7 @@ export class Allreduce {
     const plan = planSum(virtualWorkers, shareOut(virtualWorkers, members.length));
     this.abort(`Epoch ${epoch} begins`);
     await this.#ending;
+    this.arrivals.clear();
 
     const layout = { members, self: index, plan, pieceType, sumType, partElements };
     const slotBytes = exchangeBytes(layout, bucketElements + exactValues, exactValues);
@@ -209,6 +212,7 @@ export class Allreduce {
    * @throws ExchangeError if the frame breaks the protocol, which ends the epoch: close the link
    */
   receive(peer: string, frame: Frame): void | Promise<void> {
+    this.arrivals.note(peer, frame.step, performance.now());
     if (!this.#isEarly(frame)) return this.#take(peer, frame);
     const taken = Promise.withResolvers<void>();
     this.#early.push({ peer, frame, taken });

@@ -1,5 +1,5 @@
 /** A member's line to the coordinator: one link after the other, for as long as the member lives. */
-import { type CloseReason, describeLoss } from "./channel.ts";
+import { describeLoss } from "./channel.ts";
 import { type OpenSocket, pauseAfter, reconnect } from "./connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";

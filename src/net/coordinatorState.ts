@@ -37,6 +37,7 @@ import { heirOf, tryForm } from "./coordinator/gathering.ts";
 import { greet } from "./coordinator/greeting.ts";
 import { fence, lose, release, settleFinish } from "./coordinator/loss.ts";
 import { groupStatus } from "./coordinator/status.ts";
+import { watchStep } from "./coordinator/slowStep.ts";
 import { takeFailure, takeReady, tryCommit } from "./coordinator/step.ts";
 import type {
   CoordinatorAction,
@@ -79,10 +80,16 @@ export function createCoordinator(
     since: null,
     lastTick: null,
     members: new Map(),
+    processes: new Map(),
     ready: new Map(),
+    begunAt: 0,
+    stepMs: [],
+    isSlowSaid: false,
+    doubt: null,
     skip: null,
-    blame: new Map(),
     unkept: null,
+    failures: [],
+    aside: new Map(),
     finishedAt: null,
   };
 }
@@ -99,8 +106,7 @@ export function advanceCoordinator(
   now: number,
 ): { state: CoordinatorState; actions: CoordinatorAction[] } {
   const members = new Map([...previous.members].map(([id, member]) => [id, { ...member }]));
-  const { ready, blame } = previous;
-  const state = { ...previous, members, ready: new Map(ready), blame: new Map(blame) };
+  const state = { ...previous, members, ready: new Map(previous.ready) };
   const draft: Draft = { state, now, actions: [] };
   handle(draft, event);
   settleFinish(draft);
@@ -134,6 +140,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
     case "heartbeat":
       member.tokensPerSecond = message.tokensPerSecond;
       member.exposedShare = message.exposedShare;
+      member.computed = message.computed;
       if (member.role === "following" || member.role === "warm") member.appliedStep = message.step;
       member.seenEpoch = message.epoch;
       noteSaved(draft, member.id, message.saved ?? 0);
@@ -171,6 +178,7 @@ function handleTick(draft: Draft): void {
     actions.push({ kind: "close", link: member.link });
     lose(draft, member, `it was silent for ${MISSED_HEARTBEATS * heartbeatMs / 1000} s`);
   }
+  watchStep(draft);
 }
 
 /** Says once that nobody keeps the run any more: who did may only be away for a moment. */

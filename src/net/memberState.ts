@@ -92,11 +92,11 @@ function handle(draft: Draft, event: MemberEvent): void {
       return state.phase === "replaying" ? advanceFollowing(draft) : undefined;
     case "reduced": {
       if (!isUnderWay(draft, event)) return;
-      const { epoch, step, digest, workMs } = event;
+      const { epoch, step, digest, workMs, slowest } = event;
       state.held = { epoch, step, digest };
       state.phase = "holding";
       if (state.isLinked) {
-        actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs } });
+        actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs, slowest } });
       }
       if (!state.isLinked || state.isOnHold) actions.push({ kind: "pause" });
       return;

@@ -66,6 +66,7 @@ export class MemberWork {
   #jobs: Promise<void> = Promise.resolve();
   /** The step under way, and what gives it up. */
   #work: StepWork | null = null;
+  #computed = 0;
   #giveUp = new AbortController();
   /** Ends copying and replaying. */
   #unfollow = new AbortController();
@@ -106,6 +107,11 @@ export class MemberWork {
     this.#donor = new Donor({ sums: this.#sums, snapshot: () => this.#snapshot(), heartbeatMs, onError });
   }
 
+  /** The step under way if its own part of it is computed; 0: it isn't. */
+  get computed(): number {
+    return this.#computed;
+  }
+
   /** Takes over the channel of whoever has dialled this member. */
   enter(channel: Channel, claim: Claim): void {
     const role: DataRole = claim.role === "member" ? "member" : "follower";
@@ -117,6 +123,7 @@ export class MemberWork {
   begin(work: StepWork): void {
     const { signal } = this.#giveUp = new AbortController();
     this.#work = work;
+    this.#computed = 0;
     this.#do(() => this.#doStep(work, signal));
   }
 
@@ -243,11 +250,13 @@ export class MemberWork {
       this.#clock.start();
       const begun = this.#clock.elapsed;
       if (work.skip) return await this.#skipStep(work, signal);
-      const { sum, digests, workMs, release } = await this.#sumStep(work, signal, this.#overlap.parts);
+      const onComputed = () => this.#computed = step;
+      const { parts } = this.#overlap;
+      const { sum, digests, workMs, slowest, release } = await this.#sumStep(work, signal, parts, onComputed);
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
       this.#ready = { sum, exposedFrom: begun + workMs, release };
-      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs });
+      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs, slowest });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof NotFiniteError) {
@@ -269,7 +278,7 @@ export class MemberWork {
     const digest = await digestAfter(this.#replica.applied.digest, step, ["skipped"]);
     signal.throwIfAborted();
     this.#ready = { sum: null, exposedFrom: null, release: () => {} };
-    this.#options.tell({ kind: "reduced", epoch, step, digest, workMs: 0 });
+    this.#options.tell({ kind: "reduced", epoch, step, digest, workMs: 0, slowest: null });
   }
 
   async #beginEpoch({ epoch, step, members }: StepWork): Promise<void> {

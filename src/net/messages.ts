@@ -29,6 +29,8 @@ const epoch = u32;
 const digest = z.string().regex(/^[0-9a-f]{8,64}$/);
 const memberId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 const memberIds = z.array(memberId).max(MAX_MEMBERS);
+/** Random, of a process as long as it lives. */
+const processId = z.string().regex(/^[0-9a-f]{16}$/);
 const url = z.string().max(256).regex(/^wss?:\/\/[^\s\p{Cc}]+$/u);
 /** A line for people; no control characters, so that a peer can't write lines of its own into a log. */
 const reason = z.string().min(1).max(MAX_REASON).regex(/^[^\p{Cc}]*$/u);
@@ -75,6 +77,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     type: z.literal("hello"),
     protocol: z.literal(PROTOCOL),
     ...introductionSchema.shape,
+    /** Tells processes of one name apart. */
+    process: processId,
     /** The newest epoch that this process was told of. */
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */
@@ -98,6 +102,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     tokensPerSecond: z.number().min(0),
     /** The part of a step in which nothing but the exchange went on. */
     exposedShare: z.number().min(0).max(1),
+    /** The step under way if its own part of it is computed; 0: it isn't. */
+    computed: step,
   }),
   /** The reduced gradient of the step is here whole; the digest is that of the state after it. */
   z.strictObject({
@@ -107,6 +113,9 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     digest,
     /** From the beginning of the step until this member's own gradients were done. */
     workMs: z.number().min(0),
+    /** Whose frames came last, see `arrivals.ts`; null: nobody was waited for. */
+    slowest: z.strictObject({ peer: memberId, afterMs: z.number().min(0), beyondMs: z.number().min(0) })
+      .nullable(),
   }),
   /**
    * The member has given the step up; null: through its own fault. `skip`: whoever does the step finds what it
@@ -148,6 +157,12 @@ const statusSchema = z.strictObject({
     /** Steps of this epoch in which all waited for it, and for how long. */
     lastSteps: u32,
     waitMs: z.number().min(0),
+    /** Of that, through no longer work of its own. */
+    linkMs: z.number().min(0),
+    /** For how long it has been computing its part of the step under way; null: it isn't. */
+    atWorkMs: z.number().min(0).nullable(),
+    /** For how long it is kept out of epochs; null: it isn't. */
+    asideMs: z.number().min(0).nullable(),
   })).max(MAX_MEMBERS),
 });
 

@@ -153,7 +153,9 @@ class Member implements Node {
     this.url = options.listen?.url ?? this.#listener.url;
     const config = toSettings(options.config ?? []);
     const { keeps = "nowhere" } = options;
-    const settings = { identity, config, memberId, url: this.url, keeps, totalSteps: replica.totalSteps };
+    const process = crypto.getRandomValues(new Uint8Array(8)).toHex();
+    const { totalSteps } = replica;
+    const settings = { identity, config, memberId, process, url: this.url, keeps, totalSteps };
     this.#state = createMember(settings, replica.applied, performance.now(), replica.isBlank);
     this.#beat = this.#beatEvery(this.#state.heartbeatMs);
     this.#line = new ControlLine({
@@ -235,8 +237,8 @@ class Member implements Node {
       this.#tell({ kind: "tick", saved: this.#options.replica.savedStep });
       this.#steady.tick(performance.now());
       const { seen: { epoch }, applied: { step }, saved } = this.#state;
-      const { tokensPerSecond, exposedShare } = this.#work.pace;
-      this.#line.send({ type: "heartbeat", epoch, step, saved, tokensPerSecond, exposedShare });
+      const { computed, pace: { tokensPerSecond, exposedShare } } = this.#work;
+      this.#line.send({ type: "heartbeat", epoch, step, saved, tokensPerSecond, exposedShare, computed });
     };
     return { everyMs, timer: setInterval(beat, everyMs) };
   }

@@ -3,6 +3,7 @@
  * virtual workers.
  */
 import { type Allreduce, ExchangeError, type Reduced } from "./allreduce.ts";
+import type { Slowest } from "./arrivals.ts";
 import type { StepWork } from "./member/types.ts";
 import { Coverage } from "./coverage.ts";
 import { deferred } from "./deferred.ts";
@@ -20,6 +21,8 @@ export interface StepSum {
   readonly digests: readonly string[];
   /** For the sums of its own share. */
   readonly workMs: number;
+  /** Whose frames came last. */
+  readonly slowest: Slowest | null;
   release(): void;
 }
 
@@ -47,7 +50,8 @@ export function openBuckets(sumLength: number, bucketElements: number, exactValu
  * with an ExchangeError when the step can't be done, with the signal's reason when it is given up, with the
  * replica's error.
  *
- * The promise's `parts`: in how many the last of the own sums leaves while it is computed, about.
+ * The promise's `parts`: in how many the last of the own sums leaves while it is computed, about; `onComputed` is called
+ * when all own sums are there.
  *
  * @param bucketElements the allreduce's
  * @param exactValues at the end of a sum that are not rounded on their way
@@ -58,7 +62,7 @@ export function createStepSum(
   virtualWorkers: number,
   bucketElements: number,
   exactValues = 0,
-): (work: StepWork, signal: AbortSignal, parts: number) => Promise<StepSum> {
+): (work: StepWork, signal: AbortSignal, parts: number, onComputed: () => void) => Promise<StepSum> {
   const { sumLength } = replica;
   const nameOf = (element: number) => replica.nameOf?.(element) ?? `element ${element}`;
   const buckets = cutBuckets(sumLength, bucketElements, exactValues);
@@ -92,14 +96,21 @@ export function createStepSum(
   };
   const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
 
-  return async ({ step, share }, signal, parts) => {
+  return async ({ step, share }, signal, parts, onComputed) => {
     const begin = performance.now();
     const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal, parts);
     signal.throwIfAborted();
     const workMs = performance.now() - begin;
+    onComputed();
     const reduced = await reduce();
     reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from, nameOf));
-    return { sum, digests: reduced.map(({ digest }) => digest), workMs, release };
+    return {
+      sum,
+      digests: reduced.map(({ digest }) => digest),
+      workMs,
+      slowest: allreduce.arrivals.slowest(step, begin + workMs),
+      release,
+    };
   };
 }
 

@@ -36,6 +36,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     protocol: PROTOCOL,
     ...IDENTITY,
     memberId: `m${index}`,
+    process: index.toString(16).padStart(16, "0"),
     url: `ws://127.0.0.1:${9000 + index}/`,
     group: null,
     survives: (changes.group ?? null) !== null,
@@ -89,6 +90,7 @@ export class Bench {
           step: 0,
           tokensPerSecond: 1,
           exposedShare: 0,
+          computed: 0,
         });
       }
       this.does({ kind: "tick" });
@@ -103,7 +105,15 @@ export class Bench {
     const { epoch, step } = this.state;
     return links.flatMap((link) => {
       const digest = digestOf(step + 1);
-      return this.says(link, { type: "ready", epoch, step: step + 1, digest, workMs: 10, ...changes });
+      return this.says(link, {
+        type: "ready",
+        epoch,
+        step: step + 1,
+        digest,
+        workMs: 10,
+        slowest: null,
+        ...changes,
+      });
     });
   }
 

@@ -167,7 +167,14 @@ Deno.test("runCoordinator() closes links on which somebody says what is not thei
   inFolder(async (folder) => {
     await using running = await run(folder);
     const { url, log } = running;
-    const heartbeat = { type: "heartbeat", epoch: 0, step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+    const heartbeat = {
+      type: "heartbeat",
+      epoch: 0,
+      step: 0,
+      tokensPerSecond: 0,
+      exposedShare: 0,
+      computed: 0,
+    } as const;
     const said = (log: readonly string[], id: string) => {
       const start = `warn: ${id} is refused: `;
       return log.findLast((line) => line.startsWith(start))?.slice(start.length) ?? "";

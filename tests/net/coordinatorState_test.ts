@@ -99,7 +99,14 @@ Deno.test("a member's end aborts the step; the others form the next epoch once a
 });
 
 Deno.test("a heartbeat is answered: where nothing is committed, a member hears nothing else", () => {
-  const heartbeat = { type: "heartbeat", epoch: 1, step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = {
+    type: "heartbeat",
+    epoch: 1,
+    step: 0,
+    tokensPerSecond: 0,
+    exposedShare: 0,
+    computed: 0,
+  } as const;
   assertEquals(group(2).says(1, heartbeat), [{ kind: "send", link: 1, message: { type: "heartbeat" } }]);
 });
 
@@ -168,7 +175,7 @@ Deno.test("the first commit of an epoch waits until enough of the last one's mem
   assertEquals(bench.state.epochMembers, ["m1"]);
   assertEquals(links(bench.ready([1]), "commit"), []);
   assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
-  const heartbeat = { type: "heartbeat", step: 0, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = { type: "heartbeat", step: 0, tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
   assertEquals(links(bench.says(2, { ...heartbeat, epoch: 1 }), "commit"), []);
   assertEquals(links(bench.says(2, { ...heartbeat, epoch: 2 }), "commit"), [1, 2]);
   assertEquals(bench.state.reason, null);
@@ -219,7 +226,7 @@ Deno.test("more spares than members are waited for: alone, the members may not b
   bench.ready([1]);
   assertEquals(links(bench.ready([1]), "commit"), []);
   assertMatch(bench.state.reason ?? "", /m2, m3, m4 of the last group's 4 members/);
-  const heartbeat = { type: "heartbeat", step: 1, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const heartbeat = { type: "heartbeat", step: 1, tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
   assertEquals(links(bench.says(3, { ...heartbeat, epoch: 2 }), "commit"), [1, 2, 3, 4]);
   for (const link of [2, 3, 4]) bench.does({ kind: "closed", link });
   assertEquals(links(bench.ready([1]), "commit"), []);
@@ -321,45 +328,234 @@ Deno.test("without a majority of digests the group stops and says who is against
   assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /^The group has stopped: .*disagree/);
 });
 
-Deno.test("a member that gave up names a peer, and the one blamed three times is removed", () => {
-  const bench = group(3);
-  for (let time = 1; time <= 3; time++) {
-    const { epoch } = bench.state;
-    const actions = bench.says(1, {
-      type: "failed",
-      epoch,
-      step: 1,
-      peer: "m2",
-      reason: "not finite",
-      skip: false,
-    });
-    bench.says(3, { type: "failed", epoch, step: 1, peer: "m2", reason: "not finite" });
-    assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
-    assertEquals(links(actions, "abort"), time === 3 ? [1, 3] : [1, 2, 3]);
-    bench.answers(...(time === 3 ? [1, 3] : [1, 2, 3]));
+/**
+ * Members find, one an epoch, that a pair of them has failed, until no pair of an epoch does.
+ *
+ * @param finds whether one finds a fault with the other
+ * @returns the epochs that were lost, and what was said
+ */
+function quarrel(bench: Bench, finds: (by: number, of: number) => boolean): { lost: number; log: string[] } {
+  const log: string[] = [];
+  for (let lost = 0;; lost++) {
+    assert(lost < 50, log.join("\n"));
+    const members = bench.state.epochMembers.map((id) => Number(id.slice(1)));
+    const [pair] = members.flatMap((by) => members.filter((of) => finds(by, of)).map((of) => [by, of]));
+    if (pair === undefined) return { lost, log };
+    const [by, of] = pair;
+    const { epoch, step } = bench.state;
+    const failed = { type: "failed", epoch, step: step + 1, peer: `m${of}`, reason: "no answer" } as const;
+    const said = [...bench.says(by, failed), ...members.flatMap((index) => bench.answers(index))];
+    log.push(...logged(said));
+    assertEquals(links(said, "refused"), []);
+    for (const { link, message } of sent(said, "epoch")) {
+      if (message.members.some(({ id }) => id === `m${link}`) || message.donor === null) continue;
+      bench.says(link, { type: "caughtUp", step, digest: digestOf(step) });
+    }
   }
-  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
-  const { epoch } = bench.state;
-  bench.ready([1, 3]);
-  assertEquals(
-    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "late" }).length,
-    0,
-  );
+}
+
+Deno.test("one that can reach nobody, or whom nobody can, stands aside, whoever it is, and none of the others", () => {
+  for (const bad of [1, 2, 3, 4]) {
+    for (const finds of [(by: number) => by === bad, (_: number, of: number) => of === bad]) {
+      const bench = group(4);
+      const { lost, log } = quarrel(bench, (by, of) => by !== of && finds(by, of));
+      const healthy = [1, 2, 3, 4].filter((index) => index !== bad);
+      assertEquals(bench.state.epochMembers, healthy.map((index) => `m${index}`), log.join("\n"));
+      assert(lost <= 4, `${lost} epochs`);
+      bench.ready(healthy);
+      bench.ready(healthy);
+      assertEquals([bench.state.step, bench.state.epochMembers.length], [2, 3]);
+    }
+  }
 });
 
-Deno.test("a step that a member finds is to be skipped is left out by the next epoch, and none after it", () => {
+Deno.test("who is in failed pairs with several others is told so, by their names; one of a pair that it failed is back", () => {
+  const bench = group(3);
+  const { log } = quarrel(bench, (by, of) => by === 1 && of !== 1);
+  assertMatch(
+    log.join("\n"),
+    /m3 stands aside for 2 min: m3 and m1 failed|m2 stands aside for 2 min: m2 and m1 failed/,
+  );
+  assertMatch(
+    log.join("\n"),
+    /warn: m1 stands aside for 2 min: m1 and each of m2, m3 failed each other in step 1 \(m1 of m2: no answer; m1 of m3: no answer\)/,
+  );
+  assertEquals(bench.state.epochMembers, ["m2", "m3"]);
+});
+
+Deno.test("of two that can't reach each other one stands aside, for twice as long each time, and both are told", () => {
+  const bench = group(3);
+  const finds = (by: number, of: number) => by === 2 && of === 3;
+  const told: CoordinatorAction[] = [];
+  const does = bench.does.bind(bench);
+  bench.does = (event) => {
+    const actions = does(event);
+    told.push(...actions);
+    return actions;
+  };
+  for (const minutes of [2, 4, 8, 16, 32, 60, 60]) {
+    told.length = 0;
+    assertEquals(quarrel(bench, finds).lost, 3);
+    assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+    const reasons = sent(told, "hold").filter(({ message }) => /stands aside/.test(message.reason));
+    assertEquals(reasons.map(({ link }) => link), [3, 2]);
+    assertMatch(
+      reasons[0].message.reason,
+      new RegExp(
+        `^m3 stands aside for ${minutes} min: m3 and m2 .*\\(m2 of m3: no answer\\).* m3 at ws:.*, m2 at ws:`,
+      ),
+    );
+    bench.ready([1, 2]);
+    bench.now += 60_000 * minutes - 1;
+    bench.ready([1, 2]);
+    assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+    bench.now++;
+    bench.ready([1, 2]);
+    assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+  }
+  // It got on for as long as it was aside the last time.
+  bench.now += 3_600_000;
+  bench.ready([1, 2, 3]);
+  quarrel(bench, finds);
+  assertMatch(told.map((action) => (action.kind === "log" ? action.text : "")).join("\n"), /aside for 2 min/);
+});
+
+Deno.test("halves that don't reach each other leave one half, which goes on; the last one goes on alone", () => {
+  const halves = group(4);
+  quarrel(halves, (by, of) => by % 2 !== of % 2);
+  assertEquals(new Set(halves.state.epochMembers.map((id) => Number(id.slice(1)) % 2)).size, 1);
+  const all = group(3);
+  quarrel(all, (by, of) => by !== of);
+  assertEquals(all.state.epochMembers.length, 1);
+  const [left] = all.state.epochMembers.map((id) => Number(id.slice(1)));
+  all.ready([left]);
+  all.passes(500, [1, 2, 3]); // the others know that it trains
+  assertEquals(all.state.step, 1);
+
+  // Who stands aside goes on where nobody else is left.
+  const pair = group(2);
+  quarrel(pair, (by, of) => by !== of);
+  assertEquals(pair.state.epochMembers, ["m1"]);
+  for (let step = 1; step <= 2; step++) {
+    pair.ready([1]);
+    pair.passes(500, [1, 2]);
+  }
+  pair.does({ kind: "closed", link: 1 });
+  pair.answers(2);
+  assertEquals([pair.state.phase, pair.state.step, pair.state.epochMembers], ["training", 2, ["m2"]]);
+});
+
+Deno.test("failures before a commit, of who was lost, or an epoch ago blame nobody", () => {
+  const bench = group(3);
+  let rounds = 0;
+  for (let round = 0; round < 5; round++) {
+    quarrel(bench, (by, of) => by === 1 && of === 2 && rounds++ < 2);
+    rounds = 0;
+    bench.ready([1, 2, 3]);
+  }
+  assertEquals([bench.state.step, bench.state.epochMembers.length], [5, 3]);
+
+  quarrel(bench, (by, of) => by === 1 && of === 3); // m3 stands aside
+  bench.does({ kind: "closed", link: 3 });
+  bench.joins(1, { appliedStep: 5, group: { epoch: bench.state.epoch, members: ["m1", "m2"] } }); // gives up
+  bench.answers(2);
+  assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+});
+
+Deno.test("who fails three times through its own fault is removed", () => {
   const bench = group(2);
+  for (let time = 1; time <= 3; time++) {
+    const failed = {
+      type: "failed",
+      epoch: bench.state.epoch,
+      step: 1,
+      peer: null,
+      reason: "no memory",
+    } as const;
+    const actions = bench.says(2, failed);
+    assertEquals(links(actions, "refused"), time === 3 ? [2] : []);
+    bench.answers(...(time === 3 ? [1] : [1, 2]));
+  }
+  assertEquals(bench.state.epochMembers, ["m1"]);
   const { epoch } = bench.state;
-  const failed = { type: "failed", step: 1, peer: null, reason: "not finite", skip: true } as const;
+  bench.ready([1]);
+  assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: null, reason: "late" }), []);
+});
+
+const NOT_FINITE = { type: "failed", peer: null, reason: "not finite", skip: true } as const;
+
+/** A group of three in whose first step m1 finds that it is not finite, and that has begun it again. */
+function doubting(): Bench {
+  const bench = group(3);
+  const { epoch } = bench.state;
+  const failed = { ...NOT_FINITE, step: 1 };
   assertEquals(bench.says(1, { ...failed, epoch: epoch + 1 }), []);
-  assertEquals(links(bench.says(1, { ...failed, epoch }), "abort"), [1, 2]);
+  const actions = bench.says(1, { ...failed, epoch });
+  assertEquals(links(actions, "abort"), [1, 2, 3]);
+  const [line] = logged(actions);
+  assertMatch(
+    line,
+    /m1 gives it up: not finite; step 1 is done by the others, to see whether they find the same/,
+  );
   assertEquals(bench.says(2, { ...failed, epoch }), []);
-  bench.answers(1);
-  const skips = (actions: CoordinatorAction[]) => sent(actions, "epoch").map(({ message }) => message.skip);
-  assertEquals(skips(bench.answers(2)), [true, true]);
-  assertEquals(links(bench.ready([1, 2]), "commit"), [1, 2]);
+  bench.answers(1, 2, 3);
+  assertEquals(bench.state.epochMembers, ["m2", "m3"]);
+  return bench;
+}
+
+function skips(actions: readonly CoordinatorAction[]): boolean[] {
+  return sent(actions, "epoch").map(({ message }) => message.skip);
+}
+
+Deno.test("a step that two members find not finite is left out by the next epoch, and none after it", () => {
+  const bench = doubting();
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  const { epoch } = bench.state;
+  const [line] = logged(bench.says(3, { ...NOT_FINITE, step: 1, epoch }));
+  assertMatch(line, /m3 gives it up: not finite; step 1 is left out/);
+  bench.answers(2);
+  assertEquals(skips(bench.answers(3)), [true, true, true]);
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+  assertEquals(links(bench.ready([1, 2, 3]), "commit"), [1, 2, 3]);
   bench.does({ kind: "closed", link: 2 });
-  assertEquals(skips(bench.answers(1)), [false]);
+  bench.answers(1);
+  assertEquals(skips(bench.answers(3)), [false, false]);
+});
+
+Deno.test("a member that alone finds a step not finite is named and sent away, and the step is done", () => {
+  const bench = doubting();
+  const actions = bench.ready([2, 3]);
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [1, true]);
+  assertMatch(message.reason, /^m1 alone found step 1 not finite/);
+  assertEquals([bench.state.step, bench.state.phase, links(actions, "abort")], [1, "training", []]);
+  bench.ready([2, 3]);
+  bench.joins(1); // a process started anew
+  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2) });
+  bench.ready([2, 3]);
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+});
+
+Deno.test("who finds a step not finite and is alone, or is left so, has nobody to ask", () => {
+  const bench = group(1);
+  bench.says(1, { ...NOT_FINITE, step: 1, epoch: bench.state.epoch });
+  assertEquals(skips(bench.answers(1)), [true]);
+
+  const leftAlone = () => {
+    const bench = doubting();
+    for (const link of [2, 3]) bench.says(link, { type: "leaving", finished: false });
+    bench.joins(1, { group: { epoch: bench.state.epoch, members: ["m1"] } });
+    return bench;
+  };
+  const left = leftAlone();
+  assertEquals(left.state.epochMembers, ["m1"]);
+  left.says(1, { ...NOT_FINITE, step: 1, epoch: left.state.epoch });
+  assertEquals(skips(left.answers(1)), [true]);
+
+  const passed = leftAlone(); // it finds it no more
+  const actions = passed.ready([1]);
+  assertEquals([links(actions, "commit"), links(actions, "refused")], [[1], []]);
+  assertMatch(logged(actions).join(), /m1 alone found step 1 not finite/);
 });
 
 Deno.test("a hello of another run, version, config, tokenizer or adapter is refused with its reason", () => {
@@ -594,7 +790,15 @@ Deno.test("what is on the members' disks is written down, once", () => {
   const bench = group(2);
   const persisted = (saved: number) => {
     const { epoch } = bench.state;
-    const beat = { type: "heartbeat", epoch, step: 0, saved, tokensPerSecond: 1, exposedShare: 0 } as const;
+    const beat = {
+      type: "heartbeat",
+      epoch,
+      step: 0,
+      saved,
+      tokensPerSecond: 1,
+      exposedShare: 0,
+      computed: 0,
+    } as const;
     bench.says(1, beat);
     bench.says(2, { ...beat, saved: 0 });
     return bench.does({ kind: "tick" }).flatMap((action) =>
@@ -695,7 +899,14 @@ function finishing() {
   const actions = [1, 2].flatMap((index) => bench.says(index, { type: "leaving", finished: true }));
   assertEquals(links(actions, "released"), []);
   const beat = (step: number) =>
-    bench.says(3, { type: "heartbeat", epoch: bench.state.epoch, step, tokensPerSecond: 0, exposedShare: 0 });
+    bench.says(3, {
+      type: "heartbeat",
+      epoch: bench.state.epoch,
+      step,
+      tokensPerSecond: 0,
+      exposedShare: 0,
+      computed: 0,
+    });
   return { bench, beat };
 }
 
@@ -765,6 +976,7 @@ Deno.test("who still follows when the run finishes counts no longer once it is r
       step: 0,
       tokensPerSecond: 1,
       exposedShare: 0,
+      computed: 0,
     });
   beats();
   bench.ready([1]);
@@ -779,16 +991,53 @@ Deno.test("who still follows when the run finishes counts no longer once it is r
   assertEquals([saved.members, saved.electorates], [[], []]);
 });
 
-Deno.test("of two processes with one name the later one stays", () => {
+Deno.test("of two processes with one name the later one stays, and the other one doesn't come back", () => {
   const bench = group(2);
-  const actions = bench.says(9, hello(2));
-  assertEquals(links(actions, "refused"), [2]);
-  assertMatch(sent(actions, "refused")[0].message.reason, /copy of another node's, delete the file "member"/);
+  const first = hello(2);
+  const second = hello(2, { process: "2222222222222222" });
+  const actions = bench.says(9, second);
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [2, false]);
+  assertMatch(
+    message.reason,
+    /later process has joined as m2.*don't start this one again.*delete the file "member"/,
+  );
   assertEquals(links(actions, "welcome"), [9]);
   assertEquals(links(actions, "abort"), [1]);
   // What an older connection still delivers is of a process that has ended.
-  assertEquals(bench.joins(2).map(({ kind }) => kind), ["close"]);
+  const third = hello(2, { process: "3333333333333333" });
+  assertEquals(bench.says(8, third).map(({ kind }) => kind), ["close"]);
   assertEquals(bench.state.members.get("m2")?.link, 9);
+
+  // The one that was replaced comes back, with what it knows of the group: also when nobody of its name is there.
+  const comesBack = (link: number) => {
+    const group = { epoch: 1, members: ["m1", "m2"] };
+    const said = bench.says(link, { ...first, group, survives: true });
+    assertEquals([links(said, "refused"), links(said, "welcome")], [[link], []]);
+  };
+  comesBack(10);
+  assertEquals(bench.state.members.get("m2")?.link, 9);
+  bench.does({ kind: "closed", link: 9 });
+  comesBack(11);
+
+  // The same process over another link is no other one.
+  const again = bench.says(12, second);
+  assertEquals([links(again, "refused"), links(again, "welcome")], [[], [12]]);
+  const anew = bench.says(13, second);
+  assertEquals([links(anew, "refused"), links(anew, "welcome")], [[], [13]]);
+  assert(anew.some((action) => action.kind === "close" && action.link === 12));
+});
+
+Deno.test("a process that is started anew takes the name of the one before it, whose link may not have ended", () => {
+  const bench = group(1);
+  const processes = ["a", "b", "c"].map((digit) => digit.repeat(16));
+  for (const [i, process] of processes.entries()) {
+    const actions = bench.says(20 + i, hello(1, { process }));
+    assertEquals(links(actions, "welcome"), [20 + i]);
+  }
+  assertEquals(links(bench.says(30, hello(1, { process: processes[0] })), "refused"), [30]);
+  assertEquals(links(bench.says(31, hello(1, { process: processes[1] })), "refused"), [31]);
+  assertEquals(bench.state.members.get("m1")?.link, 22);
 });
 
 Deno.test("status names who was last and how long the others waited", () => {
@@ -821,6 +1070,112 @@ Deno.test("status names who was last and how long the others waited", () => {
     null,
   ]);
   assertEquals(message.members[0].silentMs, 20);
+});
+
+/** Lets time pass while members beat, and say whether they have computed their part of the step under way. */
+function beats(bench: Bench, ms: number, computed: Readonly<Record<number, boolean>>): CoordinatorAction[] {
+  const actions: CoordinatorAction[] = [];
+  for (const end = bench.now + ms; bench.now < end;) {
+    bench.now += 500;
+    for (const [link, isComputed] of Object.entries(computed)) {
+      if (!bench.state.members.has(`m${link}`)) continue;
+      const { epoch, step } = bench.state;
+      const heartbeat = { type: "heartbeat", epoch, step, tokensPerSecond: 1, exposedShare: 0 } as const;
+      actions.push(...bench.says(Number(link), { ...heartbeat, computed: isComputed ? step + 1 : 0 }));
+    }
+    actions.push(...bench.does({ kind: "tick" }));
+  }
+  return actions;
+}
+
+Deno.test("status shows who is at work on the step under way, and who hangs is named once a step", () => {
+  const bench = group(3);
+  const atWork = () => {
+    const [{ message }] = sent(bench.says(77, { type: "status" }), "status");
+    return message.members.map(({ atWorkMs }) => atWorkMs);
+  };
+  for (let step = 1; step <= 5; step++) {
+    bench.now += 1000;
+    bench.ready([1, 2, 3]);
+  }
+  assertEquals(atWork(), [0, 0, 0]);
+  assertEquals(logged(beats(bench, 10_000, { 1: true, 2: false, 3: true })), []);
+  assertEquals(atWork(), [null, 10_000, null]);
+  const line = "warn: Step 6 has taken 11 s so far, usually 1.0 s: m2 is still at work, and the others wait";
+  assertEquals(logged(beats(bench, 60_000, { 1: true, 2: false, 3: true })), [line]);
+  assertEquals(bench.state.members.size, 3);
+
+  bench.ready([1, 2, 3]);
+  bench.ready([1]);
+  assertEquals(atWork(), [null, 0, 0]);
+  assertEquals(
+    logged(beats(bench, 20_000, { 1: true, 2: true, 3: true })),
+    ["warn: Step 7 has taken 11 s so far, usually 1.0 s: all have computed; m2, m3 lack parts of the sum"],
+  );
+  bench.ready([1, 2, 3]);
+  assertEquals(
+    logged(beats(bench, 20_000, { 1: false, 2: false, 3: false })),
+    ["warn: Step 8 has taken 11 s so far, usually 1.0 s: all nodes are still at work"],
+  );
+  assertEquals(
+    sent(bench.says(77, { type: "status" }), "status")[0].message.members.map(({ asideMs }) => asideMs),
+    [
+      null,
+      null,
+      null,
+    ],
+  );
+
+  // Steps that are fast don't make seconds a long time, and the first ones have no usual time.
+  const fast = group(1);
+  for (let step = 1; step <= 5; step++) fast.ready([1]);
+  assertEquals(logged(beats(fast, 5000, { 1: false })), []);
+  assertEquals(logged(beats(fast, 1000, { 1: false })).length, 1);
+  const first = group(1);
+  assertEquals(logged(beats(first, 600_000, { 1: false })), []);
+  assertEquals(logged(beats(first, 1000, { 1: false })), [
+    "warn: Step 1 has taken 601 s so far: all nodes are still at work",
+  ]);
+});
+
+Deno.test("who is at work for longer than it may is sent away if others wait for it, and where nobody says so, not", () => {
+  const bench = group(3, { stepTimeoutMs: 60_000 });
+  assertEquals(links(beats(bench, 60_000, { 1: true, 2: false, 3: true }), "refused"), []);
+  const actions = beats(bench, 500, { 1: true, 2: false, 3: true });
+  const [{ link, message }] = sent(actions, "refused");
+  assertEquals([link, message.retry], [2, true]);
+  assertMatch(message.reason, /^m2 is still at work on step 1 after 61 s, longer than --step-timeout allows/);
+  assertEquals(links(actions, "abort"), [1, 3]);
+  bench.answers(1, 3);
+  assertEquals(bench.state.epochMembers, ["m1", "m3"]);
+  // All are slow: the step is a long one.
+  assertEquals(links(beats(bench, 300_000, { 1: false, 3: false }), "refused"), []);
+});
+
+Deno.test("a step's wait is charged to whose frames came last, but for what others computed longer", () => {
+  const accounts = (bench: Bench) =>
+    [...bench.state.members.values()].map(({ lastSteps, waitMs, linkMs }) => [lastSteps, waitMs, linkMs]);
+  const slowest = (peer: string, afterMs: number, beyondMs: number) => ({ peer, afterMs, beyondMs });
+  // m3 computes 5 ms longer than m1; what m2 sends or gets takes 60 ms, and so all seems late to it
+  const bench = group(3);
+  bench.ready([1], { workMs: 1, slowest: slowest("m2", 66, 60) });
+  bench.ready([2], { workMs: 1, slowest: slowest("m3", 125, 4) });
+  bench.ready([3], { workMs: 6, slowest: slowest("m2", 61, 60) });
+  assertEquals(accounts(bench), [[0, 0, 0], [1, 60, 60], [0, 5, 0]]);
+
+  // of two, that one computes longer explains when its frames come
+  const pair = group(2);
+  pair.ready([1], { workMs: 10, slowest: slowest("m2", 90, 90) });
+  pair.ready([2], { workMs: 100 });
+  assertEquals(accounts(pair), [[0, 0, 0], [1, 90, 0]]);
+  // both at once
+  pair.ready([1], { workMs: 10, slowest: slowest("m2", 110, 110) });
+  pair.ready([2], { workMs: 100 });
+  assertEquals(accounts(pair), [[0, 0, 0], [2, 200, 20]]);
+  // nobody that is here
+  pair.ready([1], { slowest: slowest("m9", 50, 50) });
+  pair.ready([2]);
+  assertEquals(accounts(pair), [[1, 0, 0], [2, 200, 20]]);
 });
 
 /** What a bench's coordinator has on disk. */

@@ -156,8 +156,8 @@ class Fuzzer {
     const digest = "00".repeat(8);
     const messages = [
       { ...hello(1), memberId: "stranger", configDigest: "0ddba11c" },
-      { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 0 },
-      { type: "ready", epoch: 1, step: this.#random(2000), digest, workMs: 1 },
+      { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 0, computed: 1 },
+      { type: "ready", epoch: 1, step: this.#random(2000), digest, workMs: 1, slowest: null },
       { type: "failed", epoch: 1, step: this.#random(2000), peer: "m1", reason: "made up" },
       { type: "caughtUp", step: 1, digest },
       { type: "leaving", finished: true },

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
+import { describeEpoch } from "../../src/net/member/news.ts";
 import { advanceMember, createMember } from "../../src/net/memberState.ts";
 import { type CoordinatorMessage, formatMessage, parseMemberMessage } from "../../src/net/messages.ts";
 import { digestOf, IDENTITY } from "./coordinatorBench.ts";
@@ -15,10 +16,12 @@ class Bench {
   /** @param step of the state that the member starts with */
   constructor(step = 0, isBlank = false) {
     const config: [string, string][] = [["seed", "7"]];
+    const process = "0123456789abcdef";
     const settings = {
       identity: IDENTITY,
       config,
       memberId: "m2",
+      process,
       url: "ws://m2/",
       keeps: "nowhere" as const,
       totalSteps: 100,
@@ -64,7 +67,7 @@ class Bench {
   }
 
   reduces(epoch: number, step: number): MemberAction[] {
-    return this.does({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 5 });
+    return this.does({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 5, slowest: null });
   }
 
   commits(epoch: number, step: number, digest = digestOf(step)): MemberAction[] {
@@ -319,13 +322,23 @@ Deno.test("a spare says once an epoch why it stands by, and that it enters", () 
     return bench.told();
   };
   assertEquals(epoch(1, ["m1", "m3"], []), []); // it still follows
-  const { virtualWorkers } = IDENTITY;
-  const line =
-    `Step 1 begins with 2 nodes; this one stands by: ${virtualWorkers} virtual workers are shared by 3 nodes`;
+  const line = "Step 1 begins with 2 nodes; this one stands by";
   assertEquals([epoch(2, ["m1", "m3"], ["m2"]), epoch(2, ["m1", "m3"], ["m2"])], [[line], []]);
   assertEquals(epoch(3, ["m2", "m3"], []), [
     "This node enters: step 1 begins with 2 nodes, without m1; this one has 4 of 8 virtual workers",
   ]);
+  const full = {
+    step: 1,
+    isAgain: false,
+    waitedMs: null,
+    before: [],
+    members: ["m1", "m3"],
+    virtualWorkers: 2,
+  };
+  assertEquals(
+    describeEpoch({ ...full, self: "m2", spares: ["m2"] }),
+    `${line}: 2 virtual workers are shared by 3 nodes`,
+  );
 });
 
 Deno.test("a member tells why a step is begun again, with how many nodes, who is new, and what it has itself", () => {

@@ -53,6 +53,7 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [{ ...good, config: [["a", "1", "2"]] }, /at config.0/],
     [{ ...good, memberId: "a/b" }, /at memberId/],
     [{ ...good, memberId: "" }, /at memberId/],
+    [{ ...good, process: "1" }, /at process/],
     [{ ...good, url: "http://x" }, /at url/],
     [{ ...good, url: "ws://x\ny" }, /at url/],
     [{ ...good, run: "a\u001b[2J" }, /at run/],
@@ -60,8 +61,11 @@ Deno.test("parseMemberMessage() refuses what is not exactly a message, in one li
     [{ ...good, appliedStep: 2 ** 32 }, /at appliedStep/],
     [{ ...good, digest: "DEADBEEF" }, /at digest/],
     [{ ...good, held: { epoch: 1, step: 1.5, digest: digestOf(1) } }, /at held.step/],
-    [{ type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 2 }, /at exposedShare/],
-    [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null }, /at workMs/],
+    [
+      { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 2, computed: 0 },
+      /at exposedShare/,
+    ],
+    [{ type: "ready", epoch: 1, step: 1, digest: digestOf(1), workMs: null, slowest: null }, /at workMs/],
     [{ type: "failed", epoch: 1, step: 1, peer: null, reason: "x".repeat(501) }, /at reason/],
   ];
   for (const [value, expected] of wrong) {

@@ -17,14 +17,9 @@ class Member {
 
   constructor(readonly link: number, readonly group: InstantGroup) {
     const memberId = `m${link}`;
-    const settings = {
-      identity: IDENTITY,
-      config: [],
-      memberId,
-      url: `ws://${memberId}/`,
-      keeps: "nowhere" as const,
-      totalSteps: 1000,
-    };
+    const own = { memberId, process: `${link}`.padStart(16, "0"), url: `ws://${memberId}/` };
+    const keeps = "nowhere" as const;
+    const settings = { identity: IDENTITY, config: [], ...own, keeps, totalSteps: 1000 };
     this.state = createMember(settings, FIRST, 0);
   }
 
@@ -93,7 +88,7 @@ class InstantGroup {
     for (const member of working) {
       const { epoch, step } = member.work!;
       member.work = null;
-      member.tell({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 1 });
+      member.tell({ kind: "reduced", epoch, step, digest: digestOf(step), workMs: 1, slowest: null });
     }
     assertEquals(this.step, step + 1, "the step was not committed");
     return working.length;

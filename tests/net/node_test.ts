@@ -329,12 +329,15 @@ Deno.test("a member that nobody can reach, or whose disk is full, is named, and 
   const { nodes } = joinAll(group, [first, second]);
   const fullNode = group.join("full", { replica: full });
   const farNode = group.join("far", { replica: far, listen: { url: "ws://no-such-host.invalid:1" } });
-  const { refusal } = await farNode.done;
-  assertMatch(refusal?.reason ?? "", /^far was blamed 3 times for the loss of step 1$/);
   await assertRejects(() => fullNode.done, UserError, "no space left");
-  await finish(...nodes);
-  assertTrained(await trainAlone(6, virtualWorkers), first, second);
+  await finish(...nodes, farNode);
+  assertTrained(await trainAlone(6, virtualWorkers), first, second, far);
   const lines = group.coordinatorLog;
+  assert(
+    lines.some((line) => line.startsWith("far stands aside for 2 min: far and each of ")),
+    lines.join("\n"),
+  );
+  assert(!far.calls.some((call) => call === "sums 2"), "who stands aside has no share");
   const unreachable =
     /because of far: ws:\/\/no-such-host.invalid:1\/data cannot be reached: the name does not resolve/;
   assert(lines.some((line) => unreachable.test(line)), lines.join("\n"));
@@ -414,16 +417,52 @@ Deno.test("a group trains over wss with certificates of a private CA, and nobody
   assertTrained(await trainAlone(6, virtualWorkers), ...replicas);
 });
 
-Deno.test("a member whose gradients are not finite is named and sent away", async () => {
+Deno.test("a member whose gradients are not finite is named, and stands aside, or is sent away where it found that itself", async () => {
   await using group = await Group.start(3);
   const { replicas: [first, second, third], nodes } = joinAll(group, newReplicas(3));
   second.spoil = (step, gradient) => {
     if (step === 2) gradient[4999] = NaN;
   };
-  const { refusal } = await nodes[1].done;
-  assertMatch(refusal?.reason ?? "", /m1 was blamed 3 times for the loss of step 2/);
   await finish(nodes[0], nodes[2]);
-  assertTrained(await trainAlone(6, virtualWorkers), first, third);
+  const { refusal } = await nodes[1].done;
+  const found = "A gradient of m1 is not finite at element 4999";
+  assertTrained(await trainAlone(6, virtualWorkers), first, third, ...(refusal === null ? [second] : []));
+  const said = refusal?.reason ?? group.coordinatorLog.find((line) => line.startsWith("m1 stands aside")) ??
+    "";
+  assert(said.startsWith("m1 ") && said.includes(found), said);
+});
+
+Deno.test("a later process of a member's name takes its place, and the one that was cut off doesn't come back", async () => {
+  await using group = await Group.start(2);
+  const [first, older, later] = newReplicas(3, { totalSteps: 1_000_000 });
+  first.beforeSums = () => new Promise((resolve) => setTimeout(resolve, 10));
+  const sockets: WebSocket[] = [];
+  let isCut = false;
+  const openSocket = (url: string, protocol: string) => {
+    const socket = new WebSocket(isCut ? "ws://127.0.0.1:1/" : url, protocol);
+    sockets.push(socket);
+    return socket;
+  };
+  const hasSteps = async (replica: FakeReplica, count: number) => {
+    const goal = replica.applied.step + count;
+    while (replica.applied.step < goal) await new Promise((resolve) => setTimeout(resolve, 10));
+  };
+  group.join("m0", { replica: first });
+  const olderNode = group.join("m1", { replica: older, openSocket });
+  await hasSteps(older, 2);
+  isCut = true;
+  for (const socket of sockets) socket.close();
+  await hasSteps(first, 2);
+  group.join("m1", { replica: later });
+  const isIn = () => later.calls.some((call) => call.startsWith("sums"));
+  while (!isIn()) await new Promise((resolve) => setTimeout(resolve, 10));
+  isCut = false;
+  const { refusal } = await olderNode.done;
+  assertEquals(refusal?.retry, false);
+  assertMatch(refusal?.reason ?? "", /^A later process has joined as m1 and takes the place of this one/);
+  const { epoch } = group.coordinator.status();
+  await hasSteps(later, 5);
+  assertEquals(group.coordinator.status().epoch, epoch);
 });
 
 Deno.test("a step that nobody can do is left out by all, and by who comes later: the same digest for any number", async () => {
@@ -456,6 +495,33 @@ Deno.test("a step that nobody can do is left out by all, and by who comes later:
     digests.add(replicas[0].applied.digest);
   }
   assertEquals(digests.size, 1);
+});
+
+Deno.test("a member that alone finds steps not finite is sent away, and none is left out", async () => {
+  await using group = await Group.start(3);
+  const replicas = newReplicas(3);
+  for (const replica of replicas) replica.allowSkip();
+  const { nodes } = joinAll(group, replicas);
+  replicas[1].beforeSums = (step) => {
+    if (step >= 3) throw new NotFiniteError(`Step ${step} has a loss that is not finite`);
+  };
+  const { refusal } = await nodes[1].done;
+  assertMatch(refusal?.reason ?? "", /^m1 alone found step 3 not finite/);
+  await finish(nodes[0], nodes[2]);
+  assertTrained(await trainAlone(6, virtualWorkers), replicas[0], replicas[2]);
+});
+
+Deno.test("the status tells who is at work while the others wait for its part", async () => {
+  await using group = await Group.start(2, 100);
+  const { replicas: [, second], nodes } = joinAll(group, newReplicas(2));
+  const hang = Promise.withResolvers<void>();
+  atStep(second, 3, () => hang.promise);
+  const atWork = () => group.coordinator.status().members.map(({ atWorkMs }) => atWorkMs !== null).join();
+  while (group.coordinator.status().step < 2 || atWork() !== "false,true") {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  hang.resolve();
+  await finish(...nodes);
 });
 
 Deno.test("leave() ends a member's part at the next step, and the others go on", async () => {

@@ -49,12 +49,19 @@ export class ScriptedMember {
   }
 
   ready(epoch: number, step: number, digest = digestOf(step)): void {
-    this.link.send({ type: "ready", epoch, step, digest, workMs: 10 * this.#index });
+    this.link.send({ type: "ready", epoch, step, digest, workMs: 10 * this.#index, slowest: null });
   }
 
   /** Sends heartbeats, in place of those that it sent so far. */
   beat(heartbeatMs: number): void {
-    const beat = { type: "heartbeat", epoch: 0, step: 0, tokensPerSecond: 5000, exposedShare: 0.25 } as const;
+    const beat = {
+      type: "heartbeat",
+      epoch: 0,
+      step: 0,
+      tokensPerSecond: 5000,
+      exposedShare: 0.25,
+      computed: 0,
+    } as const;
     this.link.keepAlive(heartbeatMs, () => this.link.send(beat));
   }
 

@@ -38,6 +38,8 @@ export interface Scenario {
   readonly skipEvery?: number;
   /** So many members keep a checkpoint; default: all. */
   readonly keepers?: number;
+  /** What is broken between members from beginning to end. */
+  readonly broken?: Broken;
   /** Pass messages through their text form and schemas. */
   readonly isChecked?: boolean;
 }
@@ -54,6 +56,12 @@ export type Fault =
   | "freezeCoordinator"
   | "rival" // a second coordinator without the file
   | "corrupt"; // one member's state changes by itself
+
+export type Broken =
+  | "dials" // the first member reaches no other, though others reach it
+  | "receives" // the first member spoils what it receives, as it and whoever sent it see
+  | "pair" // the first two members don't reach each other
+  | "gradients"; // the first member's are often not finite
 
 /** The state of a model, with what is needed to hand it on. */
 interface Model extends Applied {
@@ -185,8 +193,15 @@ export class Simulation {
       this.#heal();
       const goal = Math.max(this.#committed.step, ...this.#nodes.map(({ model }) => model.step)) + 3;
       const deadline = this.#now + 20 * HEARTBEAT + 6 * WAIT;
-      const isThere = () => this.#nodes.every(({ model, isAlive }) => isAlive && model.step >= goal);
+      const isThere = () => {
+        return this.#nodes.every((node) => {
+          return node.isAlive && (node.model.step >= goal || this.#canFollowNobody(node));
+        });
+      };
       this.#runUntil(() => this.#now > deadline || isThere());
+      // One may stand aside that was in a pair with the broken one.
+      const numAside = this.#nodes.filter((node) => this.#standsAside(node)).length;
+      assert(this.#scenario.broken === undefined || numAside <= 2, `${numAside} stand aside`);
       assert(
         isThere(),
         `No progress to step ${goal}: ${this.#nodes.map((node) => this.#describe(node)).join(", ")}`,
@@ -238,6 +253,31 @@ export class Simulation {
 
   #canReach(a: Process, b: Process): boolean {
     return a.side === b.side;
+  }
+
+  /** Does a member fail to get what another one sends? */
+  #isBroken(node: Node, other: Node): boolean {
+    const [first, second] = this.#nodes;
+    switch (this.#scenario.broken) {
+      case undefined:
+      case "gradients":
+        return false;
+      case "dials":
+      case "receives":
+        return node === first && other !== first;
+      case "pair":
+        return node !== other && [first, second].includes(node) && [first, second].includes(other);
+    }
+  }
+
+  /** It may not get the group's newest state as long as what is broken is. */
+  #canFollowNobody(node: Node): boolean {
+    return this.#nodes.every((other) => other === node || this.#isBroken(node, other)) ||
+      (this.#scenario.broken === "pair" && this.#nodes.indexOf(node) < 2);
+  }
+
+  #standsAside({ name }: Node): boolean {
+    return this.#hosts.some(({ state }) => (state?.aside.get(name)?.until ?? 0) > this.#now);
   }
 
   // Faults
@@ -359,7 +399,11 @@ export class Simulation {
     };
     const url = `ws://${node.name}/${node.life}`;
     const keeps: Keeps = this.#keeps(node) ? "here" : "elsewhere";
-    const settings = { identity, config: [], memberId: node.name, url, keeps, totalSteps: Infinity };
+    const process = (hash(node.name) + hash(node.life)).slice(0, 16);
+    const settings = {
+      ...{ identity, config: [], memberId: node.name, process, url, keeps },
+      totalSteps: Infinity,
+    };
     node.state = createMember(settings, { step: node.model.step, digest: node.model.digest }, this.#now);
     this.#note(`${node.name} starts at step ${node.model.step}`);
     this.#connect(node, node.life);
@@ -431,6 +475,7 @@ export class Simulation {
           saved: state.saved,
           tokensPerSecond: 0,
           exposedShare: 0,
+          computed: 0,
         });
       });
     });
@@ -513,7 +558,10 @@ export class Simulation {
     assertEquals(step, node.model.step + 1, `${node.name} works on the wrong step`);
     assert(!node.aborted.has(`${epoch}/${step}`), `${node.name} begins an aborted step`);
     assertEquals(work.skip && !this.#isNotFinite(step), false, `${node.name} leaves step ${step} out`);
-    if (this.#isNotFinite(step)) return this.#beginNotFinite(node, work);
+    const isAtFault = this.#scenario.broken === "gradients" && node === this.#nodes[0] &&
+      members.length > 1 &&
+      this.#draw(4) === 0;
+    if (this.#isNotFinite(step) || isAtFault) return this.#beginNotFinite(node, work);
     const key = `${epoch}/${step}/${members.map(({ url }) => url).join()}`;
     const exchange = this.#exchanges.get(key) ?? { work, begun: new Map(), contributions: new Set<string>() };
     this.#exchanges.set(key, exchange);
@@ -527,7 +575,7 @@ export class Simulation {
       const isDead = peer?.state?.settings.url !== url;
       if (id !== node.name && (isGone || isDead)) this.#failLater(node, exchange, id, 1 + this.#draw(10));
     }
-    if (exchange.begun.size < members.length) return;
+    if (this.#breaksDown(node, exchange) || exchange.begun.size < members.length) return;
     for (const participant of exchange.begun.values()) {
       const { life } = participant;
       const digest = () => {
@@ -540,9 +588,23 @@ export class Simulation {
         this.#within(participant, life, () => {
           if (participant.exchange !== exchange) return;
           participant.exchange = null;
-          this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs });
+          this.#tell(participant, { kind: "reduced", epoch, step, digest: digest(), workMs, slowest: null });
         }));
     }
+  }
+
+  /** Can't the exchange come to its end? Who begins it and finds so fails. */
+  #breaksDown(node: Node, exchange: Exchange): boolean {
+    const members = this.#nodes.filter(({ name }) => exchange.work.members.some(({ id }) => id === name));
+    const others = members.filter((other) => this.#isBroken(node, other));
+    if (others.length > 0) {
+      const other = others[this.#draw(others.length)];
+      this.#failLater(node, exchange, other.name, 1 + this.#draw(10));
+      if (this.#scenario.broken === "receives") {
+        this.#failLater(other, exchange, node.name, 1 + this.#draw(10));
+      }
+    }
+    return members.some((a) => members.some((b) => this.#isBroken(a, b)));
   }
 
   #isNotFinite(step: number): boolean {
@@ -561,7 +623,7 @@ export class Simulation {
         if (node.exchange !== exchange) return;
         node.exchange = null;
         const digest = hash(node.model.digest, step, "skipped");
-        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0 });
+        if (skip) this.#tell(node, { kind: "reduced", epoch, step, digest, workMs: 0, slowest: null });
         else this.#tell(node, { kind: "failed", epoch, step, peer: null, reason: "not finite", skip: true });
       }));
   }
@@ -595,7 +657,7 @@ export class Simulation {
         if (node.request !== request) return;
         const donor = this.#nodes.find(({ state }) => state?.settings.url === url);
         const isThere = donor !== undefined && donor.isAlive && !donor.isFrozen &&
-          this.#canReach(node, donor) &&
+          this.#canReach(node, donor) && !this.#isBroken(node, donor) &&
           donor.state?.phase !== "copying" && donor.state?.phase !== "restoring";
         this.#tell(node, answer(isThere ? donor : null));
       }));

@@ -1,10 +1,10 @@
 import { assert } from "@std/assert";
-import { type Fault, Simulation } from "./simulation.ts";
+import { type Broken, type Fault, Simulation } from "./simulation.ts";
 
 const RUNS = Number(Deno.env.get("SIMULATION_RUNS") ?? 300);
 const FIRST = Number(Deno.env.get("SIMULATION_SEED") ?? 0);
 
-function simulate(faults: readonly Fault[], counts: Record<string, number>): void {
+function simulate(faults: readonly Fault[], counts: Record<string, number>, broken?: Broken): void {
   for (let seed = FIRST; seed < FIRST + RUNS; seed++) {
     const simulation = new Simulation({
       seed,
@@ -14,6 +14,7 @@ function simulate(faults: readonly Fault[], counts: Record<string, number>): voi
       faultMs: [60, 150, 300][seed % 3],
       faults,
       keepers: faults.includes("blackout") ? 1 + seed % 2 : undefined,
+      broken,
       skipEvery: seed % 4 === 1 ? 5 : 0,
       isChecked: seed % 20 === 0,
     });
@@ -66,6 +67,17 @@ for (const [name, faults] of Object.entries(CASES)) {
     const counts: Record<string, number> = {};
     simulate(faults, counts);
     if (Deno.env.has("SIMULATION_RUNS")) console.log(name, counts);
+    assert(
+      counts.faults > RUNS && counts.commits > 10 * RUNS && counts.aborts > RUNS / 4,
+      JSON.stringify(counts),
+    );
+  });
+}
+
+for (const broken of ["dials", "receives", "pair", "gradients"] as const) {
+  Deno.test(`a simulated group goes on with the same bits without one of its members: ${broken} is broken`, () => {
+    const counts: Record<string, number> = {};
+    simulate(["cut", "kill"], counts, broken);
     assert(
       counts.faults > RUNS && counts.commits > 10 * RUNS && counts.aborts > RUNS / 4,
       JSON.stringify(counts),

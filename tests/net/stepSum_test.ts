@@ -52,7 +52,7 @@ for (const [name, wire] of Object.entries(wires)) {
         const share = shareOut(WORKERS, 2)[index];
         const members = [0, 1].map((member) => ({ id: idOf(member), url: "" }));
         const work = { epoch: 1, step: 1, members, share, skip: false };
-        const { sum, digests, release } = await sumStep(work, new AbortController().signal, 2);
+        const { sum, digests, release } = await sumStep(work, new AbortController().signal, 2, () => {});
         const copy = sum.slice();
         release();
         return { sum: copy, digests };

@@ -1,5 +1,7 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import type { Draft, MemberRecord } from "./types.ts";
+import { beginStep } from "./stepTime.ts";
+import { admit, judge } from "./blame.ts";
 import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
 import { describeSharing } from "../shares.ts";
@@ -29,7 +31,9 @@ export function tryForm(draft: Draft): void {
   }
   if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
-  formEpoch(draft, [...current, ...withRole(draft, "warm")]);
+  const warm = withRole(draft, "warm");
+  judge(draft, [...current, ...warm]);
+  formEpoch(draft, admit(draft, current, warm));
 }
 
 /** Is a member's state that of the group? */
@@ -235,9 +239,10 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
   state.epochMembers = ids;
   state.lost = [];
   state.ready.clear();
+  beginStep(draft);
   for (const member of state.members.values()) {
     if (ids.includes(member.id)) {
-      Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0 });
+      Object.assign(member, { role: "active", survives: true, lastSteps: 0, waitMs: 0, linkMs: 0 });
     } else if (member.role !== "warm") member.role = "following";
   }
   state.spares = withRole(draft, "warm").map(({ id }) => id);
@@ -253,8 +258,10 @@ export function formEpoch(draft: Draft, candidates: readonly MemberRecord[]): vo
 
 function describeSpares(spares: readonly string[], virtualWorkers: number, numActive: number): string {
   if (spares.length === 0) return "";
-  const verb = spares.length === 1 ? "stands" : "stand";
-  return `; ${spares.join(", ")} ${verb} by: ${describeSharing(virtualWorkers, numActive + spares.length)}`;
+  const text = `; ${spares.join(", ")} ${spares.length === 1 ? "stands" : "stand"} by`;
+  return numActive < virtualWorkers
+    ? text
+    : `${text}: ${describeSharing(virtualWorkers, numActive + spares.length)}`;
 }
 
 /** Tells a member the epoch, and whom to follow if it is not in it. */
@@ -285,10 +292,16 @@ function carriers(draft: Draft): MemberRecord[] {
   return [...members.values()].filter((member) => isCurrent(draft, member)).sort(byId);
 }
 
-/** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
+/**
+ * The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers of those that it gets
+ * on with, if there is one.
+ */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
-  const donors = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
+  const able = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
+  const failed = draft.state.aside.get(member.id)?.others ?? [];
+  const reachable = able.filter(({ id }) => !failed.includes(id));
+  const donors = reachable.length === 0 ? able : reachable;
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
   const ids = donors.map(({ id }) => id);

@@ -5,6 +5,10 @@ import { abort, fence, lose } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { log, memberOf, noteSaved, send, withRole } from "./types.ts";
 
+/** Names whose processes are known, and how many of each. */
+const MAX_NAMES = 1024;
+const MAX_PROCESSES = 16;
+
 type Hello = MessageOf<MemberMessage, "hello">;
 
 /** A member says what it has: a newcomer, one that lost its connection, or one that was told to abort. */
@@ -25,13 +29,10 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     actions.push({ kind: "close", link }); // of a process that has ended, held up on its way
     return;
   }
+  const isNew = notes(draft, hello);
   if (before !== undefined && before.link !== link) {
-    const isSameProcess = hello.group !== null;
-    if (!isSameProcess) {
-      const reason =
-        `Another process has joined as ${hello.memberId}, expected one of that name; if its run's folder is a ` +
-        'copy of another node\'s, delete the file "member" in one of them';
-      send(draft, before, { type: "refused", reason, retry: false });
+    if (isNew) {
+      send(draft, before, { type: "refused", reason: toReason(explainReplaced(hello)), retry: false });
     }
     actions.push({ kind: "close", link: before.link });
   }
@@ -57,8 +58,10 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     isDone: false,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
     exposedShare: before?.exposedShare ?? 0,
+    computed: 0,
     lastSteps: 0,
     waitMs: 0,
+    linkMs: 0,
     told: before?.link === link ? before.told : null,
   };
   state.members.set(member.id, member);
@@ -102,6 +105,20 @@ function greetAtEnd(draft: Draft, member: MemberRecord): void {
   sendEpoch(draft, member);
 }
 
+/** Keeps which process has the name now. @returns whether it is another one than before */
+function notes({ state }: Draft, { memberId, process }: Hello): boolean {
+  const known = state.processes.get(memberId) ?? [];
+  if (known.at(-1) === process) return false;
+  const others = [...state.processes].filter(([id]) => id !== memberId).slice(1 - MAX_NAMES);
+  state.processes = new Map([...others, [memberId, [...known, process].slice(-MAX_PROCESSES)]]);
+  return known.length > 0;
+}
+
+function explainReplaced({ memberId }: Hello): string {
+  return `A later process has joined as ${memberId} and takes the place of this one: don't start this one again, or ` +
+    `give it a name of its own; if its run's folder is a copy of another node's, delete the file "member" in one of them`;
+}
+
 function refuse(
   draft: Draft,
   link: number,
@@ -109,6 +126,8 @@ function refuse(
 ): { reason: string; retry: boolean; mismatch?: boolean } | null {
   const { state } = draft;
   if (state.phase === "stopped") return { reason: `The group has stopped: ${state.reason}`, retry: false };
+  const isReplaced = (state.processes.get(hello.memberId) ?? []).slice(0, -1).includes(hello.process);
+  if (isReplaced) return { reason: explainReplaced(hello), retry: false };
   const mismatch = state.identity === null
     ? null
     : explainMismatch({ ...state.identity, config: state.config }, hello);

@@ -32,7 +32,7 @@ function endEpoch(draft: Draft, reason: string): void {
 export function lose(draft: Draft, member: MemberRecord, reason: string): void {
   const { state } = draft;
   state.members.delete(member.id);
-  state.blame.delete(member.id);
+  state.failures = state.failures.filter(({ by, of }) => by !== member.id && of !== member.id);
   state.lost = [...state.lost, member.id];
   const text = `${member.id} is lost: ${reason}`;
   if (member.role === "active") abort(draft, text);

@@ -1,4 +1,6 @@
 import type { CoordinatorState } from "./types.ts";
+import { leftAside } from "./blame.ts";
+import { isAtWork } from "./stepTime.ts";
 import { byId } from "./types.ts";
 import { type GroupStatus, toReason } from "../messages.ts";
 import { shareOut } from "../shares.ts";
@@ -26,6 +28,9 @@ export function groupStatus(state: CoordinatorState, now: number): GroupStatus {
       exposedShare: member.exposedShare,
       lastSteps: member.lastSteps,
       waitMs: member.waitMs,
+      linkMs: member.linkMs,
+      atWorkMs: isAtWork(state, member) ? Math.max(now - state.begunAt, 0) : null,
+      asideMs: leftAside(state, member, now),
     })),
   };
 }

@@ -1,11 +1,11 @@
 import type { MemberMessage, MessageOf } from "../messages.ts";
+import { accuse, countOwn, isAside, MAX_FAILURES } from "./blame.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";
+import { beginStep, endStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
+import { noteLast } from "./waiting.ts";
 import { electorateOf, log, send, withRole } from "./types.ts";
-
-/** Times that a step is lost through failures before the member that was blamed most is removed. */
-const MAX_FAILURES = 3;
 
 export function takeReady(
   draft: Draft,
@@ -13,10 +13,10 @@ export function takeReady(
   message: MessageOf<MemberMessage, "ready">,
 ): void {
   const { state } = draft;
-  const { epoch, step, digest, workMs } = message;
+  const { epoch, step, digest, workMs, slowest } = message;
   const isCurrent = epoch === state.epoch && step === state.step + 1;
   if (member.role !== "active" || !isCurrent) return; // of an aborted step
-  state.ready.set(member.id, { digest, workMs });
+  state.ready.set(member.id, { digest, workMs, slowest });
   member.seenEpoch = epoch;
   tryCommit(draft);
 }
@@ -49,11 +49,13 @@ export function tryCommit(draft: Draft): void {
 
 function commit(draft: Draft, digest: string): void {
   const { state } = draft;
-  noteLast(draft);
+  noteLast(state);
+  endStep(draft);
   state.step++;
   state.digest = digest;
   state.ready.clear();
-  state.blame.clear();
+  beginStep(draft);
+  state.failures = [];
   const active = withRole(draft, "active");
   state.electorates = [electorateOf(state)];
   state.needsMajority = false;
@@ -62,23 +64,14 @@ function commit(draft: Draft, digest: string): void {
   for (const member of state.members.values()) {
     send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });
   }
+  settleDoubt(draft);
   const warm = withRole(draft, "warm");
   const room = (state.identity?.virtualWorkers ?? 0) - active.length;
   // A spare that stands by, or is lost, changes who counts: the members have to know.
   const here = [...active, ...warm].map(({ id }) => id).sort();
   const isChanged = here.join() !== electorateOf(state).join();
-  if (isChanged || (warm.length > 0 && room > 0)) formEpoch(draft, [...active, ...warm]);
-}
-
-/**
- * Adds to the account of the member whose own gradients were last how long the second slowest waited for it.
- */
-function noteLast({ state }: Draft): void {
-  const [last, second] = [...state.ready].sort(([, a], [, b]) => b.workMs - a.workMs);
-  const member = state.members.get(last[0]);
-  if (member === undefined || second === undefined) return;
-  member.lastSteps++;
-  member.waitMs += last[1].workMs - second[1].workMs;
+  const entering = warm.filter((member) => !isAside(draft, member));
+  if (isChanged || (entering.length > 0 && room > 0)) formEpoch(draft, [...active, ...entering]);
 }
 
 export function takeFailure(
@@ -88,27 +81,48 @@ export function takeFailure(
 ): void {
   const { state } = draft;
   const { epoch, step, peer, reason, skip = false } = message;
-  if (epoch !== state.epoch || step !== state.step + 1) return; // long dealt with
-  if (skip) {
-    // Another epoch leaves it out: all of its members do, and none of them computes.
-    if (state.phase !== "training" || member.role !== "active") return;
-    state.skip = step;
-    return abort(draft, `${member.id} gives it up: ${reason}`, "is left out");
-  }
-  const blamed = peer ?? member.id;
-  if (state.members.has(blamed)) {
-    state.blame.set(blamed, [...new Set([...state.blame.get(blamed) ?? [], epoch])]);
-  }
+  if (epoch > state.epoch || step !== state.step + 1) return; // long dealt with
+  const isUnderWay = epoch === state.epoch && state.phase === "training" && member.role === "active";
+  if (skip) return isUnderWay ? takeNotFinite(draft, member, step, reason) : undefined;
   const text = `${member.id} has given up step ${step}${
     peer === null ? "" : ` because of ${peer}`
   }: ${reason}`;
-  if (state.phase !== "training" || member.role !== "active") {
+  if (!isUnderWay) {
     if (peer === null) log(draft, "warn", text); // of a peer somebody has said it already
     return;
   }
-  const culprits = [...state.blame].filter(([, epochs]) => epochs.length >= MAX_FAILURES);
-  const culprit = culprits.length === 0 ? undefined : state.members.get(culprits[0][0]);
-  if (culprit === undefined) return abort(draft, text);
+  accuse(draft, { epoch, by: member.id, of: peer ?? member.id, reason });
+  if (countOwn(draft, member) < MAX_FAILURES) return abort(draft, text);
   log(draft, "warn", text);
-  remove(draft, culprit, `${culprit.id} was blamed ${MAX_FAILURES} times for the loss of step ${step}`);
+  remove(draft, member, `${member.id} has failed ${MAX_FAILURES} times in step ${step}: ${reason}`);
+}
+
+/**
+ * A member has found that a step is not finite. Whoever does it should find the same, so another one is asked: the others
+ * do the step. If one of them finds it, too, the next epoch leaves it out: all of its members do, and none computes.
+ */
+function takeNotFinite(draft: Draft, member: MemberRecord, step: number, reason: string): void {
+  const { state } = draft;
+  const isAlone = withRole(draft, "active").length === 1;
+  const isFound = state.doubt?.step === step; // by another one, or nobody but it can be asked
+  const text = `${member.id} gives it up: ${reason}`;
+  if (isAlone || isFound) {
+    state.doubt = null;
+    state.skip = step;
+    return abort(draft, text, "is left out");
+  }
+  state.doubt = { step, by: member.id };
+  abort(draft, text, `is done by the others, to see whether they find the same`);
+}
+
+/** The others have done a step that a member found not finite. */
+function settleDoubt(draft: Draft): void {
+  const { state } = draft;
+  const { doubt } = state;
+  state.doubt = null;
+  if (doubt === null || doubt.step !== state.step) return;
+  const member = state.members.get(doubt.by);
+  const text = `${doubt.by} alone found step ${doubt.step} not finite: its GPU or memory is at fault`;
+  if (member === undefined || member.role === "active") return log(draft, "warn", text);
+  remove(draft, member, text);
 }

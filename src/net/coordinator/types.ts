@@ -1,3 +1,4 @@
+import type { Slowest } from "../arrivals.ts";
 import type { CoordinatorMessage, Held, Identity, Keeps, MemberMessage, Setting } from "../messages.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
@@ -12,6 +13,11 @@ export interface CoordinatorSettings {
    * says that no other group trains.
    */
   readonly force: boolean;
+  /**
+   * After so long in a step, who still computes is sent away if others don't. Default: never, as a first step compiles
+   * kernels.
+   */
+  readonly stepTimeoutMs?: number;
 }
 
 /** Members, here or not, each with the step of the newest state on its own disk: what a process of its name brings. */
@@ -66,18 +72,40 @@ export interface MemberRecord {
   isDone: boolean;
   tokensPerSecond: number;
   exposedShare: number;
+  /** The step that it has computed its part of, as of its last heartbeat; 0: none. */
+  computed: number;
   /** Steps of this epoch in which it was last. */
   lastSteps: number;
   /** How long the others waited for it in those. */
   waitMs: number;
+  /** Of that, for what it sent or got, when it had computed no longer than others. */
+  linkMs: number;
   /** Why nothing goes on, as it was last told. */
   told: string | null;
+}
+
+/** What a member has said of another, or of itself, when it gave a step up. */
+export interface Failure {
+  readonly epoch: number;
+  readonly by: string;
+  readonly of: string;
+  readonly reason: string;
+}
+
+/** Why a member is kept out of epochs: see `blame.ts`. */
+export interface Aside {
+  readonly until: number;
+  /** How long that is; doubled if it is soon at fault again. */
+  readonly ms: number;
+  /** Whom it failed, or who failed it. */
+  readonly others: readonly string[];
 }
 
 /** What a member has said about the step under way. */
 export interface Ready {
   readonly digest: string;
   readonly workMs: number;
+  readonly slowest: Slowest | null;
 }
 
 export interface CoordinatorState {
@@ -119,11 +147,23 @@ export interface CoordinatorState {
   since: number | null;
   lastTick: number | null;
   members: Map<string, MemberRecord>;
+  /** Of each name, the processes that have come, the newest last: it has replaced the others. */
+  processes: ReadonlyMap<string, readonly string[]>;
   ready: Map<string, Ready>;
+  /** When the step under way began. */
+  begunAt: number;
+  /** How long the last steps took. */
+  stepMs: readonly number[];
+  /** Of the step under way has been said that it takes long. */
+  isSlowSaid: boolean;
+  /** Who alone has found so far that a step is not finite, and is to be left out: the others do it without it. */
+  doubt: { readonly step: number; readonly by: string } | null;
   /** The step that a member can't do as all of them can't, and that the next epoch leaves out; null: none. */
   skip: number | null;
-  /** For each member, the epochs in which it was blamed for the loss of the step under way. */
-  blame: Map<string, readonly number[]>;
+  /** Through which tries of the step under way were lost. */
+  failures: readonly Failure[];
+  /** Who stands aside, or did until lately, by id. */
+  aside: ReadonlyMap<string, Aside>;
   /** Since when nobody keeps the run who should, and whether that was said; null: somebody does. */
   unkept: { readonly since: number; readonly isTold: boolean } | null;
   /** When a member first said that the run has reached its end; null: none has. */

@@ -47,7 +47,15 @@ export function enterOrFollow(draft: Draft, message: EpochMessage): void {
 
 function beat({ state, actions }: Draft): void {
   const { seen: { epoch }, applied: { step }, saved } = state;
-  const message = { type: "heartbeat", epoch, step, saved, tokensPerSecond: 0, exposedShare: 0 } as const;
+  const message = {
+    type: "heartbeat",
+    epoch,
+    step,
+    saved,
+    tokensPerSecond: 0,
+    exposedShare: 0,
+    computed: 0,
+  } as const;
   actions.push({ kind: "send", message });
 }
 

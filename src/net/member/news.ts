@@ -38,9 +38,10 @@ export function describeEpoch(news: EpochNews): string | null {
     ...(waitedMs === null ? [] : describeWait(waitedMs)),
   ];
   const share = isIn ? shareOut(virtualWorkers, members.length)[members.indexOf(self)] : null;
-  const part = share === null
-    ? `stands by: ${describeSharing(virtualWorkers, members.length + spares.length)}`
-    : `has ${share.to - share.from} of ${virtualWorkers} virtual workers`;
+  const isFull = members.length >= virtualWorkers;
+  const part = share !== null
+    ? `has ${share.to - share.from} of ${virtualWorkers} virtual workers`
+    : `stands by${isFull ? `: ${describeSharing(virtualWorkers, members.length + spares.length)}` : ""}`;
   return `${parts.join(", ")}; this one ${part}`;
 }
 

@@ -7,6 +7,7 @@ import type {
   Membership,
   Setting,
 } from "../messages.ts";
+import type { Slowest } from "../arrivals.ts";
 import type { Applied } from "../replica.ts";
 import type { Share } from "../shares.ts";
 
@@ -16,6 +17,8 @@ export interface MemberSettings {
   /** See `hello`. */
   readonly config: readonly Setting[];
   readonly memberId: string;
+  /** See `hello`. */
+  readonly process: string;
   /** Of its data plane. */
   readonly url: string;
   readonly keeps: Keeps;
@@ -126,6 +129,7 @@ export type MemberEvent =
     readonly step: number;
     readonly digest: string;
     readonly workMs: number;
+    readonly slowest: Slowest | null;
   }
   /** A step can't be done; peer null: through this member's own fault. */
   | {

@@ -51,7 +51,7 @@ export function restore({ state, actions }: Draft): void {
 /** Says what this member has. */
 export function hello({ state, actions }: Draft): void {
   const {
-    settings: { identity, config, memberId, url, keeps },
+    settings: { identity, config, memberId, process, url, keeps },
     seen,
     survives,
     applied,
@@ -68,6 +68,7 @@ export function hello({ state, actions }: Draft): void {
       protocol: PROTOCOL,
       ...identity,
       memberId,
+      process,
       url,
       group: seen.epoch === 0 ? null : seen,
       survives,
