@@ -243,11 +243,13 @@ export class MemberWork {
       this.#clock.start();
       const begun = this.#clock.elapsed;
       if (work.skip) return await this.#skipStep(work, signal);
-      const { sum, digests, workMs, release } = await this.#sumStep(work, signal, this.#overlap.parts);
+      const summed = await this.#sumStep(work, signal, this.#overlap.parts);
+      const { sum, digests, stateHash, workMs, release } = summed;
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
       this.#ready = { sum, exposedFrom: begun + workMs, release };
-      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs });
+      const known = stateHash === undefined ? {} : { stateHash };
+      this.#options.tell({ kind: "reduced", epoch, step, digest, ...known, workMs });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof NotFiniteError) {

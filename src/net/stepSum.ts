@@ -18,6 +18,8 @@ export interface StepSum {
   readonly sum: Float32Array<ArrayBufferLike>;
   /** Of its buckets. */
   readonly digests: readonly string[];
+  /** Of the state that the own sums were made from; undefined: the replica has none. */
+  readonly stateHash: string | undefined;
   /** For the sums of its own share. */
   readonly workMs: number;
   release(): void;
@@ -69,8 +71,9 @@ export function createStepSum(
 
   const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const bucket = await allreduce.open(step, 0, sumLength, exactValues);
-    await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
-    return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
+    const stateHash = await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
+    const reduce = async () => [await bucket.reduce()];
+    return { stateHash, sum: bucket.sum, release: () => bucket.release(), reduce };
   };
   const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const pieces = arraysOf(subtrees);
@@ -83,23 +86,30 @@ export function createStepSum(
     );
     reduced.catch(() => {}); // who asks for it sees it
     try {
-      await replica.sums(subtrees, pieces, signal, { parts, final: (from, to) => coverage.add(from, to) });
+      const final = (from: number, to: number) => coverage.add(from, to);
+      const stateHash = await replica.sums(subtrees, pieces, signal, { parts, final });
+      return { stateHash, sum, release: () => {}, reduce: () => reduced };
     } catch (error) {
       for (const { reject } of whole) reject(error);
       throw error;
     }
-    return { sum, release: () => {}, reduce: () => reduced };
   };
   const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
 
   return async ({ step, share }, signal, parts) => {
     const begin = performance.now();
-    const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal, parts);
+    const { stateHash, sum, release, reduce } = await sumOwn(
+      step,
+      subtreesOf(virtualWorkers, share),
+      signal,
+      parts,
+    );
     signal.throwIfAborted();
     const workMs = performance.now() - begin;
     const reduced = await reduce();
     reduced.forEach(({ nonFinite }, i) => rejectNonFinite(nonFinite, buckets[i].from, nameOf));
-    return { sum, digests: reduced.map(({ digest }) => digest), workMs, release };
+    const digests = reduced.map(({ digest }) => digest);
+    return { sum, digests, stateHash: stateHash ?? undefined, workMs, release };
   };
 }
 

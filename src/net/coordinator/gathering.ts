@@ -42,7 +42,8 @@ export function askAgain(draft: Draft, members: readonly MemberRecord[], reason:
   const { epoch, step } = draft.state;
   for (const member of members) {
     member.role = "aborting";
-    send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason) });
+    const wrong = member.isWrong ? { isWrong: true } : {};
+    send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason), ...wrong });
   }
 }
 
@@ -190,11 +191,11 @@ function commitHeldByAll(draft: Draft, idle: readonly MemberRecord[]): void {
   const holders = idle.filter((member) => {
     return isCurrent(draft, member) && member.held?.step === state.step + 1;
   });
-  const digests = new Set(holders.map((member) => member.held?.digest));
+  const held = new Set(holders.map((member) => `${member.held?.digest} of ${member.held?.stateHash}`));
   const isAll = state.epochMembers.length > 0 &&
     state.epochMembers.every((id) => holders.some((holder) => holder.id === id));
-  const [digest] = digests;
-  if (!isAll || digests.size !== 1 || digest === undefined) return;
+  const digest = holders[0]?.held?.digest;
+  if (!isAll || held.size !== 1 || digest === undefined) return;
   state.step++;
   state.digest = digest;
 }
@@ -265,6 +266,7 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
+  if (donor !== null) member.isProven = false; // it may have to copy
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   const heir = heirOf(draft);
   const ending = heir === null ? {} : { heir: heir.id };

@@ -49,6 +49,8 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     digest: hello.digest,
     isBlank: hello.isBlank,
     keeps: hello.keeps,
+    isWrong: false,
+    isProven: hello.isProven,
     held: hello.held,
     seenEpoch: hello.group?.epoch ?? 0,
     remembers: hello.group !== null,

@@ -54,6 +54,10 @@ export interface MemberRecord {
   /** It has no state of its own, and copies one. */
   readonly isBlank: boolean;
   readonly keeps: Keeps;
+  /** Its state is not what its digest says. */
+  isWrong: boolean;
+  /** See `hello`. */
+  isProven: boolean;
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;
@@ -77,6 +81,8 @@ export interface MemberRecord {
 /** What a member has said about the step under way. */
 export interface Ready {
   readonly digest: string;
+  /** Of the state before it; undefined: not known. */
+  readonly stateHash: string | undefined;
   readonly workMs: number;
 }
 
