@@ -1,4 +1,5 @@
 /** The side of `stateCopy.ts` that gives. */
+import { StreamHash } from "./bulkHash.ts";
 import { type Channel, ClosedError } from "./channel.ts";
 import type { CommittedSums } from "./committedSums.ts";
 import { Link } from "./link.ts";
@@ -60,11 +61,13 @@ export class Donor {
     if (snapshot === null) return link.close("no whole state here");
     const { applied: { step, digest }, bytes } = snapshot;
     await sendWord(link, { kind: "state", step, digest, bytes });
+    const hash = new StreamHash();
     let offset = 0;
     for await (const chunk of snapshot.chunks()) {
-      await sendPart(link, "state", step, offset, chunk);
+      await sendPart(link, "state", step, offset, chunk, hash);
       offset += chunk.length;
     }
     if (offset !== bytes) throw new Error(`A snapshot of ${bytes} bytes has ${offset}`);
+    await sendWord(link, { kind: "end", hash: hash.digest });
   }
 }
