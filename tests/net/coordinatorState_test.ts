@@ -321,6 +321,13 @@ Deno.test("without a majority of digests the group stops and says who is against
   assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /^The group has stopped: .*disagree/);
 });
 
+Deno.test("a newcomer whose copy fails gets another donor, and the one it had where there is no other", () => {
+  const donorsOf = (bench: Bench, times: number) =>
+    Array.from({ length: times }, () => sent(bench.joins(5), "epoch")[0].message.donor);
+  assertEquals(donorsOf(group(2), 4), ["m1", "m2", "m1", "m2"]);
+  assertEquals(donorsOf(group(1), 2), ["m1", "m1"]);
+});
+
 const [GOOD, BAD] = ["600d0000", "bad00000"];
 
 Deno.test("who has another state under the same digest is told so, and follows while the others do the step again", () => {

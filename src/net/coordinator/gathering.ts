@@ -287,13 +287,14 @@ function carriers(draft: Draft): MemberRecord[] {
   return [...members.values()].filter((member) => isCurrent(draft, member)).sort(byId);
 }
 
-/** The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers. */
+/** The donor it has, as long as that is in the epoch; otherwise another one than failed, with the fewest followers. */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
   const donors = carriers(draft).filter((other) => other !== member && isCurrent(draft, other));
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
-  const ids = donors.map(({ id }) => id);
+  const untried = donors.filter(({ id }) => id !== member.failedDonor);
+  const ids = (untried.length > 0 ? untried : donors).map(({ id }) => id);
   return ids.length === 0 ? null : ids.reduce((best, id) => (load(id) < load(best) ? id : best));
 }
 

@@ -56,6 +56,8 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     remembers: hello.group !== null,
     survives: hello.survives,
     donor: null,
+    // Who follows says hello only where that has failed.
+    failedDonor: before?.link === link && before.role === "following" ? before.donor : null,
     isDone: false,
     tokensPerSecond: before?.tokensPerSecond ?? 0,
     exposedShare: before?.exposedShare ?? 0,

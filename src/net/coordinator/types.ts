@@ -66,6 +66,8 @@ export interface MemberRecord {
   /** Its state is one that the group had. */
   survives: boolean;
   donor: string | null;
+  /** From whom it could not copy: it gets another one, if there is one. */
+  readonly failedDonor: string | null;
   /** It has the run's last state, and only waits for others to get it. */
   isDone: boolean;
   tokensPerSecond: number;
