@@ -6,8 +6,8 @@ import { shader } from "./rowwise.ts";
 
 const source = shader("state_hash.wgsl", text);
 
-/** Words that a workgroup hashes: part of the hash's definition. */
-const BLOCK = 2048;
+/** Words that a workgroup hashes, part of the hash's definition: as many turns of 64 as fit a binding of 16 KiB. */
+const BLOCK = 62 * 64;
 
 /** Which of the sums the hash is, an integer of 24 bits. */
 export const HASH_AT = 3;
