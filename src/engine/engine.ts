@@ -35,6 +35,9 @@ export interface Engine {
   /**
    * The tree's sum (report.sumLength), to be added to other nodes' sums. Waits for everything queued.
    *
+   * Its last value is no sum, but a hash of the weights that it was made with, an integer below 2^24: take it away before
+   * sums are added.
+   *
    * @param into shared memory that gets it, and is returned; by default a new array
    */
   readSum(into?: Float32Array<ArrayBufferLike>): Promise<Float32Array>;

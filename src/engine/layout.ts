@@ -32,7 +32,7 @@ export interface EngineTensors {
 /** A partial sum over virtual workers. */
 export interface Partial {
   readonly gradients: Arena;
-  /** (4) sum of losses, of lse^2, number of targets. */
+  /** (4) sum of losses, of lse^2, number of targets; behind them, once the host reads it, a hash of the weights. */
   readonly sums: Arena;
 }
 

@@ -10,7 +10,7 @@ import { preferVulkan } from "./environment.ts";
 import { GradientTree } from "./gradientTree.ts";
 import { LogitsReader, NextReader } from "./inference.ts";
 import { checkMemory } from "./memory.ts";
-import { type EnginePrograms, placementsOf } from "./programs.ts";
+import { type EnginePrograms, placementsOf, recordWeightsHash } from "./programs.ts";
 import { copiedBytes, StagedSum } from "./stagedSum.ts";
 import type { EngineSpec } from "./spec.ts";
 import { QueueLimit } from "./queueLimit.ts";
@@ -93,6 +93,8 @@ export class LocalEngine implements Engine {
   readonly #waiting: WaitingSums;
   /** By the number of its parts. */
   readonly #staged = new Map<number, StagedSum>();
+  /** Puts a hash of the weights behind the sums; made when a sum is first read. */
+  #hash: Program | null = null;
   readonly #ring: ResultRing;
   readonly #queue: QueueLimit;
   readonly #calls = new CallOrder();
@@ -151,6 +153,7 @@ export class LocalEngine implements Engine {
   ): Promise<Float32Array<Buffer>> {
     return this.#calls.run(async () => {
       await this.#tree.fold();
+      this.#runtime.run(await this.#hashing());
       const values = await readSum(this.#runtime, this.#recorded.tensors.partials[0], into);
       this.#queue.emptied();
       return values;
@@ -191,15 +194,23 @@ export class LocalEngine implements Engine {
       const count = Math.max(parts, Math.ceil(4 * into.length / copiedBytes(into.length)));
       const staged = this.#staged.get(count) ?? await this.#stage(this.#training, count);
       const lives = this.#writeBatch(micro, true).map((live) => ({ ...live, step }));
+      const hash = await this.#hashing();
       const levels = this.#tree.endLast(worker);
       await staged.run(
         lives,
         this.#paceOf(micro, signal),
-        { levels, waiting: this.#waiting, into, onFinal },
+        { levels, waiting: this.#waiting, hash, into, onFinal },
         signal,
       );
       this.#queue.emptied();
     });
+  }
+
+  async #hashing(): Promise<Program> {
+    if (this.#hash !== null) return this.#hash;
+    const placement = recordWeightsHash(this.#gpu.limits, this.#recorded.tensors);
+    [this.#hash] = await this.#runtime.load([placement]);
+    return this.#hash;
   }
 
   async #stage(training: Program, parts: number): Promise<StagedSum> {

@@ -12,6 +12,7 @@ import { crossEntropy } from "../ops/crossEntropy.ts";
 import { Graph } from "../ops/graph.ts";
 import { lastRow } from "../ops/lastRow.ts";
 import { createOptimizer, recordUpdate } from "../ops/optimizer.ts";
+import { recordStateHash } from "../ops/stateHash.ts";
 import { type EngineTensors, layOut, type Partial, sourceColumns, stackInputs } from "./layout.ts";
 import type { EngineSpec, TrainingSpec } from "./spec.ts";
 
@@ -121,6 +122,13 @@ export function recordAddSome(
 ): Placement {
   const graph = new Graph(limits, { parameterGradients: null });
   graph.segment("tree", () => running.forEach((tensor, i) => addAll(graph, tensor, waiting[i])));
+  return place(graph);
+}
+
+/** A hash of the weights, which goes behind the sums of the running partial sum. */
+export function recordWeightsHash(limits: EngineLimits, { weights, partials }: EngineTensors): Placement {
+  const graph = new Graph(limits, { parameterGradients: null });
+  recordStateHash(graph, weights, partials[0].sums.tensors[0]);
   return place(graph);
 }
 

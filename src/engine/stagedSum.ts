@@ -17,6 +17,8 @@ export interface StagedTarget {
   /** Whose sums are to be added, in this order. */
   readonly levels: readonly number[];
   readonly waiting: WaitingSums;
+  /** Puts a hash of the weights behind the sums. */
+  readonly hash: Program;
   /** (sumLength) */
   readonly into: Float32Array<ArrayBufferLike>;
   readonly onFinal: (from: number, to: number) => void;
@@ -84,6 +86,7 @@ export class StagedSum {
           const place = target.waiting.onDevice?.(level);
           if (place !== undefined) this.#runtime.run(stage.additions[place]);
         }
+        if (stage === this.#stages.at(-1)) this.#runtime.run(target.hash);
         // The stage before arrives while this one runs: its copy was waited for when it was asked for.
         await reading;
         signal?.throwIfAborted();

@@ -40,7 +40,10 @@ export function tensorsOf({ gradients, sums }: Partial): Tensor[] {
 export function cutStages({ segments }: Placement, running: Partial, parts: number): SumStage[] {
   const fields = fieldsOf(running);
   const finalAfter = fields.map((field) =>
-    segments.findLastIndex(({ dispatches }) => dispatches.some((dispatch) => writes(dispatch, field)))
+    // A hash of the weights goes behind the sums once nothing reads the weights any more.
+    placeOf(field.slice.tensor).arena === running.sums
+      ? segments.length - 1
+      : segments.findLastIndex(({ dispatches }) => dispatches.some((dispatch) => writes(dispatch, field)))
   );
   const total = fields.at(-1)?.to ?? 0;
   const stages: SumStage[] = [];

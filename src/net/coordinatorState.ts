@@ -13,7 +13,8 @@
  *    function of its samples and the state; they are added along a fixed tree over the virtual workers; the
  *    update is a function of the sum. Neither epoch nor member enters.
  * 2. Members with different bits (another adapter, a fault) are kept out by the probe in `hello`, and removed
- *    by the digests of `ready`, which chain over all steps before.
+ *    by the digests of `ready`, which chain over all steps before. Those name what was added; that it was added to the
+ *    same is what the hashes of states in `ready` say.
  * 3. So if some member applied step s and then was lost, together with the coordinator that said so, the
  *    others may apply what they hold of s or do s again: by 1 they arrive at the state that the lost one had.
  *    The member that comes back finds its digest equal to theirs and goes on; if it is not, 2 was violated,

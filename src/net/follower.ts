@@ -1,4 +1,5 @@
 /** The side of `stateCopy.ts` that takes. */
+import { StreamHash } from "./bulkHash.ts";
 import { ClosedError, describeClose } from "./channel.ts";
 import { type Dialler, dialPeer } from "./dataPlane.ts";
 import { deferred } from "./deferred.ts";
@@ -28,7 +29,7 @@ export interface FollowerOptions {
 /** A donor's state, on its way. */
 export interface StateCopy {
   readonly applied: Applied;
-  /** Ends after the last byte; throws a DonorError before. */
+  /** Ends after the last byte; throws a DonorError before, or if they are not those that the donor has sent. */
   readonly chunks: AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
@@ -74,37 +75,31 @@ export class Follower {
     const writer = writable.getWriter();
     let numBytes: number | undefined;
     let received = 0;
-    const finishIfWhole = () => {
-      if (received !== numBytes) return;
+    let sentHash = "";
+    const takeWord = (frame: Frame) => {
+      const answer = parseAnswer(frame);
+      if (answer.kind === "state" && numBytes === undefined) {
+        numBytes = answer.bytes;
+        return head.resolve({ step: answer.step, digest: answer.digest });
+      }
+      if (answer.kind !== "end" || received !== numBytes) throw new Error("no state where it was asked for");
+      sentHash = answer.hash;
       session.transfer = none;
       writer.close().catch(() => {}); // the reader hears of it
-    };
-    const takeHead = (frame: Frame) => {
-      const answer = parseAnswer(frame);
-      if (answer.kind !== "state" || numBytes !== undefined) {
-        throw new Error("no state where it was asked for");
-      }
-      numBytes = answer.bytes;
-      head.resolve({ step: answer.step, digest: answer.digest });
     };
     await ask(session, { want: "state" }, {
       bytesOf: (header) => (streamOf(header) === "state" ? numBytes : undefined),
       take: (frame) => {
-        if (streamOf(frame) === "word") {
-          takeHead(frame);
-          return finishIfWhole();
-        }
+        if (streamOf(frame) === "word") return takeWord(frame);
         received = next(frame, received);
-        const taken = writer.write(frame.payload);
-        finishIfWhole();
-        return taken;
+        return writer.write(frame.payload);
       },
       fail: (error) => {
         head.reject(error);
         writer.abort(error).catch(() => {});
       },
     });
-    return { applied: await head.promise, chunks: readable };
+    return { applied: await head.promise, chunks: checked(readable, () => sentHash) };
   }
 
   /**
@@ -175,6 +170,21 @@ export class Follower {
     });
     this.#session = session;
     return session;
+  }
+}
+
+/** The same chunks. @throws DonorError at their end if they are not what was sent @param sentHash known by then */
+async function* checked(
+  chunks: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  sentHash: () => string,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const hash = new StreamHash();
+  for await (const chunk of chunks) {
+    hash.add(chunk);
+    yield chunk;
+  }
+  if (hash.digest !== sentHash()) {
+    throw new DonorError("The state that has come is not the one that was sent");
   }
 }
 

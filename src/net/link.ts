@@ -100,6 +100,11 @@ export class Link {
     return this.channel.closed;
   }
 
+  /** Bytes that the other side has consumed, as it says now and then. */
+  get bytesAcknowledged(): number {
+    return this.#acknowledged;
+  }
+
   /** Bytes sent and not yet consumed by the other side. */
   get bytesInFlight(): number {
     return this.#sent - this.#acknowledged;

@@ -37,6 +37,7 @@ export function createMember(
     seen: { epoch: 0, members: [] },
     epoch: null,
     survives: false,
+    isProven: false,
     donor: null,
     copiedAt: Infinity,
     saidCaughtUp: false,
@@ -92,11 +93,11 @@ function handle(draft: Draft, event: MemberEvent): void {
       return state.phase === "replaying" ? advanceFollowing(draft) : undefined;
     case "reduced": {
       if (!isUnderWay(draft, event)) return;
-      const { epoch, step, digest, workMs, slowest } = event;
-      state.held = { epoch, step, digest };
+      const { kind: _, workMs, slowest, ...held } = event;
+      state.held = held;
       state.phase = "holding";
       if (state.isLinked) {
-        actions.push({ kind: "send", message: { type: "ready", epoch, step, digest, workMs, slowest } });
+        actions.push({ kind: "send", message: { type: "ready", ...held, workMs, slowest } });
       }
       if (!state.isLinked || state.isOnHold) actions.push({ kind: "pause" });
       return;
@@ -200,6 +201,11 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
       if (state.leaving === null) tell(draft, message.reason);
       state.stoppedAt ??= draft.now;
       dropWork(draft);
+      if (message.isWrong) {
+        state.isBlank = true; // to copy one, and not to be copied from
+        state.survives = false;
+        state.isProven = false;
+      }
       return introduce(draft);
     case "epoch":
       return enterOrFollow(draft, message);
@@ -242,6 +248,7 @@ function takeCommit(draft: Draft, { epoch, step, digest }: MessageOf<Coordinator
   }
   state.held = null;
   state.applied = { step, digest };
+  state.isProven ||= held.stateHash !== undefined;
   actions.push({ kind: "apply", step, digest });
   state.phase = "idle";
   if (state.leaving !== null) return leaveNow(draft);

@@ -251,12 +251,13 @@ export class MemberWork {
       const begun = this.#clock.elapsed;
       if (work.skip) return await this.#skipStep(work, signal);
       const onComputed = () => this.#computed = step;
-      const { parts } = this.#overlap;
-      const { sum, digests, workMs, slowest, release } = await this.#sumStep(work, signal, parts, onComputed);
+      const summed = await this.#sumStep(work, signal, this.#overlap.parts, onComputed);
+      const { sum, digests, stateHash, workMs, slowest, release } = summed;
       const digest = await digestAfter(applied.digest, step, digests);
       signal.throwIfAborted();
       this.#ready = { sum, exposedFrom: begun + workMs, release };
-      this.#options.tell({ kind: "reduced", epoch, step, digest, workMs, slowest });
+      const known = stateHash === undefined ? {} : { stateHash };
+      this.#options.tell({ kind: "reduced", epoch, step, digest, ...known, workMs, slowest });
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof NotFiniteError) {

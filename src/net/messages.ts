@@ -69,7 +69,12 @@ const keepsSchema = z.enum(["here", "elsewhere", "nowhere"]);
 
 /** An epoch's members, and the spares that stood by when it began. */
 const membershipSchema = z.strictObject({ epoch: u32.min(1), members: memberIds.min(1) });
-const heldSchema = z.strictObject({ epoch, step, digest });
+/**
+ * A hash of what a state *is*, where its digest says how it came about: members with the same digest whose hashes
+ * differ have had a fault. Of the state before the step.
+ */
+const stateHash = digest.optional();
+const heldSchema = z.strictObject({ epoch, step, digest, stateHash });
 
 const memberMessageSchema = z.discriminatedUnion("type", [
   /** Here I am, this is what I have, and I am not in a step. The first message, and the answer to `abort`. */
@@ -83,6 +88,8 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     group: membershipSchema.nullable(),
     /** Its state is one that the group had, not one that was read from a disk. */
     survives: z.boolean(),
+    /** Its state was compared with the others' in a committed step since it was copied or read from a disk. */
+    isProven: z.boolean(),
     /** It has no state: step and digest name none. */
     isBlank: z.boolean(),
     keeps: keepsSchema,
@@ -111,6 +118,7 @@ const memberMessageSchema = z.discriminatedUnion("type", [
     epoch,
     step,
     digest,
+    stateHash,
     /** From the beginning of the step until this member's own gradients were done. */
     workMs: z.number().min(0),
     /** Whose frames came last, see `arrivals.ts`; null: nobody was waited for. */
@@ -201,7 +209,8 @@ const coordinatorMessageSchema = z.discriminatedUnion("type", [
     heir: memberId.optional(),
   }),
   z.strictObject({ type: z.literal("commit"), epoch, step, digest }),
-  z.strictObject({ type: z.literal("abort"), epoch, step, reason }),
+  /** `isWrong`: this member's state is not what its digest says, and is to be copied from another. */
+  z.strictObject({ type: z.literal("abort"), epoch, step, reason, isWrong: z.boolean().optional() }),
   /** Why nothing goes on. */
   z.strictObject({ type: z.literal("hold"), reason }),
   /** All goes on, but people should know. */

@@ -41,6 +41,8 @@ export interface Replica {
    * @param pieces subtrees of the run's tree
    * @param into (sumLength) for each piece; shared memory, whose contents are of no use if this throws
    * @param departure is told of all values of the last piece, once all other pieces are complete
+   * @returns a hash of the state that they were made from, taken when they were done: the same on all members whose states
+   * are, see `ready` in messages.ts; nothing: it has none
    * @throws the signal's reason when the step is given up; NotFiniteError where there is `skip`
    */
   sums(
@@ -48,7 +50,7 @@ export interface Replica {
     into: readonly Float32Array[],
     signal: AbortSignal,
     departure?: Departure,
-  ): Promise<void>;
+  ): Promise<string | void>;
   /**
    * Updates the state with the sum of step `applied.step + 1` over all virtual workers.
    *

@@ -23,7 +23,7 @@ export function serialReplica(replica: Replica): Replica {
     sums: (pieces, into, signal, departure) =>
       inTurn(async () => {
         signal.throwIfAborted();
-        await replica.sums(pieces, into, signal, departure);
+        return await replica.sums(pieces, into, signal, departure);
       }),
     skip: replica.skip && ((digest) => inTurn(() => replica.skip!(digest))),
     nameOf: replica.nameOf && ((element) => replica.nameOf!(element)),

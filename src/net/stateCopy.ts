@@ -3,7 +3,8 @@
  * It asks for one thing at a time; the donor answers in `state` frames, whose `piece` says what they carry:
  *
  *     follower -> donor   word {want: "state"}
- *     donor -> follower   word {kind: "state", step, digest, bytes}, then the state in chunks
+ *     donor -> follower   word {kind: "state", step, digest, bytes}, then the state in chunks,
+ *                         then word {kind: "end", hash}: of all chunks, as the donor had them
  *     follower -> donor   word {want: "sum", step}
  *     donor -> follower   the sum of that step in chunks, or word {kind: "lacks"}
  *
@@ -12,7 +13,9 @@
  * taken only if the digest of the state that it leads to is the committed one.
  */
 import { z } from "zod";
+import type { StreamHash } from "./bulkHash.ts";
 import type { Frame, FrameHeader } from "./frame.ts";
+import type { FrameLength } from "./frameLength.ts";
 import type { Link } from "./link.ts";
 
 export const STREAMS = ["word", "state", "sum"] as const;
@@ -20,8 +23,6 @@ export type Stream = (typeof STREAMS)[number];
 
 /** The longest word. */
 export const MAX_WORD_BYTES = 1024;
-/** What a frame carries: a link of 1 Mbit/s takes half a second for it, in which its receiver hears nothing. */
-const CHUNK_BYTES = 1 << 16;
 
 const step = z.int().min(0).max(2 ** 32 - 1);
 const requestSchema = z.discriminatedUnion("want", [
@@ -35,6 +36,7 @@ const answerSchema = z.discriminatedUnion("kind", [
     digest: z.string().regex(/^[0-9a-f]{8,64}$/),
     bytes: z.int().min(0),
   }),
+  z.strictObject({ kind: z.literal("end"), hash: z.string().regex(/^[0-9a-f]{16}$/) }),
   z.strictObject({ kind: z.literal("lacks") }),
 ]);
 
@@ -72,15 +74,26 @@ export function sendChunk(
   return link.send({ type: "state", wireType: "bytes", bucket: 0, epoch: 0, step, piece, offset, payload });
 }
 
-/** Sends a part of a stream in frames. @param offset of the part */
+/**
+ * Sends a part of a stream in frames.
+ *
+ * @param offset of the part
+ * @param frames says how long they are
+ * @param hash takes what each carries
+ */
 export async function sendPart(
   link: Link,
   stream: Stream,
   step: number,
   offset: number,
   part: Uint8Array<ArrayBufferLike>,
+  frames: FrameLength,
+  hash?: StreamHash,
 ): Promise<void> {
-  for (let at = 0; at < part.length; at += CHUNK_BYTES) {
-    await sendChunk(link, stream, step, offset + at, part.subarray(at, at + CHUNK_BYTES));
+  for (let at = 0; at < part.length;) {
+    const chunk = part.subarray(at, at + frames.next(link.bytesAcknowledged, performance.now()));
+    hash?.add(chunk);
+    await sendChunk(link, stream, step, offset + at, chunk);
+    at += chunk.length;
   }
 }

@@ -19,6 +19,8 @@ export interface StepSum {
   readonly sum: Float32Array<ArrayBufferLike>;
   /** Of its buckets. */
   readonly digests: readonly string[];
+  /** Of the state that the own sums were made from; undefined: the replica has none. */
+  readonly stateHash: string | undefined;
   /** For the sums of its own share. */
   readonly workMs: number;
   /** Whose frames came last. */
@@ -73,8 +75,9 @@ export function createStepSum(
 
   const reduceWhole = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const bucket = await allreduce.open(step, 0, sumLength, exactValues);
-    await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
-    return { sum: bucket.sum, release: () => bucket.release(), reduce: async () => [await bucket.reduce()] };
+    const stateHash = await replica.sums(subtrees, bucket.pieces, signal, { parts, final: bucket.final });
+    const reduce = async () => [await bucket.reduce()];
+    return { stateHash, sum: bucket.sum, release: () => bucket.release(), reduce };
   };
   const reduceCut = async (step: number, subtrees: Share[], signal: AbortSignal, parts: number) => {
     const pieces = arraysOf(subtrees);
@@ -87,18 +90,24 @@ export function createStepSum(
     );
     reduced.catch(() => {}); // who asks for it sees it
     try {
-      await replica.sums(subtrees, pieces, signal, { parts, final: (from, to) => coverage.add(from, to) });
+      const final = (from: number, to: number) => coverage.add(from, to);
+      const stateHash = await replica.sums(subtrees, pieces, signal, { parts, final });
+      return { stateHash, sum, release: () => {}, reduce: () => reduced };
     } catch (error) {
       for (const { reject } of whole) reject(error);
       throw error;
     }
-    return { sum, release: () => {}, reduce: () => reduced };
   };
   const sumOwn = buckets.length === 1 ? reduceWhole : reduceCut;
 
   return async ({ step, share }, signal, parts, onComputed) => {
     const begin = performance.now();
-    const { sum, release, reduce } = await sumOwn(step, subtreesOf(virtualWorkers, share), signal, parts);
+    const { stateHash, sum, release, reduce } = await sumOwn(
+      step,
+      subtreesOf(virtualWorkers, share),
+      signal,
+      parts,
+    );
     signal.throwIfAborted();
     const workMs = performance.now() - begin;
     onComputed();
@@ -107,6 +116,7 @@ export function createStepSum(
     return {
       sum,
       digests: reduced.map(({ digest }) => digest),
+      stateHash: stateHash ?? undefined,
       workMs,
       slowest: allreduce.arrivals.slowest(step, begin + workMs),
       release,

@@ -2,6 +2,7 @@ import { UserError } from "../errors.ts";
 import type { RunConfig } from "../config/schema.ts";
 import { type Applied, type Departure, NotFiniteError, type Replica, type Snapshot } from "../net/replica.ts";
 import { hasFirstWeights } from "./firstWeights.ts";
+import { inPortions } from "./portions.ts";
 import type { RunFolder } from "./runFolder.ts";
 import type { TrainState } from "./state.ts";
 import { copyState, takeState } from "./stateBytes.ts";
@@ -77,25 +78,40 @@ export class TrainingReplica implements Replica, Disposable {
     into: readonly Float32Array[],
     signal: AbortSignal,
     departure?: Departure,
-  ): Promise<void> {
+  ): Promise<string> {
     const { config: { scale: { virtualWorkers } }, engine, dataset } = this.#options;
     const step = this.#run.stepAt(this.#state, this.#state.step + 1);
     this.#run.feedback?.begin();
+    let stateHash = 0;
     for (const [i, piece] of pieces.entries()) {
       const leaves = i === pieces.length - 1 ? departure : undefined;
       let fault: Error | null = null;
-      await sumGradients(engine, dataset, step, virtualWorkers, piece, signal, {
-        into: into[i],
-        parts: leaves?.parts ?? 1,
-        onFinal: (from, to) => {
-          this.#run.feedback?.round(into[i], from, to); // which can make it infinite
-          if (areFinite(into[i].subarray(from, to))) leaves?.final(from, to);
-          else fault ??= this.#notFinite(step.step);
-        },
-      });
+      const finish = (from: number, to: number) => {
+        if (to === this.sumLength) { // the engine's hash of the weights, which nobody is to add
+          stateHash = into[i][to - 1];
+          into[i][to - 1] = 0;
+        }
+        this.#run.feedback?.round(into[i], from, to); // which can make it infinite
+        if (areFinite(into[i].subarray(from, to))) leaves?.final(from, to);
+        else fault ??= this.#notFinite(step.step);
+      };
+      let finished = Promise.resolve();
+      try {
+        await sumGradients(engine, dataset, step, virtualWorkers, piece, signal, {
+          into: into[i],
+          parts: leaves?.parts ?? 1,
+          onFinal: (from, to) => {
+            finished = finished.then(() => inPortions(from, to, finish, signal));
+            finished.catch(() => {}); // seen when it is awaited
+          },
+        });
+      } finally {
+        await finished;
+      }
       signal.throwIfAborted();
       if (fault !== null) throw fault;
     }
+    return stateHash.toString(16).padStart(8, "0");
   }
 
   #notFinite(step: number): Error {

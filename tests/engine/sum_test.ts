@@ -67,6 +67,45 @@ Deno.test("readSum() and writeSum() carry subtrees' sums, and the update is that
   await alone.close();
 });
 
+Deno.test("a sum ends with a hash of the weights that it was made with: of every bit, whichever share it is", async () => {
+  const spec = tinySpec({
+    training: { virtualWorkers: 2 },
+    model: { modelDim: 36, ffnDim: 67, vocabSize: 101 },
+  }); // several blocks of the hash
+  await using opened = new AsyncDisposableStack();
+  const open = async (options = {}) => {
+    const engine = await openTiny(spec, options);
+    opened.defer(() => engine.close());
+    return engine;
+  };
+  const [engine, windowed] = [await open(), await open({ maxBinding: 16 * 1024 })];
+  const hashOf = async (node: Engine, from = 0, to = 1) => {
+    await addWorkers(node, 2, from, to);
+    return (await node.readSum()).at(-1)!;
+  };
+  const hash = await hashOf(engine);
+  assert(Number.isInteger(hash) && hash > 0 && hash < 2 ** 24);
+  assertEquals([await hashOf(engine, 1, 2), await hashOf(engine, 0, 2), await hashOf(windowed)], [
+    hash,
+    hash,
+    hash,
+  ]);
+  const { parameters } = engine.report;
+  const found = new Set([hash]);
+  for (const [i, { name }] of parameters.entries()) {
+    const values = await engine.read("weights", name);
+    const words = new Uint32Array(values.buffer);
+    const at = Math.floor(words.length * i / parameters.length);
+    words[at] ^= 1 << (i % 2 === 0 ? i % 32 : 31); // the sign, too
+    await engine.write("weights", name, values);
+    found.add(await hashOf(engine));
+    words[at] ^= 1 << (i % 2 === 0 ? i % 32 : 31);
+    await engine.write("weights", name, values);
+  }
+  assertEquals(found.size, parameters.length + 1);
+  assertEquals(await hashOf(engine), hash);
+});
+
 for (const virtualWorkers of [1, 2, 3, 4, 5, 7, 8]) {
   Deno.test(`${virtualWorkers} virtual workers: lg(share) + 1 sums at most, on the GPU or on the host, as the report says`, async () => {
     const most = Math.floor(Math.log2(virtualWorkers)) + 1;

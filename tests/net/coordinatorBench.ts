@@ -40,6 +40,7 @@ export function hello(index: number, changes: Partial<Hello> = {}): Hello {
     url: `ws://127.0.0.1:${9000 + index}/`,
     group: null,
     survives: (changes.group ?? null) !== null,
+    isProven: false,
     appliedStep,
     digest: digestOf(appliedStep),
     isBlank: false,

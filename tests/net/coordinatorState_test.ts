@@ -328,6 +328,59 @@ Deno.test("without a majority of digests the group stops and says who is against
   assertMatch(sent(bench.joins(3), "refused")[0].message.reason, /^The group has stopped: .*disagree/);
 });
 
+Deno.test("a newcomer whose copy fails gets another donor, and the one it had where there is no other", () => {
+  const donorsOf = (bench: Bench, times: number) =>
+    Array.from({ length: times }, () => sent(bench.joins(5), "epoch")[0].message.donor);
+  assertEquals(donorsOf(group(2), 4), ["m1", "m2", "m1", "m2"]);
+  assertEquals(donorsOf(group(1), 2), ["m1", "m1"]);
+});
+
+const [GOOD, BAD] = ["600d0000", "bad00000"];
+
+Deno.test("who has another state under the same digest is told so, and follows while the others do the step again", () => {
+  const bench = group(3);
+  bench.ready([1, 2], { stateHash: GOOD });
+  const actions = bench.ready([3], { stateHash: BAD });
+  assertEquals(links(actions, "commit"), []);
+  const aborts = sent(actions, "abort");
+  assertEquals(aborts.map(({ link, message }) => [link, message.isWrong]), [
+    [1, undefined],
+    [2, undefined],
+    [3, true],
+  ]);
+  assertMatch(
+    aborts[0].message.reason,
+    /^m3 has other weights after step 0 than the majority, and will copy/,
+  );
+  bench.answers(1, 2);
+  bench.joins(3, { isBlank: true, group: { epoch: 1, members: ["m1", "m2", "m3"] } });
+  assertEquals([bench.state.epochMembers, bench.state.members.get("m3")?.role], [["m1", "m2"], "following"]);
+  bench.ready([1], { stateHash: GOOD });
+  assertEquals(links(bench.ready([2], { stateHash: GOOD }), "commit"), [1, 2, 3]);
+});
+
+Deno.test("of two states under one digest neither is right, unless one is a newcomer's", () => {
+  const bench = group(2);
+  bench.ready([1], { stateHash: GOOD });
+  const actions = bench.ready([2], { stateHash: BAD });
+  assertEquals(links(actions, "refused"), [1, 2]);
+  const stop = actions.find((action) => action.kind === "stop");
+  assertMatch(stop?.reason ?? "", /^The weights of m1, m2 after step 0 differ, .*none has a majority/);
+
+  const grown = group(1);
+  grown.ready([1], { stateHash: GOOD });
+  const at = { appliedStep: 1, digest: digestOf(1) };
+  grown.joins(2, at);
+  grown.says(2, { type: "caughtUp", step: 1, digest: digestOf(1) });
+  grown.ready([1], { stateHash: GOOD });
+  assertEquals(grown.state.epochMembers, ["m1", "m2"]);
+  grown.ready([1], { stateHash: GOOD });
+  assertEquals(sent(grown.ready([2], { stateHash: BAD }), "abort").map(({ message }) => message.isWrong), [
+    undefined,
+    true,
+  ]);
+});
+
 /**
  * Members find, one an epoch, that a pair of them has failed, until no pair of an epoch does.
  *
@@ -628,6 +681,11 @@ Deno.test("a new coordinator waits for the last epoch and commits what all of th
   assertEquals(sent(actions, "commit")[0].message, { type: "commit", ...held });
   assertEquals(links(actions, "commit"), [1, 2]);
   assertEquals(sent(actions, "epoch")[0].message.step, 3);
+
+  const other = new Bench({}, saved);
+  other.joins(1, { ...at, held: { ...held, stateHash: GOOD } });
+  const done = other.joins(2, { ...at, held: { ...held, stateHash: BAD } });
+  assertEquals([links(done, "commit"), sent(done, "epoch")[0].message.step], [[], 2]); // their states differ
 });
 
 Deno.test("a new coordinator lets who holds a step apply it if another has, and does it again otherwise", () => {

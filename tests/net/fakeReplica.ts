@@ -1,4 +1,5 @@
 /** What the tests of a member train: a vector, in plain arithmetic. */
+import { digestOf, hashBytes } from "../../src/net/laneHash.ts";
 import type { Applied, Departure, Replica, Snapshot } from "../../src/net/replica.ts";
 import type { Share } from "../../src/net/shares.ts";
 import { threefry2x32 } from "../../src/random.ts";
@@ -39,13 +40,13 @@ export class FakeReplica implements Replica {
     this.state = new Float32Array(sumLength);
   }
 
-  /** The last piece leaves in stretches, the upper ones first. */
+  /** The last piece leaves in stretches, the upper ones first. @returns a hash of the state */
   async sums(
     pieces: readonly Share[],
     into: readonly Float32Array[],
     signal: AbortSignal,
     departure?: Departure,
-  ): Promise<void> {
+  ): Promise<string> {
     const step = this.applied.step + 1;
     this.calls.push(`sums ${step}`);
     await this.beforeSums(step, signal);
@@ -60,6 +61,7 @@ export class FakeReplica implements Replica {
       await this.betweenStretches(stretch);
       signal.throwIfAborted();
     }
+    return digestOf(hashBytes(new Uint8Array(this.state.buffer)), this.state.byteLength);
   }
 
   apply(sum: Float32Array, digest: string, trainedMs: number, isReplayed = false): Promise<void> {

@@ -285,6 +285,29 @@ Deno.test("who copies a state that is not the group's has not caught up, and cop
   assertEquals(kinds(bench.does({ kind: "replayed", step: 11, digest: digestOf(11, 1) })), ["log", "copy"]);
 });
 
+Deno.test("a member whose state is not what its digest says has none, and copies one", () => {
+  const bench = working();
+  const reduced = {
+    kind: "reduced",
+    epoch: 1,
+    step: 1,
+    digest: digestOf(1),
+    stateHash: "bad00000",
+    workMs: 5,
+    slowest: null,
+  } as const;
+  const [ready] = bench.does(reduced);
+  assert(ready.kind === "send" && ready.message.type === "ready" && ready.message.stateHash === "bad00000");
+  const reason = "m2 has other weights";
+  const actions = bench.hears({ type: "abort", epoch: 1, step: 1, reason, isWrong: true });
+  const [cancel, hello] = actions;
+  assert(cancel.kind === "cancel" && hello.kind === "send" && hello.message.type === "hello");
+  const { isBlank, isProven, survives } = hello.message;
+  assertEquals({ isBlank, isProven, survives }, { isBlank: true, isProven: false, survives: false });
+  assertEquals(kinds(bench.epoch(2, 1, false)), ["copy"]);
+  assertEquals(kinds(bench.does({ kind: "copied", step: 0, digest: digestOf(0) })), ["caughtUp"]);
+});
+
 Deno.test("a copy that breaks off is replaced by the member's own checkpoint before it says hello", () => {
   const bench = new Bench(3);
   bench.does({ kind: "linked" });

@@ -465,6 +465,34 @@ Deno.test("a later process of a member's name takes its place, and the one that 
   assertEquals(group.coordinator.status().epoch, epoch);
 });
 
+Deno.test("a member whose state is not what its digest says is found before the step counts, and copies the state", async () => {
+  const totalSteps = 12;
+  const expected = await trainAlone(totalSteps, virtualWorkers, { totalSteps });
+  await using group = await Group.start(3);
+  const { replicas, nodes } = joinAll(group, newReplicas(3, { totalSteps }));
+  atStep(replicas[1], 4, () => void replicas[1].state[0]++);
+  await finish(...nodes);
+  assertTrained(expected, ...replicas);
+  const found = "m1 has other weights after step 3 than the majority, and will copy the state";
+  assert(group.coordinatorLog.some((line) => line.startsWith(found)), group.coordinatorLog.join("\n"));
+  assertEquals(replicas.map(({ calls }) => calls.some((call) => call.startsWith("load"))), [
+    false,
+    true,
+    false,
+  ]);
+});
+
+Deno.test("of two members whose states differ under one digest none is right: the group stops", async () => {
+  await using group = await Group.start(2);
+  group.coordinator.ended.catch(() => {});
+  const { replicas, nodes } = joinAll(group, newReplicas(2));
+  atStep(replicas[1], 4, () => void replicas[1].state[0]++);
+  for (const { done } of nodes) {
+    assertMatch((await done).refusal?.reason ?? "", /^The weights of m0, m1 after step 3 differ/);
+  }
+  assertEquals(replicas.map(({ applied }) => applied.step), [3, 3]);
+});
+
 Deno.test("a step that nobody can do is left out by all, and by who comes later: the same digest for any number", async () => {
   const totalSteps = 40;
   const isNotFinite = (step: number) => step === 3 || step % 10 === 0;

@@ -67,6 +67,7 @@ for (const [name, faults] of Object.entries(CASES)) {
     const counts: Record<string, number> = {};
     simulate(faults, counts);
     if (Deno.env.has("SIMULATION_RUNS")) console.log(name, counts);
+    if (faults.includes("corrupt")) assert(counts.corrupted > RUNS / 4, JSON.stringify(counts));
     assert(
       counts.faults > RUNS && counts.commits > 10 * RUNS && counts.aborts > RUNS / 4,
       JSON.stringify(counts),

@@ -116,7 +116,7 @@ Deno.test("Follower fails by a DonorError when its donor is gone or has no whole
   await assertRejects(() => other.follower.copy(other.donor, AbortSignal.abort()), DonorError);
 });
 
-Deno.test("Follower takes no chunk but the next one, and none of another step's sum", async () => {
+Deno.test("Follower takes no chunk but the next one, none of another step's sum, and no state but the one that was sent", async () => {
   const bytes = new Uint8Array(8);
   const head = { kind: "state", step: 2, digest: "0badc0de", bytes: 16 } as const;
   const copy = async ({ follower, donor }: Pair) => {
@@ -127,6 +127,12 @@ Deno.test("Follower takes no chunk but the next one, and none of another step's 
     ["a chunk from byte 8, expected 0", copy, (link) => [
       sendWord(link, head),
       sendChunk(link, "state", 2, 8, bytes),
+    ]],
+    ["The state that has come is not the one that was sent", copy, (link) => [
+      sendWord(link, head),
+      sendChunk(link, "state", 2, 0, bytes),
+      sendChunk(link, "state", 2, 8, bytes),
+      sendWord(link, { kind: "end", hash: "0badc0de0badc0de" }),
     ]],
     ["a chunk from byte 0, expected 8", fetchSum, (link) => [
       sendChunk(link, "sum", 2, 0, bytes),

@@ -1,6 +1,7 @@
 import { type Batch, IGNORE } from "../../src/data/batch.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { decays, modelParameters } from "../../src/model/parameters.ts";
+import { checksumOf, hashBytes } from "../../src/net/laneHash.ts";
 import { Stream, uniform } from "../../src/random.ts";
 import type { Engine, ParameterInfo, StateKind, StepResult, TensorInfo } from "../../src/engine/engine.ts";
 
@@ -25,8 +26,8 @@ export interface FakeEngine extends Engine {
   readonly weights: ReadonlyMap<string, Float32Array>;
 }
 
-/** At the end of a sum: loss, z-loss, number of targets. */
-const SUMS = 3;
+/** At the end of a sum: loss, z-loss, number of targets, and once it is read a hash of the weights. */
+const SUMS = 4;
 
 /** The sum over a power of two of virtual workers. */
 interface Subtree {
@@ -70,6 +71,10 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     let at = 0;
     return new Map(parameters.map(({ name, shape }) => [name, sum.subarray(at, at += sizeOf(shape))]));
   }
+
+  /** As an engine's: an integer below 2^24. */
+  const hash = () =>
+    checksumOf(hashBytes(new Uint8Array(get(state.weights, "tok_emb").slice().buffer)), 0) >>> 8;
 
   /** The sum over all workers that have ended. */
   const total = () =>
@@ -167,6 +172,7 @@ export function fakeEngine(spec: ModelSpec, options: FakeOptions): FakeEngine {
     },
     readSum: (into = new Float32Array(sumLength)) => {
       into.set(total());
+      into[sumLength - 1] = hash();
       options.onSum?.(into);
       return Promise.resolve(into);
     },

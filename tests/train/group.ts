@@ -14,6 +14,7 @@ import { tinyDataset, type TinyOptions } from "./tinyRun.ts";
 /** A node on a fresh fake engine, with a run folder or without one. */
 export interface Node extends Disposable {
   readonly replica: TrainingReplica;
+  readonly engine: ReturnType<typeof fakeEngine>;
   /** Ends its part; its folder can then be opened again. */
   finish(): Promise<TrainingResult>;
 }
@@ -43,6 +44,7 @@ export async function openNode(
   };
   return {
     replica,
+    engine,
     finish: () => replica.finish().finally(close),
     [Symbol.dispose]: close,
   };

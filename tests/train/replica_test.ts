@@ -2,6 +2,7 @@ import {
   assert,
   assertEquals,
   assertLessOrEqual,
+  assertMatch,
   assertNotEquals,
   assertRejects,
   assertStringIncludes,
@@ -57,6 +58,23 @@ Deno.test("TrainingReplica: any number of nodes tells, keeps and comes to what o
       }
     });
   }
+});
+
+Deno.test("TrainingReplica: sums() tells by a hash whether the weights are those of the others, and adds it to nothing", async () => {
+  const [a, b] = await openNodes(2);
+  const sumsOf = async ({ replica }: Node, from: number, parts: number) => {
+    const into = [0, 1].map(() => new Float32Array(replica.sumLength));
+    const pieces = [{ from, to: from + 1 }, { from: from + 1, to: from + 2 }];
+    const hash = await replica.sums(pieces, into, new AbortController().signal, { parts, final: () => {} });
+    assertEquals(into.map((sum) => sum.at(-1)), [0, 0]);
+    return hash;
+  };
+  const hash = await sumsOf(a, 0, 1);
+  assertMatch(hash, /^[0-9a-f]{8}$/);
+  assertEquals([await sumsOf(b, 2, 3), await sumsOf(b, 0, 2)], [hash, hash]);
+  b.engine.weights.get("tok_emb")![1] += 1;
+  assertNotEquals(await sumsOf(b, 2, 3), hash);
+  for (const node of [a, b]) node[Symbol.dispose]();
 });
 
 Deno.test("TrainingReplica: what it is told that a step took is in the step's time, and nothing that came before", async () => {

@@ -46,7 +46,8 @@ export function askAgain(draft: Draft, members: readonly MemberRecord[], reason:
   const { epoch, step } = draft.state;
   for (const member of members) {
     member.role = "aborting";
-    send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason) });
+    const wrong = member.isWrong ? { isWrong: true } : {};
+    send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason), ...wrong });
   }
 }
 
@@ -194,11 +195,11 @@ function commitHeldByAll(draft: Draft, idle: readonly MemberRecord[]): void {
   const holders = idle.filter((member) => {
     return isCurrent(draft, member) && member.held?.step === state.step + 1;
   });
-  const digests = new Set(holders.map((member) => member.held?.digest));
+  const held = new Set(holders.map((member) => `${member.held?.digest} of ${member.held?.stateHash}`));
   const isAll = state.epochMembers.length > 0 &&
     state.epochMembers.every((id) => holders.some((holder) => holder.id === id));
-  const [digest] = digests;
-  if (!isAll || digests.size !== 1 || digest === undefined) return;
+  const digest = holders[0]?.held?.digest;
+  if (!isAll || held.size !== 1 || digest === undefined) return;
   state.step++;
   state.digest = digest;
 }
@@ -272,6 +273,7 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
+  if (donor !== null) member.isProven = false; // it may have to copy
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   const heir = heirOf(draft);
   const ending = heir === null ? {} : { heir: heir.id };
@@ -293,8 +295,8 @@ function carriers(draft: Draft): MemberRecord[] {
 }
 
 /**
- * The donor it has, as long as that is in the epoch; otherwise the one with the fewest followers of those that it gets
- * on with, if there is one.
+ * The donor it has, as long as that is in the epoch; otherwise another one than failed, with the fewest followers of those
+ * that it gets on with, if there is one.
  */
 function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const others = [...draft.state.members.values()].filter((other) => other !== member).sort(byId);
@@ -304,7 +306,8 @@ function chooseDonor(draft: Draft, member: MemberRecord): string | null {
   const donors = reachable.length === 0 ? able : reachable;
   if (donors.some(({ id }) => id === member.donor)) return member.donor;
   const load = (id: string) => others.filter(({ donor }) => donor === id).length;
-  const ids = donors.map(({ id }) => id);
+  const untried = donors.filter(({ id }) => id !== member.failedDonor);
+  const ids = (untried.length > 0 ? untried : donors).map(({ id }) => id);
   return ids.length === 0 ? null : ids.reduce((best, id) => (load(id) < load(best) ? id : best));
 }
 

@@ -13,10 +13,10 @@ export function takeReady(
   message: MessageOf<MemberMessage, "ready">,
 ): void {
   const { state } = draft;
-  const { epoch, step, digest, workMs, slowest } = message;
+  const { epoch, step, digest, stateHash, workMs, slowest } = message;
   const isCurrent = epoch === state.epoch && step === state.step + 1;
   if (member.role !== "active" || !isCurrent) return; // of an aborted step
-  state.ready.set(member.id, { digest, workMs, slowest });
+  state.ready.set(member.id, { digest, stateHash, workMs, slowest });
   member.seenEpoch = epoch;
   tryCommit(draft);
 }
@@ -39,6 +39,7 @@ export function tryCommit(draft: Draft): void {
   }
   const wrong = active.filter(({ id }) => state.ready.get(id)?.digest !== agreed);
   if (wrong.length === 0) {
+    if (!haveSameState(draft, active)) return;
     const reason = explainMinority(draft, ({ seenEpoch }) => seenEpoch === state.epoch);
     return reason === null ? commit(draft, agreed) : hold(draft, reason);
   }
@@ -47,20 +48,52 @@ export function tryCommit(draft: Draft): void {
   }
 }
 
+/**
+ * The digests that agree are names: each member has added the same sums to what it had. Is that the same, too? Who has
+ * something else copies the others' state, and the step, with that member's gradients in it, is done again. More than
+ * half decide, but newcomers not against those that have done steps: theirs may be copies of what is wrong.
+ */
+function haveSameState(draft: Draft, active: readonly MemberRecord[]): boolean {
+  const { state } = draft;
+  const hashOf = ({ id }: MemberRecord) => state.ready.get(id)?.stateHash ?? "";
+  const ofAll = majority(active.map(hashOf));
+  const proven = active.filter(({ isProven }) => isProven);
+  const ofProven = proven.length === 0 ? ofAll : majority(proven.map(hashOf));
+  const agreed = ofAll === null || ofAll === ofProven ? ofProven : null;
+  const others = active.filter((member) => hashOf(member) !== agreed);
+  if (others.length === 0) return true;
+  const names = others.map(({ id }) => id);
+  if (agreed === null) {
+    const whose = `The weights of ${names.join(", ")} after step ${state.step} differ`;
+    stop(
+      draft,
+      `${whose}, by a fault of a memory or disk, and none has a majority; restart the right ones alone`,
+    );
+    return false;
+  }
+  for (const other of others) other.isWrong = true;
+  const whose = names.length === 1 ? `${names[0]} has` : `${names.join(", ")} have`;
+  abort(draft, `${whose} other weights after step ${state.step} than the majority, and will copy the state`);
+  return false;
+}
+
 function commit(draft: Draft, digest: string): void {
   const { state } = draft;
   noteLast(state);
   endStep(draft);
   state.step++;
   state.digest = digest;
+  const active = withRole(draft, "active");
+  for (const member of active) {
+    Object.assign(member, { appliedStep: state.step, digest, held: null });
+    member.isProven ||= state.ready.get(member.id)?.stateHash !== undefined;
+  }
   state.ready.clear();
   beginStep(draft);
   state.failures = [];
-  const active = withRole(draft, "active");
   state.electorates = [electorateOf(state)];
   state.needsMajority = false;
   state.reason = null;
-  for (const member of active) Object.assign(member, { appliedStep: state.step, digest, held: null });
   for (const member of state.members.values()) {
     send(draft, member, { type: "commit", epoch: state.epoch, step: state.step, digest });
   }

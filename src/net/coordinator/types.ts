@@ -60,6 +60,10 @@ export interface MemberRecord {
   /** It has no state of its own, and copies one. */
   readonly isBlank: boolean;
   readonly keeps: Keeps;
+  /** Its state is not what its digest says. */
+  isWrong: boolean;
+  /** See `hello`. */
+  isProven: boolean;
   held: Held | null;
   /** The newest epoch that it is known to know of. */
   seenEpoch: number;
@@ -68,6 +72,8 @@ export interface MemberRecord {
   /** Its state is one that the group had. */
   survives: boolean;
   donor: string | null;
+  /** From whom it could not copy: it gets another one, if there is one. */
+  readonly failedDonor: string | null;
   /** It has the run's last state, and only waits for others to get it. */
   isDone: boolean;
   tokensPerSecond: number;
@@ -104,6 +110,8 @@ export interface Aside {
 /** What a member has said about the step under way. */
 export interface Ready {
   readonly digest: string;
+  /** Of the state before it; undefined: not known. */
+  readonly stateHash: string | undefined;
   readonly workMs: number;
   readonly slowest: Slowest | null;
 }

@@ -202,6 +202,7 @@ function copyAnew(draft: Draft): void {
   const { state, actions } = draft;
   const { donor, saidCaughtUp } = state;
   state.survives = false;
+  state.isProven = false;
   if (saidCaughtUp || donor === null) {
     dropWork(draft);
     return hello(draft);

@@ -87,6 +87,8 @@ export interface MemberState {
    * disk.
    */
   survives: boolean;
+  /** See `hello`. */
+  isProven: boolean;
   /** Whom it follows. */
   donor: Peer | null;
   /** The newest step that it knew to be committed when its copy of the donor's state was whole; Infinity: it has none. */
@@ -128,6 +130,8 @@ export type MemberEvent =
     readonly epoch: number;
     readonly step: number;
     readonly digest: string;
+    /** See `ready`. */
+    readonly stateHash?: string;
     readonly workMs: number;
     readonly slowest: Slowest | null;
   }

@@ -45,6 +45,7 @@ export function dropWork(draft: Draft): void {
 export function restore({ state, actions }: Draft): void {
   state.phase = "restoring";
   state.survives = false;
+  state.isProven = false;
   actions.push({ kind: "restore" });
 }
 
@@ -54,6 +55,7 @@ export function hello({ state, actions }: Draft): void {
     settings: { identity, config, memberId, process, url, keeps },
     seen,
     survives,
+    isProven,
     applied,
     isBlank,
     saved,
@@ -72,6 +74,7 @@ export function hello({ state, actions }: Draft): void {
       url,
       group: seen.epoch === 0 ? null : seen,
       survives,
+      isProven,
       appliedStep: applied.step,
       digest: applied.digest,
       isBlank,
