@@ -219,7 +219,7 @@ Deno.test("train() saves what it has where its group sends it away", async () =>
         onProgress: ({ step }) => isAway ||= step === 3,
         onMessage: (text) => messages.push(text),
       });
-      await assertRejects(() => first, UserError, "Another process has joined as one");
+      await assertRejects(() => first, UserError, "A later process has joined as one");
       const steps = await listCheckpoints(join(run, "checkpoints"));
       assertEquals(messages.at(-1), `The state after step ${steps.at(-1)} is saved in ${run}`);
       assert(steps.at(-1)! >= 3);
