@@ -28,7 +28,7 @@
  *
  * In a program made with `deno compile` the Worker's module must be named, since the compiler can't see it:
  * `deno compile --include PACKAGE/src/engine/worker.ts main.ts`, and for a group `--include
- * PACKAGE/src/net/sumWorker.ts`, too. The shaders are imported as text and come along. Such a
+ * PACKAGE/src/net/sum/sumWorker.ts`, too. The shaders are imported as text and come along. Such a
  * program has no embedded corpus: set `data`.
  *
  * @module
@@ -56,14 +56,14 @@ export type { DecoderOptions, Frame, Tokenizer } from "./src/data/tokenizers/tok
 export type { EngineReport } from "./src/engine/engine.ts";
 export { RetryError, UserError } from "./src/errors.ts";
 export { type ListedGpu, listGpus, selectGpu } from "./src/engine/selectGpu.ts";
-export { importToken } from "./src/net/auth.ts";
-export { openWithCa } from "./src/net/caFile.ts";
-export type { Coordinator } from "./src/net/coordinatorServer.ts";
-export type { ListenOptions } from "./src/net/listenServer.ts";
-export type { GroupStatus } from "./src/net/messages.ts";
-export { OwnServer } from "./src/net/ownServer.ts";
+export { importToken } from "./src/net/link/auth.ts";
+export { openWithCa } from "./src/net/link/caFile.ts";
+export type { Coordinator } from "./src/net/coordinator/coordinatorServer.ts";
+export type { ListenOptions } from "./src/net/link/listenServer.ts";
+export type { GroupStatus } from "./src/net/control/messages.ts";
+export { OwnServer } from "./src/net/link/ownServer.ts";
 export type { Applied } from "./src/net/replica.ts";
-export { groupStatus, type StatusOptions } from "./src/net/status.ts";
+export { groupStatus, type StatusOptions } from "./src/net/control/status.ts";
 export type { Evaluation } from "./src/eval/evaluate.ts";
 export type { GenerateOptions, TokenOptions } from "./src/eval/generate.ts";
 export { type EvaluateOptions, loadModel, type LoadOptions, type Model } from "./src/eval/model.ts";

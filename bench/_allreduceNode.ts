@@ -1,5 +1,5 @@
 /** One process of `bench/allreduce.ts`: the same program in each; member 0 prints a JSON line for each size. */
-import { HEADER_BYTES } from "../src/net/frame.ts";
+import { HEADER_BYTES } from "../src/net/link/frame.ts";
 import { enterGroup, type Place } from "./_groupNode.ts";
 import { FRAME_BYTES, type RawPair } from "./_rawPair.ts";
 

@@ -4,7 +4,7 @@ import { resolveConfig } from "../src/config/load.ts";
 import type { Batch } from "../src/data/batch.ts";
 import { openWorkerEngine } from "../src/engine/workerEngine.ts";
 import { initialValues } from "../src/model/init.ts";
-import { HEADER_BYTES } from "../src/net/frame.ts";
+import { HEADER_BYTES } from "../src/net/link/frame.ts";
 import { enterGroup, type Place } from "./_groupNode.ts";
 
 export interface NodeArguments extends Place {

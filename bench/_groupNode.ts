@@ -1,13 +1,13 @@
 /** A process of a group that `spawnGroup` has started: links and bare WebSockets to all others. */
-import { Allreduce, type Bucket } from "../src/net/allreduce.ts";
-import { importToken } from "../src/net/auth.ts";
-import type { Channel } from "../src/net/channel.ts";
-import { connect } from "../src/net/connect.ts";
-import type { OutgoingFrame } from "../src/net/frame.ts";
-import { Gate } from "../src/net/gate.ts";
-import { Link } from "../src/net/link.ts";
-import { upgrade } from "../src/net/listenServer.ts";
-import { bucketElementsOf, openBuckets, WHOLE_ELEMENTS } from "../src/net/stepSum.ts";
+import { Allreduce, type Bucket } from "../src/net/sum/allreduce.ts";
+import { importToken } from "../src/net/link/auth.ts";
+import type { Channel } from "../src/net/link/channel.ts";
+import { connect } from "../src/net/link/connect.ts";
+import type { OutgoingFrame } from "../src/net/link/frame.ts";
+import { Gate } from "../src/net/link/gate.ts";
+import { Link } from "../src/net/link/link.ts";
+import { upgrade } from "../src/net/link/listenServer.ts";
+import { bucketElementsOf, openBuckets, WHOLE_ELEMENTS } from "../src/net/member/stepSum.ts";
 import { framesOf, RawPair } from "./_rawPair.ts";
 import { median } from "./_report.ts";
 

@@ -1,4 +1,4 @@
-import type { GroupStatus } from "../src/net/messages.ts";
+import type { GroupStatus } from "../src/net/control/messages.ts";
 import { formatCount, formatInteger, formatShortTime } from "./_format.ts";
 
 type Member = GroupStatus["members"][number];

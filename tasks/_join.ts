@@ -1,8 +1,8 @@
 import type { JoinOptions } from "../src/api/member.ts";
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
 import { UserError } from "../src/errors.ts";
-import { openWithCa } from "../src/net/caFile.ts";
-import { describeSharing } from "../src/net/shares.ts";
+import { openWithCa } from "../src/net/link/caFile.ts";
+import { describeSharing } from "../src/net/sum/shares.ts";
 import type { Flags, Options } from "./_flags.ts";
 import { formatInteger } from "./_format.ts";
 import { parseAddress, readTls, TLS_OPTIONS } from "./_listen.ts";

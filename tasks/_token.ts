@@ -1,6 +1,6 @@
 import { UserError } from "../src/errors.ts";
 import { messageOf } from "../src/formats/file.ts";
-import { importToken } from "../src/net/auth.ts";
+import { importToken } from "../src/net/link/auth.ts";
 import type { Option } from "./_flags.ts";
 import { quoteForShell } from "./_shell.ts";
 

@@ -1,6 +1,6 @@
 import { coordinate } from "../src/api/coordinate.ts";
 import { UserError } from "../src/errors.ts";
-import { MAX_MEMBERS } from "../src/net/messages.ts";
+import { MAX_MEMBERS } from "../src/net/control/messages.ts";
 import { runVerb } from "./_cli.ts";
 import { parseDuration } from "./_duration.ts";
 import { parseAddress, readTls, TLS_OPTIONS } from "./_listen.ts";

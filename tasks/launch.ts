@@ -1,7 +1,7 @@
 import { fromFileUrl } from "@std/path";
 import { hintNearest } from "../src/config/nearest.ts";
 import { UserError } from "../src/errors.ts";
-import { newNonce } from "../src/net/auth.ts";
+import { newNonce } from "../src/net/link/auth.ts";
 import { LIFELINE, runVerb } from "./_cli.ts";
 import { Exit } from "./_failure.ts";
 import { type ChildFailure, type ChildRecord, isFailure, parseRecord } from "./_childRecord.ts";

@@ -21,6 +21,15 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   verify: ["engine", "model", "ops", "gpu", "train", "data", "formats", "config", "errors", "random"],
 };
 
+/** The same for the rooms of `net`: `node.ts` stands before all of them. */
+const ALLOWED_IN_NET: Readonly<Record<string, readonly string[]>> = {
+  link: [],
+  sum: ["link"],
+  control: ["link"],
+  coordinator: ["link", "sum", "control"],
+  member: ["link", "sum", "control", "replica.ts"],
+};
+
 /** Rooms at the edge, which may import everything but each other's insides: `tasks` is imported by nobody. */
 const EDGES: Readonly<Record<string, readonly string[]>> = {
   api: [...Object.keys(ALLOWED), "mod"],
@@ -32,7 +41,7 @@ const EDGES: Readonly<Record<string, readonly string[]>> = {
 /** Rooms that use web standards alone. */
 const WEB_ONLY = ["gpu", "ops", "model", "net"];
 /** Files of `net` that open servers or files. */
-const NET_EDGE = /^src\/net\/\w*(Server|File)\.ts$/;
+const NET_EDGE = /^src\/net\/\w+\/\w*(Server|File)\.ts$/;
 const MOST_LINES = 500;
 
 interface Import {
@@ -126,6 +135,16 @@ Deno.test("rooms import only what they may", () => {
     const [own, other] = [roomOf(from), roomOf(to)];
     const allowed = rooms[own];
     return own !== other && !allowed.includes(other) && !allowed.includes(to.replace(/^src\//, ""));
+  });
+  assertEquals(wrong.map(({ from, to }) => `${from} -> ${to}`), []);
+});
+
+Deno.test("the rooms of net, too", () => {
+  const inNet = (file: string) => file.startsWith("src/net/") ? file.slice("src/net/".length) : null;
+  const wrong = imports.filter(({ from, to }) => {
+    const [own, other] = [inNet(from)?.split("/"), inNet(to)?.split("/")];
+    if (own === undefined || other === undefined || own.length === 1 || own[0] === other[0]) return false;
+    return !ALLOWED_IN_NET[own[0]].includes(other[0]);
   });
   assertEquals(wrong.map(({ from, to }) => `${from} -> ${to}`), []);
 });

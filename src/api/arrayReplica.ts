@@ -1,10 +1,10 @@
 /** A service's own arrays as what a member of a group works on. */
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
-import { ExchangeError } from "../net/allreduce.ts";
+import { ExchangeError } from "../net/sum/allreduce.ts";
 import type { Applied, Departure, Replica, Snapshot } from "../net/replica.ts";
-import type { Share } from "../net/shares.ts";
-import { SubtreeSum } from "../net/subtreeSum.ts";
+import type { Share } from "../net/sum/shares.ts";
+import { SubtreeSum } from "../net/sum/subtreeSum.ts";
 import { type ArrayLayout, type ArrayLengths, type Arrays, whyNotFinite } from "./arrayLayout.ts";
 
 /** What a virtual worker adds. */

@@ -6,7 +6,7 @@ import { deriveRun } from "../config/derive.ts";
 import { writeAtomically } from "../data/atomicFile.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
 import type { MemberAction } from "../net/member/types.ts";
-import type { Keeps } from "../net/messages.ts";
+import type { Keeps } from "../net/control/messages.ts";
 import { readIfThere } from "../train/durable.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";

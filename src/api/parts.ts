@@ -1,5 +1,5 @@
 /** What a run is made of, from its config. */
-import type { WireTypes } from "../net/wireTypes.ts";
+import type { WireTypes } from "../net/sum/wireTypes.ts";
 import { EXACT_VALUES } from "../train/bf16.ts";
 import type { Wire } from "../train/wire.ts";
 import { deriveRun } from "../config/derive.ts";

@@ -6,7 +6,7 @@ import { type EnginePlan, planEngine } from "../engine/plan.ts";
 import { hostSumBytes } from "../engine/report.ts";
 import { copiedBytes } from "../engine/stagedSum.ts";
 import { countParameters } from "../model/parameters.ts";
-import { largestPiece, memberMemory } from "../net/memberMemory.ts";
+import { largestPiece, memberMemory } from "../net/member/memberMemory.ts";
 import { feedbackBytes } from "../train/errorFeedback.ts";
 import { readSourceModel, requireModelOf } from "../train/fromModel.ts";
 import type { Wire } from "../train/wire.ts";

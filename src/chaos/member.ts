@@ -8,7 +8,7 @@ import { resolveConfig } from "../config/load.ts";
 import { openDataset } from "../data/dataset.ts";
 import { openEngine } from "../engine/open.ts";
 import { RetryError } from "../errors.ts";
-import { importToken } from "../net/auth.ts";
+import { importToken } from "../net/link/auth.ts";
 import { openRunFolder } from "../train/runFolder.ts";
 import { type Event, openRecorder } from "./recorder.ts";
 

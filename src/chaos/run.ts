@@ -8,7 +8,7 @@
 import { train } from "../api/train.ts";
 import { deriveRun, type RunSpec } from "../config/derive.ts";
 import { resolveConfig } from "../config/load.ts";
-import { newNonce } from "../net/auth.ts";
+import { newNonce } from "../net/link/auth.ts";
 import { drawer, Stream } from "../random.ts";
 import { drawFault, type Fault } from "./faults.ts";
 import { ChaosGroup } from "./group.ts";

@@ -1,4 +1,4 @@
-import type { Share } from "./shares.ts";
+import type { Share } from "./sum/shares.ts";
 
 /** A state by the steps that made it, see messages.ts. */
 export interface Applied {

@@ -17,7 +17,7 @@ export const stateSchema = z.strictObject({
   sampledStep: count,
   /** The lowest validation loss so far. */
   best: z.strictObject({ step: count, loss: z.number() }).nullable(),
-  /** How a group of nodes names the state, see net/messages.ts; null: the last step was done alone. */
+  /** How a group of nodes names the state, see net/control/messages.ts; null: the last step was done alone. */
   groupDigest: z.string().nullable().default(null),
   /** SHA-256 of the config, without the keys that may change in a run's life. */
   configDigest: z.string(),

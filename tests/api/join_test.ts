@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { type JoinOptions, type RunSettings, train, type TrainResult, UserError } from "../../mod.ts";
-import { importToken, newNonce } from "../../src/net/auth.ts";
-import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
+import { importToken, newNonce } from "../../src/net/link/auth.ts";
+import { type Coordinator, runCoordinator } from "../../src/net/coordinator/coordinatorServer.ts";
 import { listCheckpoints } from "../../src/train/checkpoint.ts";
 import { testGpu } from "../_gpu.ts";
 import { ScriptedMember } from "../net/scriptedMember.ts";

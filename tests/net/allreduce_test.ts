@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type Bucket, ExchangeError, type Reduced } from "../../src/net/allreduce.ts";
-import type { Frame } from "../../src/net/frame.ts";
-import { reduceArrays } from "../../src/net/reduceArrays.ts";
-import { shareOut } from "../../src/net/shares.ts";
-import { planSum, subtreesOf } from "../../src/net/tree.ts";
+import { type Bucket, ExchangeError, type Reduced } from "../../src/net/sum/allreduce.ts";
+import type { Frame } from "../../src/net/link/frame.ts";
+import { reduceArrays } from "../../src/net/sum/reduceArrays.ts";
+import { shareOut } from "../../src/net/sum/shares.ts";
+import { planSum, subtreesOf } from "../../src/net/sum/tree.ts";
 import { roundToBf16 } from "../../src/train/bf16.ts";
 import { idOf, Network } from "./network.ts";
 import { counterTreeSum, hardVector, sameBits } from "./support.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Arrivals } from "../../src/net/arrivals.ts";
+import { Arrivals } from "../../src/net/sum/arrivals.ts";
 
 Deno.test("Arrivals names the peer whose last frame of a step came last, and by how much", () => {
   const arrivals = new Arrivals();

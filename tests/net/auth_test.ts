@@ -13,7 +13,7 @@ import {
   newNonce,
   newTicket,
   prove,
-} from "../../src/net/auth.ts";
+} from "../../src/net/link/auth.ts";
 import { claim, token } from "./sockets.ts";
 
 const otherToken = await importToken("another token of these tests");

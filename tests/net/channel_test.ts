@@ -6,7 +6,7 @@ import {
   describeClose,
   describeLoss,
   type Message,
-} from "../../src/net/channel.ts";
+} from "../../src/net/link/channel.ts";
 import { openPair } from "./sockets.ts";
 
 Deno.test("Channel keeps messages in order, those that come before its consumer too", async () => {

@@ -1,5 +1,5 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { xxHash32 } from "../../src/net/checksum.ts";
+import { xxHash32 } from "../../src/net/link/checksum.ts";
 import { randomBytes, randomNumbers } from "./sockets.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
-import { importToken } from "../../src/net/auth.ts";
-import { openWithCa } from "../../src/net/caFile.ts";
-import { connect, reconnect } from "../../src/net/connect.ts";
-import { Link } from "../../src/net/link.ts";
+import { importToken } from "../../src/net/link/auth.ts";
+import { openWithCa } from "../../src/net/link/caFile.ts";
+import { connect, reconnect } from "../../src/net/link/connect.ts";
+import { Link } from "../../src/net/link/link.ts";
 import { claim, openGate, openPair, randomBytes, randomNumbers, token } from "./sockets.ts";
 
 const forever = new AbortController().signal;

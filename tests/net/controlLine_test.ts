@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CONTROL_PATH, CONTROL_ROLES, CONTROL_RUN, COORDINATOR_ID } from "../../src/net/control.ts";
-import { ControlLine } from "../../src/net/controlLine.ts";
+import { CONTROL_PATH, CONTROL_ROLES, CONTROL_RUN, COORDINATOR_ID } from "../../src/net/control/control.ts";
+import { ControlLine } from "../../src/net/control/controlLine.ts";
 import { UserError } from "../../src/errors.ts";
-import { importToken } from "../../src/net/auth.ts";
-import type { Channel } from "../../src/net/channel.ts";
-import { type Door, Gate } from "../../src/net/gate.ts";
-import { listen } from "../../src/net/listenServer.ts";
+import { importToken } from "../../src/net/link/auth.ts";
+import type { Channel } from "../../src/net/link/channel.ts";
+import { type Door, Gate } from "../../src/net/link/gate.ts";
+import { listen } from "../../src/net/link/listenServer.ts";
 import { token } from "./sockets.ts";
 
 Deno.test("ControlLine ends where its coordinator refuses it at first, and holds where another one does later", async () => {

@@ -1,6 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { z } from "zod";
-import { ControlLink, type ControlLinkOptions, MAX_CONTROL_CHARS } from "../../src/net/controlLink.ts";
+import {
+  ControlLink,
+  type ControlLinkOptions,
+  MAX_CONTROL_CHARS,
+} from "../../src/net/control/controlLink.ts";
 import { openPair, type Pair } from "./sockets.ts";
 
 const schema = z.discriminatedUnion("type", [

@@ -1,7 +1,7 @@
 /** A coordinator to be told events by hand. Link n is that of member `mn` unless said otherwise. */
 import type { CoordinatorAction, CoordinatorEvent, SavedGroup } from "../../src/net/coordinator/types.ts";
 import type { CoordinatorSettings, CoordinatorState } from "../../src/net/coordinator/types.ts";
-import { advanceCoordinator, createCoordinator } from "../../src/net/coordinatorState.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
 import {
   type CoordinatorMessage,
   formatMessage,
@@ -11,7 +11,7 @@ import {
   parseCoordinatorMessage,
   parseMemberMessage,
   PROTOCOL,
-} from "../../src/net/messages.ts";
+} from "../../src/net/control/messages.ts";
 
 type Hello = MessageOf<MemberMessage, "hello">;
 

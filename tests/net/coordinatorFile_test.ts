@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
 import type { SavedGroup } from "../../src/net/coordinator/types.ts";
-import { openCoordinatorFile } from "../../src/net/coordinatorFile.ts";
+import { openCoordinatorFile } from "../../src/net/coordinator/coordinatorFile.ts";
 import { withoutLocks } from "../withoutLocks.ts";
 import { diskOrder } from "../diskOrder.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
@@ -61,7 +61,7 @@ Deno.test("openCoordinatorFile() says in one line that the file system has no lo
 
 Deno.test("openCoordinatorFile() keeps a second process out until the first has ended", () =>
   inFolder(async (folder) => {
-    const module = new URL("../../src/net/coordinatorFile.ts", import.meta.url);
+    const module = new URL("../../src/net/coordinator/coordinatorFile.ts", import.meta.url);
     const code = `const { openCoordinatorFile } = await import("${module}");
       const file = await openCoordinatorFile(${JSON.stringify(folder)});
       console.log("open"); await new Promise(() => setTimeout(() => {}, 60000));`;

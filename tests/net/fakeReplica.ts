@@ -1,7 +1,7 @@
 /** What the tests of a member train: a vector, in plain arithmetic. */
-import { digestOf, hashBytes } from "../../src/net/laneHash.ts";
+import { digestOf, hashBytes } from "../../src/net/link/laneHash.ts";
 import type { Applied, Departure, Replica, Snapshot } from "../../src/net/replica.ts";
-import type { Share } from "../../src/net/shares.ts";
+import type { Share } from "../../src/net/sum/shares.ts";
 import { threefry2x32 } from "../../src/random.ts";
 
 export interface FakeOptions {

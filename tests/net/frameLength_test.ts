@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { FrameLength } from "../../src/net/frameLength.ts";
+import { FrameLength } from "../../src/net/link/frameLength.ts";
 
 Deno.test("FrameLength is what a link delivers in an eighth of a heartbeat, between 64 KiB and 1 MiB", () => {
   const frames = new FrameLength(1000);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { xxHash32 } from "../../src/net/checksum.ts";
+import { xxHash32 } from "../../src/net/link/checksum.ts";
 import {
   decodeFrame,
   encodeFrame,
@@ -13,7 +13,7 @@ import {
   type OutgoingFrame,
   payloadChecksum,
   WIRE_TYPES,
-} from "../../src/net/frame.ts";
+} from "../../src/net/link/frame.ts";
 import { randomBytes, randomNumbers } from "./sockets.ts";
 
 const BUCKET_BYTES = [4000, 8 << 20, 2 ** 40];

@@ -1,8 +1,8 @@
 /** A coordinator and members in this process, for tests of whole groups. */
 import { assert, assertEquals } from "@std/assert";
 import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
-import { type Coordinator, runCoordinator } from "../../src/net/coordinatorServer.ts";
-import type { ListenOptions } from "../../src/net/listenServer.ts";
+import { type Coordinator, runCoordinator } from "../../src/net/coordinator/coordinatorServer.ts";
+import type { ListenOptions } from "../../src/net/link/listenServer.ts";
 import { joinGroup, type JoinOptions, type Node } from "../../src/net/node.ts";
 import type { FakeReplica } from "./fakeReplica.ts";
 import { groupIdentity } from "./groupIdentity.ts";

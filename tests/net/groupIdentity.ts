@@ -1,4 +1,4 @@
-import type { Identity } from "../../src/net/messages.ts";
+import type { Identity } from "../../src/net/control/messages.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
 
 /** Of the groups that tests run. */

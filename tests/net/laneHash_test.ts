@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { checksumOf, digestOf, FACTOR, hashBytes, joinLanes } from "../../src/net/laneHash.ts";
-import { createTreeSum } from "../../src/net/treeSum.ts";
+import { checksumOf, digestOf, FACTOR, hashBytes, joinLanes } from "../../src/net/link/laneHash.ts";
+import { createTreeSum } from "../../src/net/sum/treeSum.ts";
 import { randomBytes, randomNumbers } from "./sockets.ts";
 
 const LENGTHS = [0, 1, 3, 63, 64, 65, 127, 128, 1000, 4096];

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { ClosedError } from "../../src/net/channel.ts";
-import { encodeFrame, type Frame, HEADER_BYTES, type OutgoingFrame } from "../../src/net/frame.ts";
-import { Link, type LinkOptions } from "../../src/net/link.ts";
+import { ClosedError } from "../../src/net/link/channel.ts";
+import { encodeFrame, type Frame, HEADER_BYTES, type OutgoingFrame } from "../../src/net/link/frame.ts";
+import { Link, type LinkOptions } from "../../src/net/link/link.ts";
 import { openPair, type Pair, randomBytes, randomNumbers } from "./sockets.ts";
 
 const MAX_PAYLOAD = 1000;

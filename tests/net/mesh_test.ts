@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import type { OutgoingFrame } from "../../src/net/frame.ts";
-import { Link } from "../../src/net/link.ts";
-import { Mesh } from "../../src/net/mesh.ts";
+import type { OutgoingFrame } from "../../src/net/link/frame.ts";
+import { Link } from "../../src/net/link/link.ts";
+import { Mesh } from "../../src/net/member/mesh.ts";
 import { claim, openGate, token } from "./sockets.ts";
 
 Deno.test("a mesh refuses frames of another epoch than their link's, and names who sent them", async () => {

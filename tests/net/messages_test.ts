@@ -9,7 +9,7 @@ import {
   parseMemberMessage,
   toReason,
   toSettings,
-} from "../../src/net/messages.ts";
+} from "../../src/net/control/messages.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
 
 Deno.test("messages come back from their text form", () => {

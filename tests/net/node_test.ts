@@ -7,10 +7,10 @@ import {
   assertThrows,
 } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
-import { ExchangeError } from "../../src/net/allreduce.ts";
-import { importToken } from "../../src/net/auth.ts";
-import { openWithCa } from "../../src/net/caFile.ts";
-import type { Identity } from "../../src/net/messages.ts";
+import { ExchangeError } from "../../src/net/sum/allreduce.ts";
+import { importToken } from "../../src/net/link/auth.ts";
+import { openWithCa } from "../../src/net/link/caFile.ts";
+import type { Identity } from "../../src/net/control/messages.ts";
 import { joinGroup, type Node } from "../../src/net/node.ts";
 import { NotFiniteError } from "../../src/net/replica.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";

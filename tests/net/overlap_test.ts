@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Overlap } from "../../src/net/overlap.ts";
+import { Overlap } from "../../src/net/sum/overlap.ts";
 
 /** Steps of a run whose time depends on the number of parts; returns the numbers that were used. */
 function partsOf(

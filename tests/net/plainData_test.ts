@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { explainPlainData } from "../../src/net/plainData.ts";
+import { explainPlainData } from "../../src/net/link/plainData.ts";
 
 Deno.test("explainPlainData() refuses plain addresses of other machines where the coordinator has wss", () => {
   const secret = "wss://coordinator:7777";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type Reducer, startReducer } from "../../src/net/reducer.ts";
-import { planSum } from "../../src/net/tree.ts";
+import { type Reducer, startReducer } from "../../src/net/sum/reducer.ts";
+import { planSum } from "../../src/net/sum/tree.ts";
 import { hardVector, sameBits } from "./support.ts";
 
 /** More elements than are added on the caller's thread. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { shareOut } from "../../src/net/shares.ts";
-import { subtreesOf } from "../../src/net/tree.ts";
+import { shareOut } from "../../src/net/sum/shares.ts";
+import { subtreesOf } from "../../src/net/sum/tree.ts";
 
 Deno.test("shareOut() gives contiguous, balanced, non-empty ranges", () => {
   for (const virtualWorkers of [1, 2, 3, 8, 13, 64]) {

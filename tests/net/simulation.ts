@@ -7,8 +7,8 @@ import type { Applied } from "../../src/net/replica.ts";
 import { assert, assertEquals } from "@std/assert";
 import { drawer, Stream } from "../../src/random.ts";
 import type { CoordinatorAction, CoordinatorState, SavedGroup } from "../../src/net/coordinator/types.ts";
-import { advanceCoordinator, createCoordinator } from "../../src/net/coordinatorState.ts";
-import { advanceMember, createMember } from "../../src/net/memberState.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
+import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
 import type { MemberAction, MemberEvent, MemberState, StepWork } from "../../src/net/member/types.ts";
 import {
   type CoordinatorMessage,
@@ -17,7 +17,7 @@ import {
   type MemberMessage,
   parseCoordinatorMessage,
   parseMemberMessage,
-} from "../../src/net/messages.ts";
+} from "../../src/net/control/messages.ts";
 
 const HEARTBEAT = 100;
 const WAIT = 500;

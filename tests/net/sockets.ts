@@ -1,9 +1,9 @@
 /** What the tests of src/net share: a gate on loopback, and channels through it. */
-import { type Claim, importToken } from "../../src/net/auth.ts";
-import type { Channel } from "../../src/net/channel.ts";
-import { connect, type OpenSocket } from "../../src/net/connect.ts";
-import { Gate, type GateEvent, type GateOptions } from "../../src/net/gate.ts";
-import { listen, type ListenOptions } from "../../src/net/listenServer.ts";
+import { type Claim, importToken } from "../../src/net/link/auth.ts";
+import type { Channel } from "../../src/net/link/channel.ts";
+import { connect, type OpenSocket } from "../../src/net/link/connect.ts";
+import { Gate, type GateEvent, type GateOptions } from "../../src/net/link/gate.ts";
+import { listen, type ListenOptions } from "../../src/net/link/listenServer.ts";
 
 export const TOKEN = "a token of these tests";
 export const token = await importToken(TOKEN);

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { SteadyLog } from "../../src/net/steadyLog.ts";
+import { SteadyLog } from "../../src/net/control/steadyLog.ts";
 
 Deno.test("SteadyLog says a link's first losses at once and then, once a minute, how it is and how often it was lost", () => {
   const lines: string[] = [];

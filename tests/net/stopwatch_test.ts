@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { Stopwatch } from "../../src/net/stopwatch.ts";
+import { Stopwatch } from "../../src/net/member/stopwatch.ts";
 
 Deno.test("Stopwatch adds up in how long it ran, and begins anew with a lap", () => {
   let now = 7;

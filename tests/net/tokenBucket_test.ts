@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { TokenBucket } from "../../src/net/tokenBucket.ts";
+import { TokenBucket } from "../../src/net/link/tokenBucket.ts";
 
 Deno.test("TokenBucket lets a burst through, then its rate", () => {
   let now = 0;

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { type Share, shareOut } from "../../src/net/shares.ts";
-import { planSum, subtreesOf } from "../../src/net/tree.ts";
+import { type Share, shareOut } from "../../src/net/sum/shares.ts";
+import { planSum, subtreesOf } from "../../src/net/sum/tree.ts";
 import { bits, counterTreeSum, hardVector, randomOf } from "./support.ts";
 
 /** [0, total) cut at random places; some parts may be empty. */

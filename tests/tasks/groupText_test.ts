@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import type { GroupStatus } from "../../src/net/messages.ts";
+import type { GroupStatus } from "../../src/net/control/messages.ts";
 import { describeGroup, describeSlowest } from "../../tasks/_groupText.ts";
 
 type Member = GroupStatus["members"][number];

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { createAdder } from "../../src/net/adder.ts";
+import { createAdder } from "../../src/net/sum/adder.ts";
 import { roundToBf16 } from "../../src/train/bf16.ts";
 
 Deno.test("roundToBf16() rounds as the exchange does", () => {

@@ -1,7 +1,7 @@
 import { type Batch, IGNORE } from "../../src/data/batch.ts";
 import type { ModelSpec } from "../../src/config/deriveModel.ts";
 import { decays, modelParameters } from "../../src/model/parameters.ts";
-import { checksumOf, hashBytes } from "../../src/net/laneHash.ts";
+import { checksumOf, hashBytes } from "../../src/net/link/laneHash.ts";
 import { Stream, uniform } from "../../src/random.ts";
 import type { Engine, ParameterInfo, StateKind, StepResult, TensorInfo } from "../../src/engine/engine.ts";
 

@@ -11,7 +11,7 @@ import { join } from "@std/path";
 import type { Batch } from "../../src/data/batch.ts";
 import { UserError } from "../../src/errors.ts";
 import { NotFiniteError } from "../../src/net/replica.ts";
-import { shareOut } from "../../src/net/shares.ts";
+import { shareOut } from "../../src/net/sum/shares.ts";
 import { newestIntact } from "../../src/train/findCheckpoint.ts";
 import { type Node, openNode, stepTogether, trainTogether } from "./group.ts";
 import { checkpointNames, readMetrics, tinyConfig, tinyRun, withFolder } from "./tinyRun.ts";

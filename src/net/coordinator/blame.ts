@@ -7,7 +7,7 @@
  *
  * Whoever is at fault stands aside: it stays linked and follows, and may enter again after a time that doubles.
  */
-import { toReason } from "../messages.ts";
+import { toReason } from "../control/messages.ts";
 import {
   byId,
   type CoordinatorState,

@@ -3,8 +3,8 @@ import type { Draft, MemberRecord } from "./types.ts";
 import { beginStep } from "./stepTime.ts";
 import { admit, judge } from "./blame.ts";
 import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
-import { MISSED_HEARTBEATS, toReason } from "../messages.ts";
-import { describeSharing } from "../shares.ts";
+import { MISSED_HEARTBEATS, toReason } from "../control/messages.ts";
+import { describeSharing } from "../sum/shares.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;

@@ -1,4 +1,4 @@
-import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../messages.ts";
+import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../control/messages.ts";
 import { askAgain, isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
 import { explainMismatch } from "./identity.ts";
 import { abort, fence, lose } from "./loss.ts";

@@ -1,4 +1,4 @@
-import type { Identity, Setting } from "../messages.ts";
+import type { Identity, Setting } from "../control/messages.ts";
 
 /** What is compared, and what helps to explain it. */
 interface Introduced extends Identity {

@@ -1,5 +1,5 @@
 /** How members go: lost, sent away, released; and what that does to the step under way. */
-import { toReason } from "../messages.ts";
+import { toReason } from "../control/messages.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { log, noteSaved, persist, send, withRole } from "./types.ts";
 import { askAgain, isCurrent } from "./gathering.ts";

@@ -2,8 +2,8 @@ import type { CoordinatorState } from "./types.ts";
 import { leftAside } from "./blame.ts";
 import { isAtWork } from "./stepTime.ts";
 import { byId } from "./types.ts";
-import { type GroupStatus, toReason } from "../messages.ts";
-import { shareOut } from "../shares.ts";
+import { type GroupStatus, toReason } from "../control/messages.ts";
+import { shareOut } from "../sum/shares.ts";
 
 /** Who is in the group, what each does, and for whom the others wait. */
 export function groupStatus(state: CoordinatorState, now: number): GroupStatus {

@@ -1,4 +1,4 @@
-import type { MemberMessage, MessageOf } from "../messages.ts";
+import type { MemberMessage, MessageOf } from "../control/messages.ts";
 import { accuse, countOwn, isAside, MAX_FAILURES } from "./blame.ts";
 import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts";
 import { abort, remove } from "./loss.ts";

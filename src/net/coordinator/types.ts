@@ -1,5 +1,12 @@
-import type { Slowest } from "../arrivals.ts";
-import type { CoordinatorMessage, Held, Identity, Keeps, MemberMessage, Setting } from "../messages.ts";
+import type { Slowest } from "../sum/arrivals.ts";
+import type {
+  CoordinatorMessage,
+  Held,
+  Identity,
+  Keeps,
+  MemberMessage,
+  Setting,
+} from "../control/messages.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
 export interface CoordinatorSettings {

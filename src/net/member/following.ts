@@ -1,5 +1,5 @@
 /** How a member gets the state of a group that went on without it, and enters. */
-import { type CoordinatorMessage, type MessageOf, toReason } from "../messages.ts";
+import { type CoordinatorMessage, type MessageOf, toReason } from "../control/messages.ts";
 import type { Applied } from "../replica.ts";
 import { describeEpoch } from "./news.ts";
 import type { Draft, MemberEvent, Peer } from "./types.ts";

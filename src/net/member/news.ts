@@ -1,5 +1,5 @@
 /** What a member tells people of its group. */
-import { describeSharing, shareOut } from "../shares.ts";
+import { describeSharing, shareOut } from "../sum/shares.ts";
 
 /** An epoch as a member hears of it. */
 export interface EpochNews {

@@ -6,10 +6,10 @@ import type {
   MemberMessage,
   Membership,
   Setting,
-} from "../messages.ts";
-import type { Slowest } from "../arrivals.ts";
+} from "../control/messages.ts";
+import type { Slowest } from "../sum/arrivals.ts";
 import type { Applied } from "../replica.ts";
-import type { Share } from "../shares.ts";
+import type { Share } from "../sum/shares.ts";
 
 /** What a member is, for as long as its process lives. */
 export interface MemberSettings {

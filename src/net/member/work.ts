@@ -1,6 +1,6 @@
 /** What a member does itself: a step of its epoch, saying what it has, leaving. */
-import { PROTOCOL } from "../messages.ts";
-import { shareOut } from "../shares.ts";
+import { PROTOCOL } from "../control/messages.ts";
+import { shareOut } from "../sum/shares.ts";
 import type { Draft, Epoch } from "./types.ts";
 
 /** Begins the step after the state that it has, if the run has one. */
