@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { CONTROL_PATH, CONTROL_ROLES, CONTROL_RUN, COORDINATOR_ID } from "../../src/net/control/control.ts";
+import { CONTROL_PATH, CONTROL_ROLES, COORDINATOR_ID } from "../../src/net/control/control.ts";
 import { ControlLine } from "../../src/net/control/controlLine.ts";
 import { UserError } from "../../src/errors.ts";
-import { importToken } from "../../src/net/link/auth.ts";
+import { CONTROL_RUN, importToken } from "../../src/net/link/auth.ts";
 import type { Channel } from "../../src/net/link/channel.ts";
 import { type Door, Gate } from "../../src/net/link/gate.ts";
 import { listen } from "../../src/net/link/listenServer.ts";

@@ -1,13 +1,7 @@
 /** The running coordinator: the state machine of coordinatorState.ts with its file, its clock and its connections. */
-import type { Claim } from "../link/auth.ts";
+import { type Claim, CONTROL_RUN } from "../link/auth.ts";
 import { type Channel, describeClose } from "../link/channel.ts";
-import {
-  CONTROL_PATH,
-  CONTROL_ROLES,
-  CONTROL_RUN,
-  COORDINATOR_ID,
-  MEMBER_MESSAGES,
-} from "../control/control.ts";
+import { CONTROL_PATH, CONTROL_ROLES, COORDINATOR_ID, MEMBER_MESSAGES } from "../control/control.ts";
 import { ControlLink } from "../control/controlLink.ts";
 import { groupStatus } from "./status.ts";
 import type {
