@@ -1,5 +1,4 @@
 /** A process of a group that `spawnGroup` has started: links and bare WebSockets to all others. */
-import { Allreduce, type Bucket } from "../src/net/sum/allreduce.ts";
 import { importToken } from "../src/net/link/auth.ts";
 import type { Channel } from "../src/net/link/channel.ts";
 import { connect } from "../src/net/link/connect.ts";
@@ -8,6 +7,7 @@ import { Gate } from "../src/net/link/gate.ts";
 import { Link } from "../src/net/link/link.ts";
 import { upgrade } from "../src/net/link/listenServer.ts";
 import { bucketElementsOf, openBuckets, WHOLE_ELEMENTS } from "../src/net/member/stepSum.ts";
+import { Allreduce, type Bucket } from "../src/net/sum/allreduce.ts";
 import { framesOf, RawPair } from "./_rawPair.ts";
 import { median } from "./_report.ts";
 

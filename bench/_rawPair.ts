@@ -1,8 +1,8 @@
 /** What an allreduce is compared with: bare WebSockets that carry the same frames, without arithmetic. */
 import { HEADER_BYTES } from "../src/net/link/frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "../src/net/link/link.ts";
-import { PART_ELEMENTS, Parts } from "../src/net/sum/partition.ts";
 import { bucketElementsOf } from "../src/net/member/stepSum.ts";
+import { PART_ELEMENTS, Parts } from "../src/net/sum/partition.ts";
 
 export const FRAME_BYTES = 4 * PART_ELEMENTS;
 /** Raw WebSockets get the credit that ours have: so many bytes ahead, acknowledged in quarters. */

@@ -1,7 +1,7 @@
 /** `deno task bench NAME`: runs a benchmark. Keep the machine quiet meanwhile. */
 
-import { preferVulkan } from "../src/engine/environment.ts";
 import { hintNearest } from "../src/config/nearest.ts";
+import { preferVulkan } from "../src/engine/environment.ts";
 import { UserError } from "../src/errors.ts";
 import { runVerb } from "../tasks/_cli.ts";
 import { type Report, reporter } from "./_report.ts";

@@ -6,8 +6,8 @@
 
 import { deriveModel } from "../src/config/deriveModel.ts";
 import { resolveConfig } from "../src/config/load.ts";
-import { openGpu } from "../src/gpu/device.ts";
 import { type LocalEngine, openLocalEngine } from "../src/engine/localEngine.ts";
+import { openGpu } from "../src/gpu/device.ts";
 import { initialValues } from "../src/model/init.ts";
 import { matmulRoof } from "./_matmul.ts";
 import { median, type Report, reportDrift } from "./_report.ts";

@@ -1,6 +1,6 @@
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
-import { UserError } from "../src/errors.ts";
 import { gpuOfProcess, isGpuSelected, type ListedGpu, listGpus, selectGpu } from "../src/engine/selectGpu.ts";
+import { UserError } from "../src/errors.ts";
 import type { Flags, Options } from "./_flags.ts";
 
 /** Which GPU a verb uses. */

@@ -1,5 +1,5 @@
-import type { JoinOptions } from "../src/api/member.ts";
 import { readLauncherEnvironment } from "../src/api/launcherEnvironment.ts";
+import type { JoinOptions } from "../src/api/member.ts";
 import { UserError } from "../src/errors.ts";
 import { openWithCa } from "../src/net/link/caFile.ts";
 import { describeSharing } from "../src/net/sum/shares.ts";

@@ -1,5 +1,5 @@
-import { UserError } from "../src/errors.ts";
 import { type ChaosSummary, runChaos } from "../src/chaos/run.ts";
+import { UserError } from "../src/errors.ts";
 import { runVerb } from "./_cli.ts";
 import { Exit } from "./_failure.ts";
 import { formatInteger, formatShortTime } from "./_format.ts";

@@ -2,9 +2,9 @@ import { fromFileUrl } from "@std/path";
 import { hintNearest } from "../src/config/nearest.ts";
 import { UserError } from "../src/errors.ts";
 import { newNonce } from "../src/net/link/auth.ts";
+import { type ChildFailure, type ChildRecord, isFailure, parseRecord } from "./_childRecord.ts";
 import { LIFELINE, runVerb } from "./_cli.ts";
 import { Exit } from "./_failure.ts";
-import { type ChildFailure, type ChildRecord, isFailure, parseRecord } from "./_childRecord.ts";
 import { readRunConfig, runFolder } from "./_runConfig.ts";
 import { kill, supervise } from "./_supervise.ts";
 

@@ -1,6 +1,6 @@
 import { UserError } from "../src/errors.ts";
-import { openWithCa } from "../src/net/link/caFile.ts";
 import { groupStatus } from "../src/net/control/status.ts";
+import { openWithCa } from "../src/net/link/caFile.ts";
 import { runVerb } from "./_cli.ts";
 import { describeGroup } from "./_groupText.ts";
 import { readToken, TOKEN_OPTION } from "./_token.ts";

@@ -1,5 +1,5 @@
-import { UserError } from "../src/errors.ts";
 import { preferVulkan } from "../src/engine/environment.ts";
+import { UserError } from "../src/errors.ts";
 import { type GpuOptions, openGpu } from "../src/gpu/device.ts";
 import { caseName, verifyFolder } from "../src/verify/caseFolder.ts";
 import type { Comparison } from "../src/verify/comparison.ts";

@@ -1,8 +1,8 @@
 /** A service's own arrays as what a member of a group works on. */
 import { createHash } from "node:crypto";
 import { UserError } from "../errors.ts";
-import { ExchangeError } from "../net/sum/allreduce.ts";
 import type { Applied, Departure, Replica, Snapshot } from "../net/replica.ts";
+import { ExchangeError } from "../net/sum/allreduce.ts";
 import type { Share } from "../net/sum/shares.ts";
 import { SubtreeSum } from "../net/sum/subtreeSum.ts";
 import { type ArrayLayout, type ArrayLengths, type Arrays, whyNotFinite } from "./arrayLayout.ts";

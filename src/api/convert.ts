@@ -1,5 +1,5 @@
-import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve } from "@std/path";
+import { existsSync } from "node:fs";
 import type { ModelSpec } from "../config/deriveModel.ts";
 import { syncFolder, writeSynced } from "../data/atomicFile.ts";
 import { UserError } from "../errors.ts";

@@ -1,9 +1,9 @@
-import type { CoordinatorSettings } from "../net/coordinator/types.ts";
 import {
   type Coordinator,
   type CoordinatorOptions,
   runCoordinator,
 } from "../net/coordinator/coordinatorServer.ts";
+import type { CoordinatorSettings } from "../net/coordinator/types.ts";
 
 /** A group's coordinator. */
 export interface CoordinateOptions

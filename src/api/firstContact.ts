@@ -1,7 +1,7 @@
 /** What a node asks before it prepares for its group: that takes minutes, and a mistake should show at once. */
 import { RetryError, UserError } from "../errors.ts";
-import { checkDoor } from "../net/node.ts";
 import { groupStatus } from "../net/control/status.ts";
+import { checkDoor } from "../net/node.ts";
 import type { JoinOptions } from "./member.ts";
 
 /** Is there a coordinator that knows of a group? @throws UserError as `contactGroup` */

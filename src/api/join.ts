@@ -1,12 +1,12 @@
+import { join as joinPath } from "@std/path";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { join as joinPath } from "@std/path";
-import { RetryError } from "../errors.ts";
 import { deriveRun } from "../config/derive.ts";
 import { writeAtomically } from "../data/atomicFile.ts";
 import { hashTokenizer } from "../data/tokenStore.ts";
-import type { MemberAction } from "../net/member/types.ts";
+import { RetryError } from "../errors.ts";
 import type { Keeps } from "../net/control/messages.ts";
+import type { MemberAction } from "../net/member/types.ts";
 import { readIfThere } from "../train/durable.ts";
 import { probeEngine } from "../train/probe.ts";
 import { TrainingReplica } from "../train/replica.ts";

@@ -1,12 +1,12 @@
 /** A process's part in a group, whatever it computes there. */
 import library from "../../deno.json" with { type: "json" };
 import { RetryError, UserError } from "../errors.ts";
+import { type Identity, introductionSchema, type Keeps } from "../net/control/messages.ts";
 import { type OpenSocket, requireServerUrl } from "../net/link/connect.ts";
 import type { ListenOptions } from "../net/link/listenServer.ts";
-import type { MemberAction } from "../net/member/types.ts";
-import { type Identity, introductionSchema, type Keeps } from "../net/control/messages.ts";
-import { joinGroup, type Node } from "../net/node.ts";
 import type { OwnServer } from "../net/link/ownServer.ts";
+import type { MemberAction } from "../net/member/types.ts";
+import { joinGroup, type Node } from "../net/node.ts";
 import type { Replica } from "../net/replica.ts";
 import type { WireTypes } from "../net/sum/wireTypes.ts";
 

@@ -1,7 +1,4 @@
 /** What a run is made of, from its config. */
-import type { WireTypes } from "../net/sum/wireTypes.ts";
-import { EXACT_VALUES } from "../train/bf16.ts";
-import type { Wire } from "../train/wire.ts";
 import { deriveRun } from "../config/derive.ts";
 import { deriveModel } from "../config/deriveModel.ts";
 import type { RunConfig } from "../config/schema.ts";
@@ -10,7 +7,10 @@ import { checkObjective } from "../data/objectives/check.ts";
 import { objectiveVocabSize, type Vocabulary, vocabularyOf } from "../data/objectives/vocabulary.ts";
 import { bytesTokenizer } from "../data/tokenizers/bytes.ts";
 import type { EngineSpec } from "../engine/spec.ts";
+import type { WireTypes } from "../net/sum/wireTypes.ts";
+import { EXACT_VALUES } from "../train/bf16.ts";
 import { type SourceModel, tokenizerFor } from "../train/fromModel.ts";
+import type { Wire } from "../train/wire.ts";
 
 /**
  * @param source what the run goes on from, if not from nothing

@@ -1,6 +1,6 @@
 import type { z } from "zod";
-import { type ConfigSource, resolveConfig } from "../config/load.ts";
 import type { Settings } from "../config/layers.ts";
+import { type ConfigSource, resolveConfig } from "../config/load.ts";
 import type { RunConfig, runSchema } from "../config/schema.ts";
 import { modelSettings, readSourceModel, settleModel } from "../train/fromModel.ts";
 

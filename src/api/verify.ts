@@ -1,5 +1,5 @@
-import { UserError } from "../errors.ts";
 import { preferVulkan } from "../engine/environment.ts";
+import { UserError } from "../errors.ts";
 import { type GpuOptions, openGpu } from "../gpu/device.ts";
 import { verifyFolder } from "../verify/caseFolder.ts";
 import type { Comparison } from "../verify/comparison.ts";

@@ -1,7 +1,7 @@
 /** A group of processes on this machine, with a bad network between them. */
-import { MEMBER_EXIT, type MemberOrder } from "./member.ts";
 import type { Fault, LinkKind } from "./faults.ts";
 import type { Entry } from "./ledger.ts";
+import { MEMBER_EXIT, type MemberOrder } from "./member.ts";
 import { KeptProcess } from "./process.ts";
 import { FAIR, Proxy, sleep, type Weather } from "./proxy.ts";
 

@@ -1,6 +1,6 @@
 import type { Dataset } from "../data/dataset.ts";
-import type { MemberAction } from "../net/member/types.ts";
 import type { MemberMessage } from "../net/control/messages.ts";
+import type { MemberAction } from "../net/member/types.ts";
 import type { Entry } from "./ledger.ts";
 
 /** An entry without its time. */

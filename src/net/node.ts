@@ -3,21 +3,21 @@
  * its work. Events go in, its actions are carried out in order.
  */
 import { UserError } from "../errors.ts";
-import type { WireTypes } from "./sum/wireTypes.ts";
-import type { OpenSocket } from "./link/connect.ts";
 import { ControlLine } from "./control/controlLine.ts";
-import { DATA_PATH, DATA_ROLES } from "./member/dataPlane.ts";
+import { type Identity, type Keeps, MAX_MEMBERS, toReason, toSettings } from "./control/messages.ts";
+import { type Log, SteadyLog } from "./control/steadyLog.ts";
+import type { OpenSocket } from "./link/connect.ts";
 import { describeRefusal, Gate } from "./link/gate.ts";
 import { listen, type Listener, type ListenOptions, urlOf } from "./link/listenServer.ts";
 import { OwnServer } from "./link/ownServer.ts";
 import { explainPlainData } from "./link/plainData.ts";
-import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
+import { DATA_PATH, DATA_ROLES } from "./member/dataPlane.ts";
 import { advanceMember, createMember } from "./member/memberState.ts";
 import { MemberWork } from "./member/memberWork.ts";
-import { type Identity, type Keeps, MAX_MEMBERS, toReason, toSettings } from "./control/messages.ts";
-import type { Replica } from "./replica.ts";
-import { type Log, SteadyLog } from "./control/steadyLog.ts";
 import { bucketElementsOf } from "./member/stepSum.ts";
+import type { MemberAction, MemberEvent, MemberState } from "./member/types.ts";
+import type { Replica } from "./replica.ts";
+import type { WireTypes } from "./sum/wireTypes.ts";
 
 export interface JoinOptions {
   /** Such as `ws://host:7777`. */

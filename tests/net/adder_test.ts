@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { type Adder, createAdder, modules } from "../../src/net/sum/adder.ts";
 import { hashBytes, LANES } from "../../src/net/link/laneHash.ts";
+import { type Adder, createAdder, modules } from "../../src/net/sum/adder.ts";
 import { assemble } from "../../src/net/sum/wasm.ts";
 import { randomBytes, randomNumbers } from "./sockets.ts";
 import { bits, hardVector } from "./support.ts";

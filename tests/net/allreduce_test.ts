@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { type Bucket, ExchangeError, type Reduced } from "../../src/net/sum/allreduce.ts";
 import type { Frame } from "../../src/net/link/frame.ts";
+import { type Bucket, ExchangeError, type Reduced } from "../../src/net/sum/allreduce.ts";
 import { reduceArrays } from "../../src/net/sum/reduceArrays.ts";
 import { shareOut } from "../../src/net/sum/shares.ts";
 import { planSum, subtreesOf } from "../../src/net/sum/tree.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { UserError } from "../../src/errors.ts";
 import { CONTROL_PATH, CONTROL_ROLES, COORDINATOR_ID } from "../../src/net/control/control.ts";
 import { ControlLine } from "../../src/net/control/controlLine.ts";
-import { UserError } from "../../src/errors.ts";
 import { CONTROL_RUN, importToken } from "../../src/net/link/auth.ts";
 import type { Channel } from "../../src/net/link/channel.ts";
 import { type Door, Gate } from "../../src/net/link/gate.ts";

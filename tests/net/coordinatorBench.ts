@@ -1,7 +1,4 @@
 /** A coordinator to be told events by hand. Link n is that of member `mn` unless said otherwise. */
-import type { CoordinatorAction, CoordinatorEvent, SavedGroup } from "../../src/net/coordinator/types.ts";
-import type { CoordinatorSettings, CoordinatorState } from "../../src/net/coordinator/types.ts";
-import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
 import {
   type CoordinatorMessage,
   formatMessage,
@@ -12,6 +9,9 @@ import {
   parseMemberMessage,
   PROTOCOL,
 } from "../../src/net/control/messages.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
+import type { CoordinatorAction, CoordinatorEvent, SavedGroup } from "../../src/net/coordinator/types.ts";
+import type { CoordinatorSettings, CoordinatorState } from "../../src/net/coordinator/types.ts";
 
 type Hello = MessageOf<MemberMessage, "hello">;
 

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { existsSync } from "node:fs";
 import { join } from "@std/path";
+import { existsSync } from "node:fs";
 import { RetryError, UserError } from "../../src/errors.ts";
-import type { SavedGroup } from "../../src/net/coordinator/types.ts";
 import { openCoordinatorFile } from "../../src/net/coordinator/coordinatorFile.ts";
-import { withoutLocks } from "../withoutLocks.ts";
+import type { SavedGroup } from "../../src/net/coordinator/types.ts";
 import { diskOrder } from "../diskOrder.ts";
+import { withoutLocks } from "../withoutLocks.ts";
 import { IDENTITY } from "./coordinatorBench.ts";
 import { inFolder } from "./groupFolder.ts";
 

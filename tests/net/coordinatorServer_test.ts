@@ -1,18 +1,18 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { RetryError, UserError } from "../../src/errors.ts";
-import { importToken } from "../../src/net/link/auth.ts";
-import { connect } from "../../src/net/link/connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "../../src/net/control/control.ts";
 import { ControlLink } from "../../src/net/control/controlLink.ts";
-import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
-import { type Coordinator, runCoordinator } from "../../src/net/coordinator/coordinatorServer.ts";
 import type { CoordinatorMessage } from "../../src/net/control/messages.ts";
 import { groupStatus } from "../../src/net/control/status.ts";
+import { type Coordinator, runCoordinator } from "../../src/net/coordinator/coordinatorServer.ts";
+import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
+import { importToken } from "../../src/net/link/auth.ts";
+import { connect } from "../../src/net/link/connect.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
+import { inFolder } from "./groupFolder.ts";
 import { ScriptedMember } from "./scriptedMember.ts";
 import { token } from "./sockets.ts";
-import { inFolder } from "./groupFolder.ts";
 
 interface Running extends AsyncDisposable {
   readonly coordinator: Coordinator;

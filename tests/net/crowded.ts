@@ -1,6 +1,6 @@
 /** A process with a gate and few file descriptors, for a flood: says what happens, until its stdin ends. */
-import { listen } from "../../src/net/link/listenServer.ts";
 import { Gate } from "../../src/net/link/gate.ts";
+import { listen } from "../../src/net/link/listenServer.ts";
 import { claim, token } from "./sockets.ts";
 
 const door = { token, run: claim.run, roles: [claim.role], id: claim.to };

@@ -2,12 +2,12 @@
  * `fuzz.ts SEED ROUNDS`: throws random and mutated handshakes, frames and messages at a group while it trains, and prints
  * what came of it as JSON. Run with --v8-flags=--expose-gc.
  */
+import { controlClaim, controlUrl } from "../../src/net/control/control.ts";
 import { newTicket } from "../../src/net/link/auth.ts";
 import { Channel, ClosedError } from "../../src/net/link/channel.ts";
 import { connect } from "../../src/net/link/connect.ts";
-import { controlClaim, controlUrl } from "../../src/net/control/control.ts";
-import { DATA_PATH } from "../../src/net/member/dataPlane.ts";
 import { encodeFrame, FRAME_TYPES, HEADER_BYTES, WIRE_TYPES } from "../../src/net/link/frame.ts";
+import { DATA_PATH } from "../../src/net/member/dataPlane.ts";
 import { hello } from "./coordinatorBench.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";
 import { finish, Group } from "./group.ts";

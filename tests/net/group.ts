@@ -1,7 +1,7 @@
 /** A coordinator and members in this process, for tests of whole groups. */
 import { assert, assertEquals } from "@std/assert";
-import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
 import { type Coordinator, runCoordinator } from "../../src/net/coordinator/coordinatorServer.ts";
+import type { CoordinatorSettings } from "../../src/net/coordinator/types.ts";
 import type { ListenOptions } from "../../src/net/link/listenServer.ts";
 import { joinGroup, type JoinOptions, type Node } from "../../src/net/node.ts";
 import type { FakeReplica } from "./fakeReplica.ts";

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
+import { forEachLine } from "../../src/lines.ts";
 import { importToken, newTicket } from "../../src/net/link/auth.ts";
 import { connect, reconnect } from "../../src/net/link/connect.ts";
-import { forEachLine } from "../../src/lines.ts";
 import { Gate } from "../../src/net/link/gate.ts";
 import { listen, upgrade } from "../../src/net/link/listenServer.ts";
 import { claim, openGate, token } from "./sockets.ts";

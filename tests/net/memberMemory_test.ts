@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { memberMemory } from "../../src/net/member/memberMemory.ts";
-import type { WireTypes } from "../../src/net/sum/wireTypes.ts";
 import { shareOut } from "../../src/net/sum/shares.ts";
-import { planSum } from "../../src/net/sum/tree.ts";
 import { queueBytes } from "../../src/net/sum/sumQueue.ts";
+import { planSum } from "../../src/net/sum/tree.ts";
+import type { WireTypes } from "../../src/net/sum/wireTypes.ts";
 import { FakeReplica } from "./fakeReplica.ts";
 import { finish, Group } from "./group.ts";
 import { groupIdentity } from "./groupIdentity.ts";

@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
-import { describeEpoch } from "../../src/net/member/news.ts";
-import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
 import {
   type CoordinatorMessage,
   formatMessage,
   parseMemberMessage,
 } from "../../src/net/control/messages.ts";
+import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
+import { describeEpoch } from "../../src/net/member/news.ts";
+import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
 import { digestOf, IDENTITY } from "./coordinatorBench.ts";
 
 const MEMBERS = ["m1", "m2", "m3"].map((id) => ({ id, url: `ws://${id}/` }));

@@ -1,5 +1,5 @@
-import { Allreduce, type AllreduceOptions } from "../../src/net/sum/allreduce.ts";
 import { type Frame, type OutgoingFrame, payloadChecksum } from "../../src/net/link/frame.ts";
+import { Allreduce, type AllreduceOptions } from "../../src/net/sum/allreduce.ts";
 import { randomOf } from "./support.ts";
 
 export const idOf = (index: number) => `n${index}`;

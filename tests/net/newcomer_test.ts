@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertLessOrEqual } from "@std/assert";
-import type { CoordinatorEvent } from "../../src/net/coordinator/types.ts";
 import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
-import type { MemberAction, MemberEvent, StepWork } from "../../src/net/member/types.ts";
+import type { CoordinatorEvent } from "../../src/net/coordinator/types.ts";
 import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
+import type { MemberAction, MemberEvent, StepWork } from "../../src/net/member/types.ts";
 import { digestOf, IDENTITY } from "./coordinatorBench.ts";
 
 const FIRST = { step: 0, digest: digestOf(0) };

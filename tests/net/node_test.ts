@@ -7,17 +7,17 @@ import {
   assertThrows,
 } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
-import { ExchangeError } from "../../src/net/sum/allreduce.ts";
+import type { Identity } from "../../src/net/control/messages.ts";
 import { importToken } from "../../src/net/link/auth.ts";
 import { openWithCa } from "../../src/net/link/caFile.ts";
-import type { Identity } from "../../src/net/control/messages.ts";
 import { joinGroup, type Node } from "../../src/net/node.ts";
 import { NotFiniteError } from "../../src/net/replica.ts";
+import { ExchangeError } from "../../src/net/sum/allreduce.ts";
 import { FakeReplica, trainAlone } from "./fakeReplica.ts";
-import { sameBits } from "./support.ts";
 import { assertTrained, BUCKET_ELEMENTS, finish, Group } from "./group.ts";
 import { groupIdentity } from "./groupIdentity.ts";
 import { token } from "./sockets.ts";
+import { sameBits } from "./support.ts";
 import type { Order } from "./victim.ts";
 
 const { virtualWorkers } = groupIdentity;

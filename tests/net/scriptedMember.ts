@@ -1,8 +1,8 @@
 /** A member that says what a test tells it to, over a real link to a running coordinator. */
-import { connect } from "../../src/net/link/connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "../../src/net/control/control.ts";
 import { ControlLink } from "../../src/net/control/controlLink.ts";
 import type { CoordinatorMessage, MemberMessage, MessageOf } from "../../src/net/control/messages.ts";
+import { connect } from "../../src/net/link/connect.ts";
 import { digestOf, hello } from "./coordinatorBench.ts";
 import { token } from "./sockets.ts";
 

@@ -3,13 +3,7 @@
  * wrong with each. The model is a chain of hashes, so that a step that is skipped, done twice or done on
  * another state shows.
  */
-import type { Applied } from "../../src/net/replica.ts";
 import { assert, assertEquals } from "@std/assert";
-import { drawer, Stream } from "../../src/random.ts";
-import type { CoordinatorAction, CoordinatorState, SavedGroup } from "../../src/net/coordinator/types.ts";
-import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
-import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
-import type { MemberAction, MemberEvent, MemberState, StepWork } from "../../src/net/member/types.ts";
 import {
   type CoordinatorMessage,
   formatMessage,
@@ -18,6 +12,12 @@ import {
   parseCoordinatorMessage,
   parseMemberMessage,
 } from "../../src/net/control/messages.ts";
+import { advanceCoordinator, createCoordinator } from "../../src/net/coordinator/coordinatorState.ts";
+import type { CoordinatorAction, CoordinatorState, SavedGroup } from "../../src/net/coordinator/types.ts";
+import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
+import type { MemberAction, MemberEvent, MemberState, StepWork } from "../../src/net/member/types.ts";
+import type { Applied } from "../../src/net/replica.ts";
+import { drawer, Stream } from "../../src/random.ts";
 
 const HEARTBEAT = 100;
 const WAIT = 500;

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
-import type { WireTypes } from "../../src/net/sum/wireTypes.ts";
-import { FakeReplica } from "./fakeReplica.ts";
 import { createStepSum, openBuckets } from "../../src/net/member/stepSum.ts";
 import { shareOut } from "../../src/net/sum/shares.ts";
+import type { WireTypes } from "../../src/net/sum/wireTypes.ts";
+import { FakeReplica } from "./fakeReplica.ts";
 import { idOf, Network } from "./network.ts";
 import { sameBits } from "./support.ts";
 

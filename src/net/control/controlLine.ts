@@ -1,9 +1,9 @@
 /** A member's line to the coordinator: one link after the other, for as long as the member lives. */
+import { UserError } from "../../errors.ts";
 import { describeLoss } from "../link/channel.ts";
 import { type OpenSocket, pauseAfter, reconnect } from "../link/connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
-import { UserError } from "../../errors.ts";
 import type { CoordinatorMessage, MemberMessage } from "./messages.ts";
 import type { Log } from "./steadyLog.ts";
 

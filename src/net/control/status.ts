@@ -1,9 +1,9 @@
-import type { CoordinatorMessage, GroupStatus, MemberMessage } from "./messages.ts";
+import { RetryError } from "../../errors.ts";
 import { describeClose } from "../link/channel.ts";
 import { connect, type OpenSocket } from "../link/connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
-import { RetryError } from "../../errors.ts";
+import type { CoordinatorMessage, GroupStatus, MemberMessage } from "./messages.ts";
 
 export interface StatusOptions {
   /** For servers whose certificate a private CA has signed. */

@@ -2,13 +2,13 @@
  * What a coordinator keeps on disk: a few hundred bytes, written whole or not at all, by one process at a
  * time.
  */
+import { dirname } from "@std/path";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { dirname } from "@std/path";
 import { z } from "zod";
 import { RetryError, UserError } from "../../errors.ts";
-import type { SavedGroup } from "./types.ts";
 import { identitySchema } from "../control/messages.ts";
+import type { SavedGroup } from "./types.ts";
 
 const u32 = z.int().min(0).max(2 ** 32 - 1);
 const ids = z.array(z.string());

@@ -1,20 +1,7 @@
 /** The running coordinator: the state machine of coordinatorState.ts with its file, its clock and its connections. */
-import { type Claim, CONTROL_RUN } from "../link/auth.ts";
-import { type Channel, describeClose } from "../link/channel.ts";
+import { UserError } from "../../errors.ts";
 import { CONTROL_PATH, CONTROL_ROLES, COORDINATOR_ID, MEMBER_MESSAGES } from "../control/control.ts";
 import { ControlLink } from "../control/controlLink.ts";
-import { groupStatus } from "./status.ts";
-import type {
-  CoordinatorAction,
-  CoordinatorEvent,
-  CoordinatorSettings,
-  CoordinatorState,
-  SavedGroup,
-} from "./types.ts";
-import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts";
-import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
-import { describeRefusal, Gate } from "../link/gate.ts";
-import { listen, type Listener, type ListenOptions } from "../link/listenServer.ts";
 import {
   type CoordinatorMessage,
   type GroupStatus,
@@ -23,9 +10,22 @@ import {
   ProtocolError,
   toReason,
 } from "../control/messages.ts";
-import { UserError } from "../../errors.ts";
-import { explainPlainData } from "../link/plainData.ts";
 import { SteadyLog } from "../control/steadyLog.ts";
+import { type Claim, CONTROL_RUN } from "../link/auth.ts";
+import { type Channel, describeClose } from "../link/channel.ts";
+import { describeRefusal, Gate } from "../link/gate.ts";
+import { listen, type Listener, type ListenOptions } from "../link/listenServer.ts";
+import { explainPlainData } from "../link/plainData.ts";
+import { type CoordinatorFile, openCoordinatorFile } from "./coordinatorFile.ts";
+import { advanceCoordinator, createCoordinator } from "./coordinatorState.ts";
+import { groupStatus } from "./status.ts";
+import type {
+  CoordinatorAction,
+  CoordinatorEvent,
+  CoordinatorSettings,
+  CoordinatorState,
+  SavedGroup,
+} from "./types.ts";
 
 export interface CoordinatorOptions {
   /** Holds its file and the lock on it: one coordinator at a time, and the next one goes on from there. */

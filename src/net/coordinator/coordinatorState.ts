@@ -37,8 +37,8 @@ import { type MemberMessage, MISSED_HEARTBEATS } from "../control/messages.ts";
 import { heirOf, tryForm } from "./gathering.ts";
 import { greet } from "./greeting.ts";
 import { fence, lose, release, settleFinish } from "./loss.ts";
-import { groupStatus } from "./status.ts";
 import { watchStep } from "./slowStep.ts";
+import { groupStatus } from "./status.ts";
 import { takeFailure, takeReady, tryCommit } from "./step.ts";
 import type {
   CoordinatorAction,

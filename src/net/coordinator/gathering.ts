@@ -1,10 +1,10 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
-import type { Draft, MemberRecord } from "./types.ts";
-import { beginStep } from "./stepTime.ts";
-import { admit, judge } from "./blame.ts";
-import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 import { MISSED_HEARTBEATS, toReason } from "../control/messages.ts";
 import { describeSharing } from "../sum/shares.ts";
+import { admit, judge } from "./blame.ts";
+import { beginStep } from "./stepTime.ts";
+import type { Draft, MemberRecord } from "./types.ts";
+import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;

@@ -1,8 +1,8 @@
 /** How members go: lost, sent away, released; and what that does to the step under way. */
 import { toReason } from "../control/messages.ts";
+import { askAgain, isCurrent } from "./gathering.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { log, noteSaved, persist, send, withRole } from "./types.ts";
-import { askAgain, isCurrent } from "./gathering.ts";
 
 /** So long who has the run's last state waits for those who lack it: a copy of a large one takes minutes. */
 const LATE_MS = 600_000;

@@ -1,9 +1,9 @@
-import type { CoordinatorState } from "./types.ts";
-import { leftAside } from "./blame.ts";
-import { isAtWork } from "./stepTime.ts";
-import { byId } from "./types.ts";
 import { type GroupStatus, toReason } from "../control/messages.ts";
 import { shareOut } from "../sum/shares.ts";
+import { leftAside } from "./blame.ts";
+import { isAtWork } from "./stepTime.ts";
+import type { CoordinatorState } from "./types.ts";
+import { byId } from "./types.ts";
 
 /** Who is in the group, what each does, and for whom the others wait. */
 export function groupStatus(state: CoordinatorState, now: number): GroupStatus {

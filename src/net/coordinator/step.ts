@@ -4,8 +4,8 @@ import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts
 import { abort, remove } from "./loss.ts";
 import { beginStep, endStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { noteLast } from "./waiting.ts";
 import { electorateOf, log, send, withRole } from "./types.ts";
+import { noteLast } from "./waiting.ts";
 
 export function takeReady(
   draft: Draft,

@@ -1,4 +1,3 @@
-import type { Slowest } from "../sum/arrivals.ts";
 import type {
   CoordinatorMessage,
   Held,
@@ -7,6 +6,7 @@ import type {
   MemberMessage,
   Setting,
 } from "../control/messages.ts";
+import type { Slowest } from "../sum/arrivals.ts";
 
 /** How a coordinator is set up. Times are in milliseconds. */
 export interface CoordinatorSettings {

@@ -1,6 +1,6 @@
+import { UserError } from "../../errors.ts";
 import type { Gate, Knock } from "./gate.ts";
 import { type Listener, upgrade } from "./listenServer.ts";
-import { UserError } from "../../errors.ts";
 
 /**
  * The way into a node through a server that the caller runs already: the node opens no port of its own.

@@ -1,10 +1,10 @@
 /** The side of `stateCopy.ts` that gives. */
-import { StreamHash } from "../sum/bulkHash.ts";
 import { type Channel, ClosedError } from "../link/channel.ts";
-import type { CommittedSums } from "./committedSums.ts";
 import { FrameLength } from "../link/frameLength.ts";
 import { Link } from "../link/link.ts";
 import type { Snapshot } from "../replica.ts";
+import { StreamHash } from "../sum/bulkHash.ts";
+import type { CommittedSums } from "./committedSums.ts";
 import { MAX_WORD_BYTES, parseRequest, type Request, sendPart, sendWord, streamOf } from "./stateCopy.ts";
 
 export interface DonorOptions {

@@ -1,14 +1,14 @@
 /** The side of `stateCopy.ts` that takes. */
-import { StreamHash } from "../sum/bulkHash.ts";
 import { ClosedError, describeClose } from "../link/channel.ts";
-import { type Dialler, dialPeer } from "./dataPlane.ts";
 import { deferred } from "../link/deferred.ts";
 import type { Frame, FrameHeader } from "../link/frame.ts";
 import { Link } from "../link/link.ts";
-import type { Peer } from "./types.ts";
 import type { Applied } from "../replica.ts";
-import { MAX_WORD_BYTES, parseAnswer, type Request, sendWord, streamOf } from "./stateCopy.ts";
+import { StreamHash } from "../sum/bulkHash.ts";
 import { allocateSum, type SumMemory } from "../sum/sumDigest.ts";
+import { type Dialler, dialPeer } from "./dataPlane.ts";
+import { MAX_WORD_BYTES, parseAnswer, type Request, sendWord, streamOf } from "./stateCopy.ts";
+import type { Peer } from "./types.ts";
 
 /** The donor can't be reached, or no longer, or sent what it may not. */
 export class DonorError extends Error {

@@ -1,15 +1,15 @@
 /** What a member takes of the host's memory, before it joins. */
-import { keptSums } from "./committedSums.ts";
-import { exchangeBytes } from "../sum/exchangeMemory.ts";
 import { HEADER_BYTES, MAX_PAYLOAD_BYTES } from "../link/frame.ts";
 import { DEFAULT_WINDOW_BYTES } from "../link/link.ts";
+import { exchangeBytes } from "../sum/exchangeMemory.ts";
 import { cutBuckets, PART_ELEMENTS } from "../sum/partition.ts";
 import { sharedBytes } from "../sum/reducer.ts";
 import { shareOut } from "../sum/shares.ts";
-import { bucketElementsOf, openBuckets } from "./stepSum.ts";
 import { queueBytes } from "../sum/sumQueue.ts";
 import { planSum } from "../sum/tree.ts";
 import { isRounded, type WireTypes } from "../sum/wireTypes.ts";
+import { keptSums } from "./committedSums.ts";
+import { bucketElementsOf, openBuckets } from "./stepSum.ts";
 
 /** Bytes. */
 export interface MemberMemory {

@@ -9,12 +9,12 @@
  *   committed steps.
  * - No word of an epoch older than the newest one seen counts.
  */
-import type { Applied } from "../replica.ts";
 import { type CoordinatorMessage, type MessageOf, MISSED_HEARTBEATS, toReason } from "../control/messages.ts";
+import type { Applied } from "../replica.ts";
 import { advanceFollowing, enterOrFollow, handleDonor, noteCommitted } from "./following.ts";
-import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./work.ts";
 import { describeResumption } from "./news.ts";
 import type { Draft, MemberAction, MemberEvent, MemberSettings, MemberState } from "./types.ts";
+import { begin, dropWork, end, hello, leaveNow, restore, tell } from "./work.ts";
 
 /** A member as it starts, on its newest checkpoint or the first weights. @param isBlank it has neither */
 export function createMember(

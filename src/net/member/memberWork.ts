@@ -3,24 +3,24 @@
  * being one. What takes time is done one after the other; what is given up ends at once, and nothing more
  * is said of it.
  */
-import { Allreduce, ExchangeError } from "../sum/allreduce.ts";
+import { UserError } from "../../errors.ts";
 import type { Claim } from "../link/auth.ts";
 import type { Channel } from "../link/channel.ts";
+import { NotFiniteError, type Replica, type Snapshot } from "../replica.ts";
+import { Allreduce, ExchangeError } from "../sum/allreduce.ts";
+import { Overlap } from "../sum/overlap.ts";
+import { digestAfter } from "../sum/sumDigest.ts";
+import { isRounded, type WireTypes } from "../sum/wireTypes.ts";
 import { CommittedSums } from "./committedSums.ts";
 import type { DataRole, Dialler } from "./dataPlane.ts";
 import { Donor } from "./donor.ts";
 import { DonorError, Follower } from "./follower.ts";
-import type { MemberEvent, Peer, StepWork } from "./types.ts";
-import { UserError } from "../../errors.ts";
 import { Mesh } from "./mesh.ts";
-import { Overlap } from "../sum/overlap.ts";
 import { Pace } from "./pace.ts";
-import { NotFiniteError, type Replica, type Snapshot } from "../replica.ts";
 import { serialReplica } from "./serialReplica.ts";
-import { Stopwatch } from "./stopwatch.ts";
 import { createStepSum, openBuckets } from "./stepSum.ts";
-import { digestAfter } from "../sum/sumDigest.ts";
-import { isRounded, type WireTypes } from "../sum/wireTypes.ts";
+import { Stopwatch } from "./stopwatch.ts";
+import type { MemberEvent, Peer, StepWork } from "./types.ts";
 
 export interface WorkOptions {
   readonly dialler: Dialler;

@@ -6,14 +6,14 @@
  * Who closes a link on purpose has heard, or told the coordinator, why the step can't be done: then the
  * coordinator's word is waited for. Any other end is a loss.
  */
-import { type Channel, ClosedError, describeLoss } from "../link/channel.ts";
 import type { Claim } from "../link/auth.ts";
-import { type Dialler, dialPeer } from "./dataPlane.ts";
+import { type Channel, ClosedError, describeLoss } from "../link/channel.ts";
 import { deferred } from "../link/deferred.ts";
 import type { Frame, FrameBounds, OutgoingFrame } from "../link/frame.ts";
 import { Link } from "../link/link.ts";
-import type { Peer } from "./types.ts";
 import type { PeerTransport } from "../link/outbox.ts";
+import { type Dialler, dialPeer } from "./dataPlane.ts";
+import type { Peer } from "./types.ts";
 
 export interface MeshOptions {
   readonly dialler: Dialler;

@@ -13,10 +13,10 @@
  * taken only if the digest of the state that it leads to is the committed one.
  */
 import { z } from "zod";
-import type { StreamHash } from "../sum/bulkHash.ts";
 import type { Frame, FrameHeader } from "../link/frame.ts";
 import type { FrameLength } from "../link/frameLength.ts";
 import type { Link } from "../link/link.ts";
+import type { StreamHash } from "../sum/bulkHash.ts";
 
 export const STREAMS = ["word", "state", "sum"] as const;
 export type Stream = (typeof STREAMS)[number];

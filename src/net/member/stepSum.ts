@@ -2,16 +2,16 @@
  * A member's part in a step: the sums of its share, and from them, with the others, the sum over all
  * virtual workers.
  */
+import { deferred } from "../link/deferred.ts";
+import { NotFiniteError, type Replica } from "../replica.ts";
 import { type Allreduce, ExchangeError, type Reduced } from "../sum/allreduce.ts";
 import type { Slowest } from "../sum/arrivals.ts";
-import type { StepWork } from "./types.ts";
 import { Coverage } from "../sum/coverage.ts";
-import { deferred } from "../link/deferred.ts";
 import { cutBuckets } from "../sum/partition.ts";
 import { reduceArrays } from "../sum/reduceArrays.ts";
-import { NotFiniteError, type Replica } from "../replica.ts";
 import type { Share } from "../sum/shares.ts";
 import { subtreesOf } from "../sum/tree.ts";
+import type { StepWork } from "./types.ts";
 
 /** A step's sum, which nothing changes until `release` or the allreduce's next epoch. */
 export interface StepSum {

@@ -7,8 +7,8 @@ import type {
   Membership,
   Setting,
 } from "../control/messages.ts";
-import type { Slowest } from "../sum/arrivals.ts";
 import type { Applied } from "../replica.ts";
+import type { Slowest } from "../sum/arrivals.ts";
 import type { Share } from "../sum/shares.ts";
 
 /** What a member is, for as long as its process lives. */

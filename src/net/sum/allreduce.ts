@@ -3,11 +3,11 @@
  * for any number of members. `exchange.ts` has the steps and bytes, docs/allreduce.md
  * the copies.
  */
+import type { Frame, FrameHeader } from "../link/frame.ts";
+import { Outbox, type PeerTransport } from "../link/outbox.ts";
 import { Arrivals } from "./arrivals.ts";
 import { Exchange, type Group, type Reduced } from "./exchange.ts";
 import { exchangeBytes, ExchangeMemory } from "./exchangeMemory.ts";
-import type { Frame, FrameHeader } from "../link/frame.ts";
-import { Outbox, type PeerTransport } from "../link/outbox.ts";
 import { ALIGNMENT, PART_ELEMENTS } from "./partition.ts";
 import { type Reducer, startReducer } from "./reducer.ts";
 import { shareOut } from "./shares.ts";

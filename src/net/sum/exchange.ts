@@ -12,10 +12,10 @@
  * goes to everybody whole, and everybody adds: one trip, (p-1) n bytes. docs/allreduce.md has the rest: copies, memory
  * and wire types.
  */
-import { Coverage } from "./coverage.ts";
-import type { ExchangeMemory, Layout } from "./exchangeMemory.ts";
 import type { Frame, OutgoingFrame } from "../link/frame.ts";
 import { checksumOf, digestOf, joinLanes, LANES, type Lanes } from "../link/laneHash.ts";
+import { Coverage } from "./coverage.ts";
+import type { ExchangeMemory, Layout } from "./exchangeMemory.ts";
 import type { Reducer } from "./reducer.ts";
 import type { NonFinite, Summed } from "./treeSum.ts";
 import { VALUE_BYTES, type ValueType } from "./wireTypes.ts";

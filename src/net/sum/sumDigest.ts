@@ -1,6 +1,6 @@
 /** Digests of sums, and of the states that they lead to. */
-import { createBulkHash } from "./bulkHash.ts";
 import { digestOf } from "../link/laneHash.ts";
+import { createBulkHash } from "./bulkHash.ts";
 import { cutBuckets } from "./partition.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** Sums of pieces in tree order within one shared memory, on whichever thread calls it. */
-import { type Adder, createAdder } from "./adder.ts";
 import { checksumOf, LANES, type Lanes, lastTurn, TURN_BYTES } from "../link/laneHash.ts";
+import { type Adder, createAdder } from "./adder.ts";
 import type { SumPlan } from "./tree.ts";
 
 /** Addresses in bytes, multiples of 4; regions don't overlap, but `out` may be a piece. */
