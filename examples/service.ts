@@ -81,5 +81,6 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   Deno.addSignalListener(signal, async () => {
     await endTraining();
     await server.shutdown();
+    Deno.exit(); // at once: while a process ends by itself, drivers are taken apart, which not all of them survive
   });
 }
