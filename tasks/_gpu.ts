@@ -26,7 +26,7 @@ export async function takeGpu(
     const gpu = gpus[index];
     if (gpu === undefined) {
       const found = gpus.map((gpu, i) => `${i} (${describeGpu(gpu)})`).join(", ");
-      throw new UserError(`--gpu is ${index}, but this machine has ${found}`);
+      throw new UserError(`--gpu is ${index}, expected one of this machine's GPUs: ${found}`);
     }
     if (gpus.length > 1) selectGpu(gpu);
     return say(`GPU ${index} of ${gpus.length}: ${describeGpu(gpu)}`);

@@ -48,7 +48,7 @@ function explainSlowness(slowest: Member, members: readonly Member[]): string {
   const [own, least] = [sizeOf(slowest), Math.min(...others.map(sizeOf))];
   if (own > least) return `it has ${own} virtual workers, others only ${least}`;
   if (others.length === 0) return "the others have left since";
-  return "it computes more slowly, nobody has fewer virtual workers";
+  return "it computes more slowly, with no more virtual workers than others";
 }
 
 const HEADINGS = ["member", "role", "workers", "step", "at work", "exposed", "waited for", "heard"];

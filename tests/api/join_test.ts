@@ -128,7 +128,7 @@ Deno.test("train() finds out before all else whether its group takes it", async 
       [
         unread,
         { url, token: other },
-        `${url}/control refused the token, expected the one that its group has`,
+        `${url} refused the token, expected the one that its group has`,
       ],
       [{ ...unread, name: "other" }, { url, token }, `The group at ${url} trains "default", and this run is`],
       [unread, { url, token, listen: { port: taken } }, `127.0.0.1:${taken} is in use by another process`],
@@ -152,7 +152,7 @@ Deno.test("train() finds out before all else whether its group takes it", async 
   const promise = train(unread, { join, onMessage: (text) => messages.push(text) });
   await assertRejects(() => promise, UserError, "no-such-text");
   assertEquals(messages, [
-    `warning: ${join.url}/control cannot be reached: the name does not resolve to an address; check it; ` +
+    `warning: ${join.url} cannot be reached: the name does not resolve to an address; check it; ` +
     "trying again when this node is ready",
   ]);
 });

@@ -21,7 +21,7 @@ Deno.test({
   async fn() {
     const { code, stderr } = await runTask("verify", "--gpu", "99", "tests/fixtures/tokenizers/gpt2");
     assertEquals(code, 1, stderr);
-    assertStringIncludes(stderr, "error: --gpu is 99, but this machine has 0 (");
+    assertStringIncludes(stderr, "error: --gpu is 99, expected one of this machine's GPUs: 0 (");
     assertEquals(stderr.trim().split("\n").length, 1, stderr);
   },
 });

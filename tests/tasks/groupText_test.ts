@@ -46,7 +46,7 @@ Deno.test("describeGroup() shows a group as a table", () => {
     "node-3  active     4 to 7   1,234  no       6.3%     1.30 s in 21 steps     250 ms ago",
     "m4      following  none     1,200  no       0.0%     never                  250 ms ago",
     "Slowest: m2, last in 1,100 steps of this epoch; the others waited 8.70 s for it, 87% of all waiting: " +
-    "it computes more slowly, nobody has fewer virtual workers",
+    "it computes more slowly, with no more virtual workers than others",
     "Exposed: of a step, the exchange of gradients while nothing is computed",
   ]);
   const warm = { ...GROUP, members: [member("m1", 0, 8), member("m2", 0, 0, { role: "warm", share: null })] };

@@ -76,7 +76,7 @@ export class ControlLine {
   async #keepOne(signal: AbortSignal): Promise<boolean> {
     const { coordinator, token, memberId, open, epoch, onLinked, onMessage, onUnlinked } = this.#options;
     const claim = controlClaim("member", memberId, epoch());
-    const channel = await reconnect({ url: controlUrl(coordinator), token, claim, open }, {
+    const channel = await reconnect({ url: controlUrl(coordinator), name: coordinator, token, claim, open }, {
       signal,
       isKnown: this.#wasLinked,
       onFailure: this.#tellOnce(),

@@ -35,7 +35,7 @@ export async function groupStatus(
   { open, timeoutMs = 5000 }: StatusOptions = {},
 ): Promise<GroupStatus> {
   const claim = controlClaim("watcher", "status");
-  const channel = await connect({ url: controlUrl(url), token, claim, timeoutMs, open });
+  const channel = await connect({ url: controlUrl(url), name: url, token, claim, timeoutMs, open });
   const answer = Promise.withResolvers<GroupStatus>();
   const link = new ControlLink<CoordinatorMessage, MemberMessage>(channel, {
     schema: COORDINATOR_MESSAGES,

@@ -109,7 +109,7 @@ async function takeLock(folder: string, path: string): Promise<Deno.FsFile> {
   if (await file.tryLock(true).catch(noLocks)) return file;
   file.close();
   throw new UserError(
-    `"${folder}" is in use by another coordinator, expected one at a time; stop that one or wait for its end`,
+    `"${folder}" is in use by another coordinator, expected one at a time; stop that one, or take another folder for another run`,
   );
 }
 

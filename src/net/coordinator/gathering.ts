@@ -126,15 +126,29 @@ function newestStep(members: readonly MemberRecord[]): number {
 export function explainMinority({ state }: Draft, counts: (member: MemberRecord) => boolean): string | null {
   if (state.settings.force) return null;
   for (const electorate of state.electorates) {
-    const missing = electorate.filter((id) => {
+    const here = (id: string) => {
       const member = state.members.get(id);
-      return member === undefined || !counts(member) || (state.needsMajority && !member.remembers);
+      return member === undefined || (state.needsMajority && !member.remembers) ? null : member;
+    };
+    const away = electorate.filter((id) => here(id) === null);
+    const unaware = electorate.filter((id) => {
+      const member = here(id);
+      return member !== null && !counts(member);
     });
-    const excess = electorate.length - 2 * missing.length;
-    if (excess > 0 || (excess === 0 && !state.needsMajority)) continue;
+    const areEnough = (numLacking: number) => {
+      const excess = electorate.length - 2 * numLacking;
+      return excess > 0 || (excess === 0 && !state.needsMajority);
+    };
+    if (areEnough(away.length + unaware.length)) continue;
+    if (areEnough(away.length)) {
+      return `Waits for ${unaware.join(", ")} of the last group to hear of epoch ${state.epoch}`;
+    }
+    const whose = electorate.length === 1
+      ? "the last group"
+      : `the last group's ${electorate.length} members`;
     const needed = state.needsMajority ? "more than half of them, as they were," : "half of them";
-    return `Waits: ${missing.join(", ")} of the last group's ${electorate.length} members may be training ` +
-      `elsewhere, expected ${needed} here; if they have ended, start the coordinator with --force`;
+    return `Waits: ${away.join(", ")} of ${whose} may be training elsewhere, expected ${needed} here; ` +
+      `if they have ended, start the coordinator with --force`;
   }
   return null;
 }

@@ -10,6 +10,8 @@ export type OpenSocket = (url: string, protocol: string) => WebSocket;
 export interface Dial {
   /** With the path of the door: `ws://host:7777/control`. */
   readonly url: string;
+  /** What messages call it: the address that the user gave. Default: `url`. */
+  readonly name?: string;
   readonly token: CryptoKey;
   readonly claim: Claim;
   /** For opening and proving, each attempt; default 5000. */
@@ -38,11 +40,11 @@ export interface Backoff {
  * not prove that it has the token; the signal's reason where that is aborted.
  */
 export async function connect(dial: Dial): Promise<Channel> {
-  const { url, token, claim, timeoutMs = 5000, signal } = dial;
+  const { url, name = url, token, claim, timeoutMs = 5000, signal } = dial;
   const { open = (url, protocol) => new WebSocket(url, protocol) } = dial;
   const ticket = await newTicket(token, claim);
   signal?.throwIfAborted();
-  const channel = new Channel(openSocket(open, url, ticket), "client", DEFAULT_WINDOW_BYTES);
+  const channel = new Channel(openSocket(open, dial, ticket), "client", DEFAULT_WINDOW_BYTES);
   const timer = setTimeout(() => channel.close("silent", `no answer in ${timeoutMs} ms`), timeoutMs);
   const giveUp = () => channel.close("left");
   signal?.addEventListener("abort", giveUp);
@@ -51,28 +53,28 @@ export async function connect(dial: Dial): Promise<Channel> {
     if (await joinServer(channel, token, claim)) return channel;
     channel.close("refused");
     throw new UserError(
-      `${url} answered, but could not prove that it has this run's token; check the address`,
+      `${name} answered, but could not prove that it has this run's token; check the address`,
     );
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof ClosedError)) throw error;
     const { kind, by, detail } = error.reason;
     if (/\bstatus code: 401\b/.test(detail)) {
-      throw new UserError(refusedTicket(url, claim));
+      throw new UserError(refusedTicket(name, claim));
     }
     if (/\bstatus code: 429\b/.test(detail)) {
       throw new RetryError(
-        `${url} turns this address away unheard: too many attempts from here have failed, check the token; ` +
+        `${name} turns this address away unheard: too many attempts from here have failed, check the token; ` +
           `it hears one a second`,
       );
     }
-    if (kind === "refused" && by === "peer") throw refused(url, claim);
+    if (kind === "refused" && by === "peer") throw refused(name, claim);
     if (/\bcertificate\b/.test(detail)) {
       throw new UserError(
-        `${url} has a certificate that is not trusted (${detail}); name the CA that signed it`,
+        `${name} has a certificate that is not trusted (${detail}); name the CA that signed it`,
       );
     }
-    throw new RetryError(`${url} cannot be reached: ${whyUnreachable(detail) ?? error.message}`);
+    throw new RetryError(`${name} cannot be reached: ${whyUnreachable(detail) ?? error.message}`);
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", giveUp);
@@ -108,35 +110,36 @@ export async function pauseAfter(
   await pause(Math.min(firstMs * 2 ** failures, mostMs) * (0.5 + Math.random() / 2), signal);
 }
 
-/** @throws UserError if it is no address of a server */
-export function requireServerUrl(url: string): void {
+/** @param name what the error calls it @throws UserError if it is no address of a server */
+export function requireServerUrl(url: string, name = url): void {
   const parsed = URL.parse(url);
   if (parsed === null || !/^wss?:$/.test(parsed.protocol) || parsed.hash !== "") {
-    throw new UserError(`${url} is no address of a server, expected ws://host:port or wss://host:port`);
+    throw new UserError(`${name} is no address of a server, expected ws://host:port or wss://host:port`);
   }
 }
 
-function openSocket(open: OpenSocket, url: string, protocol: string): WebSocket {
-  requireServerUrl(url);
+function openSocket(open: OpenSocket, { url, name }: Dial, protocol: string): WebSocket {
+  requireServerUrl(url, name);
   return open(url, protocol);
 }
 
 /** null: nobody has said. */
 function whyUnreachable(detail: string): string | null {
   if (/\bdns error\b/.test(detail)) return "the name does not resolve to an address; check it";
-  return detail === "" ? null : detail;
+  if (/\btcp connect error\b/.test(detail)) return "nothing listens there, or nothing is let through";
+  return detail === "" ? null : detail.replace("NetworkError: failed to connect to WebSocket: ", "");
 }
 
-function refusedTicket(url: string, { run, to }: Claim): string {
+function refusedTicket(name: string, { run, to }: Claim): string {
   return run === CONTROL_RUN
-    ? `${url} refused the token, expected the one that its group has on all nodes`
-    : `${url} refused the token, expected the one that its group has on all nodes; or it is not ${to} of run ${run}`;
+    ? `${name} refused the token, expected the one that its group has on all nodes`
+    : `${name} refused the token, expected the one that its group has on all nodes; or it is not ${to} of run ${run}`;
 }
 
-function refused(url: string, { run, role, id }: Claim): UserError {
+function refused(name: string, { run, role, id }: Claim): UserError {
   const ofRun = run === CONTROL_RUN ? "" : ` of run ${run}`; // which no coordinator is asked for
   return new UserError(
-    `${url} refused ${id} as ${role}${ofRun}; the token, the run or the role differ, and the log over there says which`,
+    `${name} refused ${id} as ${role}${ofRun}; the token, the run or the role differ, and the log over there says which`,
   );
 }
 

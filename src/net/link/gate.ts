@@ -7,7 +7,7 @@ import {
   isTicket,
   MAX_HANDSHAKE_CHARS,
 } from "./auth.ts";
-import { asciiLine, Channel, ClosedError } from "./channel.ts";
+import { asciiLine, Channel, ClosedError, describeLoss } from "./channel.ts";
 import { DEFAULT_WINDOW_BYTES } from "./link.ts";
 import { TokenBucket } from "./tokenBucket.ts";
 
@@ -129,7 +129,7 @@ export class Gate {
       doors[path].enter(channel, claim);
     } catch (error) {
       if (!(error instanceof ClosedError)) throw error;
-      this.#turnAway({ ...event, claim: null, refusal: error.message });
+      this.#turnAway({ ...event, claim: null, refusal: describeLoss(error.reason) });
     } finally {
       clearTimeout(timer);
       this.#numPending--;
