@@ -21,9 +21,9 @@ export function describeGroup(status: GroupStatus): string[] {
     ...(reason === null ? [] : [reason]),
     ...(members.length === 0 ? ["Nobody is here"] : alignColumns([HEADINGS, ...members.map(rowOf)])),
     ...(slowest === null ? [] : [slowest]),
-    ...(members.length === 0
-      ? []
-      : ["Exposed: of a step, the exchange of gradients while nothing is computed"]),
+    ...(members.some(({ role }) => role === "active")
+      ? ["Exposed: of a step, the exchange of gradients while nothing is computed"]
+      : []),
     ...members.filter(({ asideMs }) => asideMs !== null).map(describeAside),
     ...(members.some(({ role }) => role === "warm") ? ["Warm: has the group's state, and may step in"] : []),
   ];

@@ -42,14 +42,14 @@ Deno.test("who comes is told why nothing goes on as it is with them, once", () =
   // Who comes back is not among those who are missing.
   const { state } = group(4);
   const next = new Bench({}, toSaved(state, state.identity!));
-  assertMatch(told(next.joins(1)).join(), /^1: Waits 10 s for m2, m3, m4 to come back/);
+  assertMatch(told(next.joins(1)).join(), /^1: Waits up to 10 s for m2, m3, m4 to come back/);
   for (const line of told(next.joins(2))) assert(!/m2/.test(line), line);
 
   // The same reason, for one more.
   const stranger = new Bench({}, toSaved(state, state.identity!));
   stranger.joins(1);
   const [only, ...others] = told(stranger.joins(9));
-  assertMatch(only, /^9: Waits 10 s for m2, m3, m4 to come back/);
+  assertMatch(only, /^9: Waits up to 10 s for m2, m3, m4 to come back/);
   stranger.passes(10_500, [1, 9]);
   assertMatch(stranger.state.reason ?? "", /^Waits: m2, m3, m4 of /);
   assertEquals(others, []);

@@ -531,6 +531,11 @@ Deno.test("a member leaves at a step boundary with the coordinator's consent", (
     "leaving",
   ]);
 
+  const stopped = working(); // a service that asks for no more sums
+  stopped.does({ kind: "leave", finished: false });
+  const failure = { kind: "failed", epoch: 1, step: 1, peer: null, reason: "It leaves" } as const;
+  assertEquals(kinds(stopped.does(failure)), ["cancel", "leaving"]);
+
   const replaced = holding();
   replaced.does({ kind: "leave", finished: false });
   assertEquals(kinds(replaced.epoch(2, 1)), ["cancel", "leaving"]);

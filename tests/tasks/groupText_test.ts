@@ -70,6 +70,8 @@ Deno.test("describeGroup() says why a group waits, and that nobody is here", () 
     "Waits for members: 0 of at least 2 are here",
     "Nobody is here",
   ]);
+  const idle = member("m1", 0, 0, { role: "idle", share: null });
+  assertMatch(describeGroup({ ...status, members: [idle] }).at(-1) ?? "", /^m1 +idle /);
 });
 
 Deno.test("describeSlowest() looks at the shares, and says nothing where nobody waited", () => {

@@ -80,7 +80,7 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
   const wait = isQuick ? MISSED_HEARTBEATS * settings.heartbeatMs : settings.waitMs;
   // Too few are no news as long as others may be on their way.
   if (awaited.length > 0 && now < (state.since ?? now) + wait) {
-    return `Waits ${wait / 1000} s for ${awaited.join(", ")} to come back`;
+    return `Waits up to ${wait / 1000} s for ${awaited.join(", ")} to come back`;
   }
   if (keepers.length > 0 && !settings.force) {
     const [id] = keepers;

@@ -107,6 +107,7 @@ function handle(draft: Draft, event: MemberEvent): void {
       dropWork(draft);
       state.stoppedAt ??= now;
       const { epoch, step, peer, reason, skip = false } = event;
+      if (state.leaving !== null && peer === null && !skip) return leaveNow(draft); // no fault: it stops computing
       if (state.isLinked) {
         actions.push({
           kind: "send",
