@@ -58,7 +58,12 @@ export async function readJoin(
   if (nodes !== null && nodes > virtualWorkers) say(describeSpares(nodes, virtualWorkers));
   const tls = await readTls(flags.tlsCert, flags.tlsKey, say);
   const advertised = flags.advertise === undefined ? undefined : parseAddress("--advertise", flags.advertise);
-  const address = flags.listen === undefined ? {} : parseAddress("--listen", flags.listen);
+  const address = flags.listen === undefined ? undefined : parseAddress("--listen", flags.listen);
+  if (advertised === undefined && /^(0\.0\.0\.0|::)$/.test(address?.hostname ?? "")) {
+    throw new UserError(
+      `--listen is ${flags.listen}, all addresses of this machine; say by --advertise HOST:PORT where others reach it`,
+    );
+  }
   return {
     url,
     token: await readToken(flags.tokenFile, say),

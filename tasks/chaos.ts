@@ -27,9 +27,9 @@ await runVerb(verb, async ({ flags, args, signal, say, emit }) => {
     throw new UserError("Windows can't stop a process and let it go on; use another system for this");
   }
   const { kills = 50, seed = 1 } = flags;
-  for (const [flag, value] of Object.entries({ kills, seed })) {
-    if (!Number.isInteger(value) || value < 0) {
-      throw new UserError(`--${flag} is ${value}, expected a whole number from 0`);
+  for (const [flag, value, least] of [["kills", kills, 1], ["seed", seed, 0]] as const) {
+    if (!Number.isInteger(value) || value < least) {
+      throw new UserError(`--${flag} is ${value}, expected a whole number from ${least}`);
     }
   }
   const summary = await runChaos({ kills, seed, steps: STEPS, pauseMs: PAUSE_MS, say, signal });
@@ -44,7 +44,7 @@ function describe(
   const { freeze, freezeCoordinator, leave, cut, stall, delay, throttle } = faults;
   const { count, median, p90 } = recoveryMs;
   const recovery = count === 0
-    ? "no kill of a member at work had nothing else in the way"
+    ? "a time that was not measured: each kill came with another fault"
     : `${formatShortTime(median)} (90% within ${formatShortTime(p90)}, ${count} kills); a step takes ${
       formatShortTime(stepMs)
     }`;

@@ -20,7 +20,12 @@ Deno.test({
 });
 
 Deno.test("chaos: mistakes are one line each, with exit code 1", async () => {
-  for (const [args, expected] of [[["200"], "Found 200"], [["--kills", "1.5"], "--kills is 1.5"]] as const) {
+  for (
+    const [args, expected] of [[["200"], "Found 200"], [
+      ["--kills", "0"],
+      "--kills is 0, expected a whole number from 1",
+    ]] as const
+  ) {
     const { code, stdout, stderr } = await runTask("chaos", ...args);
     assertEquals([code, stdout, stderr.split("\n").length], [1, "", 2], stderr);
     assertStringIncludes(stderr, expected);

@@ -75,6 +75,11 @@ Deno.test("train --join: mistakes are one line on the node, the group goes on, a
       const place = { RANK: "1", WORLD_SIZE: "2" };
       await fails(place, [...withToken, "--listen", host], /^error: [\d.:]+ is in use by another process, /);
       await fails(
+        place,
+        [...withToken, "--listen", "0.0.0.0:0"],
+        /^error: --listen is .*; say by --advertise /,
+      );
+      await fails(
         { ...place, BLOOMERY_TOKEN: "x".repeat(32) },
         toGroup,
         /^error: ws:\S+ refused the token, expected the one that its group has on all nodes$/m,
