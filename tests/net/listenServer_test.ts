@@ -125,6 +125,19 @@ Deno.test("a gate closes on whoever is silent", async () => {
   ]);
 });
 
+Deno.test("a gate doesn't hold it against anybody with a ticket to leave by itself", async () => {
+  await using opened = openGate({ handshakeMs: 1000 });
+  for (let i = 0; i < 30; i++) {
+    const leaving = await openRaw(opened.url);
+    const closed = closeOf(leaving);
+    leaving.close(4400);
+    await closed;
+  }
+  const channel = await connect({ url: opened.url, token, claim }); // not turned away unheard either
+  assertEquals(opened.log.map(({ refusal }) => refusal), [null]);
+  channel.close();
+});
+
 Deno.test("a gate closes on whoever speaks out of turn", async () => {
   await using opened = openGate();
   const loud = await openRaw(opened.url);

@@ -129,6 +129,9 @@ export class Gate {
       doors[path].enter(channel, claim);
     } catch (error) {
       if (!(error instanceof ClosedError)) throw error;
+      const { kind, by } = error.reason;
+      // whoever had a ticket and left by itself: a member that has given its dial up, as the epoch is another one
+      if (kind === "lost" || (kind === "left" && by === "peer")) return;
       this.#turnAway({ ...event, claim: null, refusal: describeLoss(error.reason) });
     } finally {
       clearTimeout(timer);
