@@ -352,11 +352,26 @@ Deno.test("who has another state under the same digest is told so, and follows w
     aborts[0].message.reason,
     /^m3 has other weights after step 0 than the majority, and will copy/,
   );
-  bench.answers(1, 2);
-  bench.joins(3, { isBlank: true, group: { epoch: 1, members: ["m1", "m2", "m3"] } });
+  bench.answers(1, 2); // the third one reads its disk
   assertEquals([bench.state.epochMembers, bench.state.members.get("m3")?.role], [["m1", "m2"], "following"]);
   bench.ready([1], { stateHash: GOOD });
   assertEquals(links(bench.ready([2], { stateHash: GOOD }), "commit"), [1, 2, 3]);
+});
+
+Deno.test("where all others are lost, who had a wrong state is waited for, and what it has kept before counts", () => {
+  const bench = group(3);
+  for (let step = 1; step <= 9; step++) bench.ready([1, 2, 3], { stateHash: GOOD });
+  const heartbeat = { type: "heartbeat", tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
+  bench.says(3, { ...heartbeat, epoch: 1, step: 9, saved: 9 });
+  bench.ready([1, 2], { stateHash: GOOD });
+  bench.ready([3], { stateHash: BAD });
+  for (const link of [1, 2]) bench.does({ kind: "closed", link });
+  bench.joins(1, { group: null });
+  bench.joins(2, { group: null });
+  bench.passes(20_000, [1, 2, 3]);
+  assertEquals(bench.state.phase, "gathering");
+  bench.joins(3, { appliedStep: 6, digest: digestOf(6), saved: 6 });
+  assertEquals([bench.state.phase, bench.state.step, bench.state.epochMembers], ["training", 6, ["m3"]]);
 });
 
 Deno.test("of two states under one digest neither is right, unless one is a newcomer's", () => {
@@ -513,6 +528,17 @@ Deno.test("failures before a commit, of who was lost, or an epoch ago blame nobo
   bench.joins(1, { appliedStep: 5, group: { epoch: bench.state.epoch, members: ["m1", "m2"] } }); // gives up
   bench.answers(2);
   assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+});
+
+Deno.test("what was said of a process is not held against the next one of its name, though nobody saw the first one end", () => {
+  const bench = group(3);
+  for (let life = 1; life <= 4; life++) {
+    const { epoch } = bench.state;
+    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "no answer" });
+    bench.answers(1, 2);
+    bench.says(10 * life + 3, hello(3, { process: `${life}`.repeat(16) }));
+  }
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
 });
 
 Deno.test("who fails three times through its own fault is removed", () => {
@@ -769,13 +795,15 @@ Deno.test("a group waits no longer than for others for whom has no newer state o
   unkept.ready([1, 2, 3]);
   assertEquals(begins(loseAll(unkept), [2], [3]), 0);
 
-  // a spare of the last epoch is a few steps behind at most
-  const spare = lostGroup();
-  const { epoch } = spare.state;
-  spare.says(12, hello(2, { appliedStep: 4980, group: { epoch, members: ["m1", "m2", "m3"] } }));
-  spare.says(13, hello(3));
-  spare.passes(3500, [12, 13]);
-  assertEquals([spare.state.phase, spare.state.step], ["training", 4980]);
+  // a spare of the last epoch that is a few steps behind; one that could not follow may lack days
+  for (const [appliedStep, phase] of [[4987, "training"], [4986, "gathering"]] as const) {
+    const spare = lostGroup();
+    const { epoch } = spare.state;
+    spare.says(12, hello(2, { appliedStep, group: { epoch, members: ["m1", "m2", "m3"] } }));
+    spare.says(13, hello(3));
+    spare.passes(phase === "training" ? 3500 : 100_000, [12, 13]);
+    assertEquals(spare.state.phase, phase);
+  }
 });
 
 Deno.test("a group that does again what was lost goes on from the newest state as soon as that is back", () => {

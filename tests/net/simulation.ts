@@ -155,6 +155,8 @@ export class Simulation {
   /** The newest step that was ever committed. */
   #newest = 0;
   readonly #late = new Set<number>();
+  /** The coordinator that there is once the faults have ended. */
+  #kept: Host | null = null;
   /** Steps committed, and faults injected. */
   readonly counts = { commits: 0, aborts: 0, faults: 0, joins: 0, redone: 0, behind: 0, corrupted: 0 };
 
@@ -378,8 +380,8 @@ export class Simulation {
     for (const process of [...this.#nodes, ...this.#hosts]) this.#thaw(process);
     const [host, rival] = this.#hosts;
     host.fuse = Infinity;
+    const kept = this.#kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
     if (rival.life > 0) {
-      const kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
       for (const each of this.#hosts) this.#killHost(each);
       for (const node of this.#nodes) node.home = kept;
       this.#startHost(kept, true);
@@ -537,6 +539,7 @@ export class Simulation {
         return;
       case "restore": {
         const { life } = node;
+        if (node.checkpoint.step >= (action.wrongFrom ?? Infinity)) node.checkpoint = this.#first;
         node.model = node.checkpoint;
         const { step, digest } = node.checkpoint;
         return this.#after(
@@ -732,9 +735,8 @@ export class Simulation {
     }
   }
 
-  /** Once all is well, one coordinator is enough. */
   #restartHost(host: Host): void {
-    if (this.#isFaulty || !this.#hosts.some(({ isAlive }) => isAlive)) this.#startHost(host);
+    if ((this.#kept ?? host) === host) this.#startHost(host);
   }
 
   #tick(host: Host, life: number): void {

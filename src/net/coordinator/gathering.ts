@@ -8,13 +8,17 @@ import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
+/** Steps that a member of the last epoch may lack without that anybody waits for a disk: a spare can lack any number. */
+const FEW_STEPS = 3;
 
 /** Forms the next epoch if that may be done now; tells the members why not otherwise. */
 export function tryForm(draft: Draft): void {
   const { state } = draft;
-  if (state.finishedAt !== null || withRole(draft, "aborting").length > 0) return;
+  if (state.finishedAt !== null) return;
   const idle = withRole(draft, "idle");
   const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
+  // Who has a wrong state reads an older one from its disk, for which the others need not wait.
+  if (withRole(draft, "aborting").some(({ isWrong }) => !isKept || !isWrong)) return;
   const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
   // With the newest state lost, every other one counts: who followed tells what it has.
   if (!isKept && followers.length > 0) return askAgain(draft, followers, "The group's newest state is lost");
@@ -45,8 +49,8 @@ export function isCurrent({ state }: Draft, { appliedStep, digest, isBlank }: Me
 export function askAgain(draft: Draft, members: readonly MemberRecord[], reason: string): void {
   const { epoch, step } = draft.state;
   for (const member of members) {
+    const wrong = member.isWrong && member.role === "active" ? { isWrong: true } : {}; // others were told
     member.role = "aborting";
-    const wrong = member.isWrong ? { isWrong: true } : {};
     send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason), ...wrong });
   }
 }
@@ -96,14 +100,12 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
 /**
  * Who is away and has a newer state on its disk than all that are here have, newest first: it may be newer by days of
  * work. Who keeps nothing brings nothing when it is started again, so nobody waits for it longer than for anybody else;
- * nor does anybody where a member of the last epoch is here, which lacks a few steps.
+ * nor does anybody where a member of the last epoch is here that lacks a few steps.
  */
 function absentKeepers({ state }: Draft, idle: readonly MemberRecord[]): string[] {
-  if (idle.some(({ isBlank, survives, seenEpoch }) => !isBlank && survives && seenEpoch >= state.epoch)) {
-    return [];
-  }
-  const newest = newestStep(idle);
-  const away = Object.entries(state.keepers).filter(([id, step]) => step > newest && !state.members.has(id));
+  const survivors = idle.filter(({ survives, seenEpoch }) => survives && seenEpoch >= state.epoch);
+  const enough = Math.max(newestStep(idle), newestStep(survivors) + (survivors.length > 0 ? FEW_STEPS : 0));
+  const away = Object.entries(state.keepers).filter(([id, step]) => step > enough && !state.members.has(id));
   return away.sort(([, a], [, b]) => b - a).map(([id]) => id);
 }
 
@@ -226,9 +228,8 @@ export function settleHeld(draft: Draft, member: MemberRecord): void {
     return;
   }
   send(draft, member, { type: "commit", epoch: held.epoch, step, digest });
-  member.appliedStep = step;
-  member.digest = digest;
-  member.held = null;
+  Object.assign(member, { appliedStep: step, digest, held: null });
+  member.isProven ||= held.stateHash !== undefined; // as it finds itself
 }
 
 /** What more than half of the values are; null: there is no such. */

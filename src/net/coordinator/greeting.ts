@@ -1,4 +1,5 @@
 import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../control/messages.ts";
+import { forgive } from "./blame.ts";
 import { askAgain, isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
 import { explainMismatch } from "./identity.ts";
 import { abort, fence, lose } from "./loss.ts";
@@ -35,6 +36,7 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
       send(draft, before, { type: "refused", reason: toReason(explainReplaced(hello)), retry: false });
     }
     actions.push({ kind: "close", link: before.link });
+    forgive(draft, before);
   }
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = hello;
   state.identity ??= { run, version, configDigest, tokenizerHash, virtualWorkers, probe };
