@@ -71,6 +71,18 @@ Deno.test("a step is committed once all are ready, and with it nothing else is s
   assertEquals(bench.state.step, 2);
 });
 
+Deno.test("whose answer takes long, as it reads its disk, is named while the others wait", () => {
+  const bench = group(3);
+  bench.does({ kind: "closed", link: 3 });
+  bench.answers(1);
+  bench.passes(3000, [1, 2]);
+  assertEquals(bench.state.reason, null);
+  bench.passes(500, [1, 2]);
+  assertMatch(bench.state.reason ?? "", /^Waits for m2 to say what they have/);
+  bench.answers(2);
+  assertEquals([bench.state.phase, bench.state.reason], ["training", null]);
+});
+
 Deno.test("readiness for another step or epoch, or of who is not in the epoch, does not count", () => {
   const bench = group(2);
   bench.joins(3);
@@ -561,6 +573,8 @@ Deno.test("who fails three times through its own fault is removed", () => {
   assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: null, reason: "late" }), []);
 });
 
+const IDLE = { tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
+
 const NOT_FINITE = { type: "failed", peer: null, reason: "not finite", skip: true } as const;
 
 /** A group of three in whose first step m1 finds that it is not finite, and that has begun it again. */
@@ -613,6 +627,19 @@ Deno.test("a member that alone finds a step not finite is named and sent away, a
   bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2) });
   bench.ready([2, 3]);
   assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+});
+
+Deno.test("who finds a step not finite and is left with spares asks them", () => {
+  const bench = group(2);
+  bench.joins(3);
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(1, { ...NOT_FINITE, step: 1, epoch: bench.state.epoch });
+  bench.does({ kind: "closed", link: 2 });
+  assertEquals(links(bench.answers(1), "abort"), [3]);
+  bench.answers(3);
+  assertEquals(bench.state.epochMembers, ["m3"]);
+  bench.says(1, { type: "heartbeat", epoch: bench.state.epoch, step: 0, ...IDLE });
+  assertMatch(sent(bench.ready([3]), "refused")[0].message.reason, /^m1 alone found step 1 not finite/);
 });
 
 Deno.test("who finds a step not finite and is alone, or is left so, has nobody to ask", () => {
@@ -913,7 +940,15 @@ Deno.test("a coordinator without its file needs more than half of the newest epo
   const members = ["m1", "m2", "m3", "m4"];
   const bench = new Bench({ waitMs: 1000 });
   const known = { appliedStep: 7, group: { epoch: 9, members } };
-  bench.joins(1, known);
+  const persisted = bench.joins(1, known).flatMap((
+    action,
+  ) => (action.kind === "persist" ? [action.group] : []));
+  // It is as wary when it is started again, and who told is gone.
+  assertEquals(persisted.map(({ epoch, needsMajority }) => [epoch, needsMajority]), [[9, true]]);
+  const again = new Bench({ waitMs: 1000 }, persisted[0]);
+  for (const index of [1, 2, 3]) again.joins(index);
+  again.passes(9000, [1, 2, 3]);
+  assertEquals(again.state.phase, "gathering");
   bench.joins(2, known);
   bench.passes(9000, [1, 2]);
   assertMatch(bench.state.reason ?? "", /expected more than half of them, as they were, here/);

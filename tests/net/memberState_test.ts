@@ -1,9 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import {
-  type CoordinatorMessage,
-  formatMessage,
-  parseMemberMessage,
-} from "../../src/net/control/messages.ts";
+import { type CoordinatorMessage, parseMemberMessage } from "../../src/net/control/messages.ts";
 import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
 import { describeEpoch } from "../../src/net/member/news.ts";
 import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
@@ -36,7 +32,7 @@ class Bench {
   does(event: MemberEvent): MemberAction[] {
     const { state, actions } = advanceMember(this.state, event, this.now);
     for (const action of actions) {
-      if (action.kind === "send") parseMemberMessage(formatMessage(action.message));
+      if (action.kind === "send") parseMemberMessage(JSON.stringify(action.message));
     }
     this.state = state;
     return actions.filter((action) => {

@@ -6,7 +6,6 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   type CoordinatorMessage,
-  formatMessage,
   type Keeps,
   type MemberMessage,
   parseCoordinatorMessage,
@@ -752,9 +751,11 @@ export class Simulation {
     if (before === null) return;
     const { state, actions } = advanceCoordinator(before, event, this.#now);
     host.state = state;
-    const [commit] = actions.flatMap((action) => {
+    const commits = actions.flatMap((action) => {
       return action.kind === "send" && action.message.type === "commit" ? [action.message] : [];
     });
+    // What is held of an older epoch may be the same step.
+    const [commit] = commits.sort((a, b) => b.epoch - a.epoch);
     const isNew = commit !== undefined &&
       (before.phase === "training" ? state.step > before.step : commit.step > this.#committed.step);
     if (isNew) this.#checkCommit(host, commit.epoch, state);
@@ -838,14 +839,14 @@ export class Simulation {
 
   #sendUp(link: Link, message: MemberMessage | null): void {
     link.toCoordinator.push(
-      this.#scenario.isChecked && message ? parseMemberMessage(formatMessage(message)) : message,
+      this.#scenario.isChecked && message ? parseMemberMessage(JSON.stringify(message)) : message,
     );
     this.#after(1 + this.#draw(10), () => this.#pumpUp(link));
   }
 
   #sendDown(link: Link, message: CoordinatorMessage | null): void {
     link.toMember.push(
-      this.#scenario.isChecked && message ? parseCoordinatorMessage(formatMessage(message)) : message,
+      this.#scenario.isChecked && message ? parseCoordinatorMessage(JSON.stringify(message)) : message,
     );
     this.#after(1 + this.#draw(10), () => this.#pumpDown(link));
   }

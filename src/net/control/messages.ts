@@ -247,11 +247,6 @@ export function parseCoordinatorMessage(text: string): CoordinatorMessage {
   return parse(coordinatorMessageSchema, text);
 }
 
-/** The text frame of a message. */
-export function formatMessage(message: MemberMessage | CoordinatorMessage): string {
-  return JSON.stringify(message);
-}
-
 /** A text as a message may carry it: one line, cut to what is allowed. */
 export function toReason(text: string): string {
   const line = text.replace(/\p{Cc}+/gu, " ").trim();

@@ -1,7 +1,7 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import { MISSED_HEARTBEATS, toReason } from "../control/messages.ts";
 import { describeSharing } from "../sum/shares.ts";
-import { admit, judge } from "./blame.ts";
+import { admit, isDoubted, judge } from "./blame.ts";
 import { beginStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
@@ -18,7 +18,8 @@ export function tryForm(draft: Draft): void {
   const idle = withRole(draft, "idle");
   const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
   // Who has a wrong state reads an older one from its disk, for which the others need not wait.
-  if (withRole(draft, "aborting").some(({ isWrong }) => !isKept || !isWrong)) return;
+  const silent = withRole(draft, "aborting").filter(({ isWrong }) => !isKept || !isWrong);
+  if (silent.length > 0) return sayWhoIsSilent(draft, silent);
   const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
   // With the newest state lost, every other one counts: who followed tells what it has.
   if (!isKept && followers.length > 0) return askAgain(draft, followers, "The group's newest state is lost");
@@ -36,8 +37,21 @@ export function tryForm(draft: Draft): void {
   if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
   const warm = withRole(draft, "warm");
+  if (warm.length > 0 && current.every((member) => isDoubted(draft, member))) {
+    return askAgain(draft, warm, `The others may do step ${draft.state.step + 1}: who stands by is asked`);
+  }
   judge(draft, [...current, ...warm]);
   formEpoch(draft, admit(draft, current, warm));
+}
+
+/** Members answer at once, but for those that read a state from their disk, which can hang. */
+function sayWhoIsSilent(draft: Draft, silent: readonly MemberRecord[]): void {
+  const { settings: { heartbeatMs }, since } = draft.state;
+  if (draft.now - (since ?? draft.now) <= MISSED_HEARTBEATS * heartbeatMs) return;
+  hold(
+    draft,
+    `Waits for ${silent.map(({ id }) => id).join(", ")} to say what they have: they read it from their disks`,
+  );
 }
 
 /** Is a member's state that of the group? */
