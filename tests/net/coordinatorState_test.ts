@@ -212,7 +212,7 @@ Deno.test("members whose connections ended may be elsewhere: they, or others of 
 Deno.test("a spare that stands by counts from the next commit on, and one that is lost no longer", () => {
   const bench = new Bench();
   for (const index of [1, 2]) bench.joins(index, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   const actions = bench.ready([1]);
   const [{ message }] = sent(actions, "epoch");
   assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
@@ -233,7 +233,7 @@ Deno.test("more spares than members are waited for: alone, the members may not b
   const bench = new Bench();
   for (const index of [1, 2, 3, 4]) bench.joins(index, { virtualWorkers: 1 });
   for (const index of [2, 3, 4]) {
-    bench.says(index, { type: "caughtUp", step: 0, digest: digestOf(0) });
+    bench.says(index, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   }
   bench.ready([1]);
   assertEquals(links(bench.ready([1]), "commit"), []);
@@ -265,7 +265,7 @@ Deno.test("a newcomer is told a donor and enters with the step after it has caug
   assertEquals([link, message.epoch, message.step, message.donor], [3, 1, 2, "m1"]);
   assertEquals(sent(bench.joins(4), "epoch")[0].message.donor, "m2");
   assertEquals(links(bench.ready([1, 2]), "epoch"), []);
-  assertEquals(bench.says(3, { type: "caughtUp", step: 1, digest: digestOf(1) }), []);
+  assertEquals(bench.says(3, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: false }), []);
   const actions = bench.ready([1, 2]);
   assertEquals(links(actions, "commit"), [1, 2, 3, 4]);
   const epoch = sent(actions, "epoch")[0].message;
@@ -298,7 +298,7 @@ Deno.test("with more members than virtual workers the rest are spares, one of wh
   for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 2 });
   assertEquals(bench.state.epochMembers, ["m1", "m2"]);
   assertEquals(sent(bench.actions, "epoch")[2].message.donor, "m1");
-  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   assertEquals(sent(bench.ready([1, 2]), "epoch")[0].message.spares, ["m3"]);
   bench.does({ kind: "closed", link: 1 });
   bench.joins(2, { virtualWorkers: 2, appliedStep: 1 });
@@ -309,7 +309,7 @@ Deno.test("a spare goes on where the only member of the epoch ended", () => {
   const bench = new Bench();
   bench.joins(1, { virtualWorkers: 1 });
   bench.joins(2, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   bench.ready([1]);
   bench.ready([1]);
   assertEquals(links(bench.does({ kind: "closed", link: 1 }), "abort"), [2]);
@@ -398,7 +398,7 @@ Deno.test("of two states under one digest neither is right, unless one is a newc
   grown.ready([1], { stateHash: GOOD });
   const at = { appliedStep: 1, digest: digestOf(1) };
   grown.joins(2, at);
-  grown.says(2, { type: "caughtUp", step: 1, digest: digestOf(1) });
+  grown.says(2, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: false });
   grown.ready([1], { stateHash: GOOD });
   assertEquals(grown.state.epochMembers, ["m1", "m2"]);
   grown.ready([1], { stateHash: GOOD });
@@ -406,6 +406,19 @@ Deno.test("of two states under one digest neither is right, unless one is a newc
     undefined,
     true,
   ]);
+});
+
+Deno.test("who has done steps and only lacked some since has a say against one other that has", () => {
+  const bench = group(2);
+  bench.ready([1, 2], { stateHash: GOOD });
+  bench.does({ kind: "closed", link: 2 });
+  bench.answers(1);
+  bench.says(12, hello(2, { appliedStep: 1, isProven: true, group: { epoch: 1, members: ["m1", "m2"] } }));
+  bench.says(12, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: true });
+  bench.ready([1], { stateHash: GOOD });
+  assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+  bench.ready([1], { stateHash: BAD });
+  assertEquals(links(bench.ready([12], { stateHash: GOOD }), "refused"), [1, 12]);
 });
 
 /**
@@ -429,7 +442,7 @@ function quarrel(bench: Bench, finds: (by: number, of: number) => boolean): { lo
     assertEquals(links(said, "refused"), []);
     for (const { link, message } of sent(said, "epoch")) {
       if (message.members.some(({ id }) => id === `m${link}`) || message.donor === null) continue;
-      bench.says(link, { type: "caughtUp", step, digest: digestOf(step) });
+      bench.says(link, { type: "caughtUp", step, digest: digestOf(step), isProven: false });
     }
   }
 }
@@ -602,7 +615,7 @@ function skips(actions: readonly CoordinatorAction[]): boolean[] {
 
 Deno.test("a step that two members find not finite is left out by the next epoch, and none after it", () => {
   const bench = doubting();
-  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   const { epoch } = bench.state;
   const [line] = logged(bench.says(3, { ...NOT_FINITE, step: 1, epoch }));
   assertMatch(line, /m3 gives it up: not finite; step 1 is left out/);
@@ -624,7 +637,7 @@ Deno.test("a member that alone finds a step not finite is named and sent away, a
   assertEquals([bench.state.step, bench.state.phase, links(actions, "abort")], [1, "training", []]);
   bench.ready([2, 3]);
   bench.joins(1); // a process started anew
-  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2) });
+  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2), isProven: false });
   bench.ready([2, 3]);
   assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
 });
@@ -632,7 +645,7 @@ Deno.test("a member that alone finds a step not finite is named and sent away, a
 Deno.test("who finds a step not finite and is left with spares asks them", () => {
   const bench = group(2);
   bench.joins(3);
-  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   bench.says(1, { ...NOT_FINITE, step: 1, epoch: bench.state.epoch });
   bench.does({ kind: "closed", link: 2 });
   assertEquals(links(bench.answers(1), "abort"), [3]);
@@ -889,7 +902,7 @@ Deno.test("where nobody keeps the run who should one member is its heir, and aft
   );
 
   bench.joins(1, { keeps: "here" }); // copies, and enters
-  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   assertEquals(heirs(bench.ready([2, 4])), [undefined, undefined, undefined]);
   bench.passes(500, [1, 2, 4]);
   assertEquals(bench.state.unkept, null);
@@ -1088,7 +1101,7 @@ Deno.test("nobody waits at the run's end for a follower that is lost, that takes
 Deno.test("who still follows when the run finishes counts no longer once it is released", () => {
   const bench = new Bench();
   for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   bench.ready([1]); // with m2 as a spare from now on
   const beats = () =>
     bench.says(2, {

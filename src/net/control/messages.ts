@@ -140,7 +140,13 @@ const memberMessageSchema = z.discriminatedUnion("type", [
   /** The member does no further step; `finished`: because the run has reached its end. */
   z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),
   /** A newcomer has the state of the group, a step or two aside. */
-  z.strictObject({ type: z.literal("caughtUp"), step, digest }),
+  z.strictObject({
+    type: z.literal("caughtUp"),
+    step,
+    digest,
+    /** See `hello`: who only lacked steps has copied nothing. */
+    isProven: z.boolean(),
+  }),
   /** From anybody with the token: how is the group? */
   z.strictObject({ type: z.literal("status") }),
 ]);

@@ -302,7 +302,6 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
-  if (donor !== null) member.isProven = false; // it may have to copy
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   const heir = heirOf(draft);
   const ending = heir === null ? {} : { heir: heir.id };
