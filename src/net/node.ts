@@ -220,7 +220,7 @@ class Member implements Node {
       case "stopFollowing":
         return this.#work.stopFollowing();
       case "restore":
-        return this.#work.restore();
+        return this.#work.restore(action.wrongFrom);
       case "log":
         return this.#log(action.level, action.text);
       case "end":

@@ -70,8 +70,13 @@ export interface Replica {
   snapshot(): Promise<Snapshot>;
   /** Takes over another member's state. */
   load(applied: Applied, chunks: AsyncIterable<Uint8Array<ArrayBuffer>>): Promise<void>;
-  /** Goes back to the newest checkpoint that verifies, or to the first weights. */
-  restore(): Promise<Applied>;
+  /**
+   * Goes back to the newest checkpoint that verifies, or to the first weights.
+   *
+   * @param wrongFrom checkpoints from this step on may be wrong, and don't count from now on; none where `sums` returns no
+   * hashes
+   */
+  restore(wrongFrom?: number): Promise<Applied>;
 }
 
 export interface Snapshot {

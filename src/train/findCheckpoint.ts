@@ -86,7 +86,7 @@ export async function removeCheckpoints(folder: string, steps: readonly number[]
 export async function setAside(
   folder: string,
   step: number,
-  why: "damaged" | "replaced",
+  why: "damaged" | "replaced" | "wrong",
 ): Promise<string> {
   const aside = join(folder, `${why}-step-${step}`);
   if (await exists(aside)) await Deno.remove(aside, { recursive: true });

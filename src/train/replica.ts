@@ -153,8 +153,9 @@ export class TrainingReplica implements Replica, Disposable {
     this.#isWhole = true;
   }
 
-  async restore(): Promise<Applied> {
+  async restore(wrongFrom?: number): Promise<Applied> {
     this.#isWhole = false;
+    if (wrongFrom !== undefined) await this.#run.distrust(wrongFrom);
     const { state, isBlank } = await start(this.#options, this.#run);
     this.#state = state;
     this.#isWhole = !isBlank;

@@ -49,6 +49,8 @@ export interface Store {
    * way: they are put aside.
    */
   adopt(state: TrainState): Promise<TrainState>;
+  /** Puts checkpoints from a step on aside, which may be wrong. */
+  distrust(step: number): Promise<void>;
   /** @throws UserError if the folder's file system has no space for a checkpoint */
   checkSpace(): void;
   /**
@@ -78,7 +80,8 @@ export function openStore(options: StoreOptions): Store {
     tokenizer: JSON.stringify(dataset.tokenizer.toJSON()),
     residual: feedback === null ? [] : [residualTensor(feedback)],
   };
-  let saved: { readonly step: number; readonly digest: string } | null = null;
+  /** The newest checkpoint, and the digest of its state if that is known. */
+  let saved: { readonly step: number; readonly digest: string | null } | null = null;
 
   const isRegular = (step: number) =>
     step === 0 || isDue(config.checkpoint.every, run.progressAt(step - 1), run.progressAt(step), Infinity);
@@ -109,6 +112,18 @@ export function openStore(options: StoreOptions): Store {
     feedback?.reset(readResidual(path));
     saved = { step: state.step, digest: manifest.digest };
     return { ...state, ...identity };
+  }
+
+  /** Checkpoints from a step on don't count any more. @param reason what is said of it */
+  async function setAsideFrom(step: number, why: "replaced" | "wrong", reason: string): Promise<void> {
+    if (folder === null) return;
+    const steps = await listCheckpoints(folder.checkpoints);
+    for (const each of steps.filter((each) => each >= step)) {
+      const aside = await setAside(folder.checkpoints, each, why);
+      onMessage(`${reason}: the checkpoint of step ${each} is now ${quote(aside)}`);
+    }
+    const newest = steps.findLast((each) => each < step);
+    saved = newest === undefined ? null : { step: newest, digest: null };
   }
 
   /** Removes all but the last ones, the best, and the one to roll back to. */
@@ -159,16 +174,13 @@ export function openStore(options: StoreOptions): Store {
     },
 
     async adopt(state) {
-      saved = null;
       feedback?.reset();
-      const steps = folder === null ? [] : await listCheckpoints(folder.checkpoints);
-      for (const step of steps.filter((step) => step >= state.step)) {
-        const aside = await setAside(folder!.checkpoints, step, "replaced");
-        onMessage(
-          `The group is at step ${state.step}: the checkpoint of step ${step} is now ${quote(aside)}`,
-        );
-      }
+      await setAsideFrom(state.step, "replaced", `The group is at step ${state.step}`);
       return { ...state, ...identity };
+    },
+
+    async distrust(step) {
+      await setAsideFrom(step, "wrong", "This node's weights were wrong");
     },
 
     checkSpace() {
@@ -184,8 +196,8 @@ export function openStore(options: StoreOptions): Store {
     },
 
     async digest(state) {
-      if (saved?.step === state.step) return saved.digest;
-      return await digestOf(contents.model, contents.optimizer);
+      const known = saved?.step === state.step ? saved.digest : null;
+      return known ?? await digestOf(contents.model, contents.optimizer);
     },
   };
 }

@@ -143,6 +143,11 @@ export class TrainingRun implements Disposable {
     return adopted;
   }
 
+  /** Puts checkpoints aside that may be wrong: from a step on. */
+  async distrust(step: number): Promise<void> {
+    await this.#store.distrust(step);
+  }
+
   /** What a step after the state is to do. */
   stepAt(state: TrainState, step: number): Step {
     const { firstSample, batchSize } = this.#run.batchAt(step);

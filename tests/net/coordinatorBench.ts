@@ -1,7 +1,6 @@
 /** A coordinator to be told events by hand. Link n is that of member `mn` unless said otherwise. */
 import {
   type CoordinatorMessage,
-  formatMessage,
   type Identity,
   type MemberMessage,
   type MessageOf,
@@ -65,7 +64,7 @@ export class Bench {
   does(event: CoordinatorEvent): CoordinatorAction[] {
     const { state, actions } = advanceCoordinator(this.state, event, this.now);
     for (const action of actions) {
-      if (action.kind === "send") parseCoordinatorMessage(formatMessage(action.message));
+      if (action.kind === "send") parseCoordinatorMessage(JSON.stringify(action.message));
     }
     this.state = state;
     this.actions = actions;
@@ -73,7 +72,7 @@ export class Bench {
   }
 
   says(link: number, message: MemberMessage): CoordinatorAction[] {
-    return this.does({ kind: "message", link, message: parseMemberMessage(formatMessage(message)) });
+    return this.does({ kind: "message", link, message: parseMemberMessage(JSON.stringify(message)) });
   }
 
   joins(index: number, changes: Partial<Hello> = {}): CoordinatorAction[] {

@@ -71,6 +71,18 @@ Deno.test("a step is committed once all are ready, and with it nothing else is s
   assertEquals(bench.state.step, 2);
 });
 
+Deno.test("whose answer takes long, as it reads its disk, is named while the others wait", () => {
+  const bench = group(3);
+  bench.does({ kind: "closed", link: 3 });
+  bench.answers(1);
+  bench.passes(3000, [1, 2]);
+  assertEquals(bench.state.reason, null);
+  bench.passes(500, [1, 2]);
+  assertMatch(bench.state.reason ?? "", /^Waits for m2 to say what they have/);
+  bench.answers(2);
+  assertEquals([bench.state.phase, bench.state.reason], ["training", null]);
+});
+
 Deno.test("readiness for another step or epoch, or of who is not in the epoch, does not count", () => {
   const bench = group(2);
   bench.joins(3);
@@ -200,7 +212,7 @@ Deno.test("members whose connections ended may be elsewhere: they, or others of 
 Deno.test("a spare that stands by counts from the next commit on, and one that is lost no longer", () => {
   const bench = new Bench();
   for (const index of [1, 2]) bench.joins(index, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   const actions = bench.ready([1]);
   const [{ message }] = sent(actions, "epoch");
   assertEquals([message.epoch, message.members.length, message.spares], [2, 1, ["m2"]]);
@@ -221,7 +233,7 @@ Deno.test("more spares than members are waited for: alone, the members may not b
   const bench = new Bench();
   for (const index of [1, 2, 3, 4]) bench.joins(index, { virtualWorkers: 1 });
   for (const index of [2, 3, 4]) {
-    bench.says(index, { type: "caughtUp", step: 0, digest: digestOf(0) });
+    bench.says(index, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   }
   bench.ready([1]);
   assertEquals(links(bench.ready([1]), "commit"), []);
@@ -253,7 +265,7 @@ Deno.test("a newcomer is told a donor and enters with the step after it has caug
   assertEquals([link, message.epoch, message.step, message.donor], [3, 1, 2, "m1"]);
   assertEquals(sent(bench.joins(4), "epoch")[0].message.donor, "m2");
   assertEquals(links(bench.ready([1, 2]), "epoch"), []);
-  assertEquals(bench.says(3, { type: "caughtUp", step: 1, digest: digestOf(1) }), []);
+  assertEquals(bench.says(3, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: false }), []);
   const actions = bench.ready([1, 2]);
   assertEquals(links(actions, "commit"), [1, 2, 3, 4]);
   const epoch = sent(actions, "epoch")[0].message;
@@ -286,7 +298,7 @@ Deno.test("with more members than virtual workers the rest are spares, one of wh
   for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 2 });
   assertEquals(bench.state.epochMembers, ["m1", "m2"]);
   assertEquals(sent(bench.actions, "epoch")[2].message.donor, "m1");
-  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   assertEquals(sent(bench.ready([1, 2]), "epoch")[0].message.spares, ["m3"]);
   bench.does({ kind: "closed", link: 1 });
   bench.joins(2, { virtualWorkers: 2, appliedStep: 1 });
@@ -297,7 +309,7 @@ Deno.test("a spare goes on where the only member of the epoch ended", () => {
   const bench = new Bench();
   bench.joins(1, { virtualWorkers: 1 });
   bench.joins(2, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   bench.ready([1]);
   bench.ready([1]);
   assertEquals(links(bench.does({ kind: "closed", link: 1 }), "abort"), [2]);
@@ -352,11 +364,26 @@ Deno.test("who has another state under the same digest is told so, and follows w
     aborts[0].message.reason,
     /^m3 has other weights after step 0 than the majority, and will copy/,
   );
-  bench.answers(1, 2);
-  bench.joins(3, { isBlank: true, group: { epoch: 1, members: ["m1", "m2", "m3"] } });
+  bench.answers(1, 2); // the third one reads its disk
   assertEquals([bench.state.epochMembers, bench.state.members.get("m3")?.role], [["m1", "m2"], "following"]);
   bench.ready([1], { stateHash: GOOD });
   assertEquals(links(bench.ready([2], { stateHash: GOOD }), "commit"), [1, 2, 3]);
+});
+
+Deno.test("where all others are lost, who had a wrong state is waited for, and what it has kept before counts", () => {
+  const bench = group(3);
+  for (let step = 1; step <= 9; step++) bench.ready([1, 2, 3], { stateHash: GOOD });
+  const heartbeat = { type: "heartbeat", tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
+  bench.says(3, { ...heartbeat, epoch: 1, step: 9, saved: 9 });
+  bench.ready([1, 2], { stateHash: GOOD });
+  bench.ready([3], { stateHash: BAD });
+  for (const link of [1, 2]) bench.does({ kind: "closed", link });
+  bench.joins(1, { group: null });
+  bench.joins(2, { group: null });
+  bench.passes(20_000, [1, 2, 3]);
+  assertEquals(bench.state.phase, "gathering");
+  bench.joins(3, { appliedStep: 6, digest: digestOf(6), saved: 6 });
+  assertEquals([bench.state.phase, bench.state.step, bench.state.epochMembers], ["training", 6, ["m3"]]);
 });
 
 Deno.test("of two states under one digest neither is right, unless one is a newcomer's", () => {
@@ -371,7 +398,7 @@ Deno.test("of two states under one digest neither is right, unless one is a newc
   grown.ready([1], { stateHash: GOOD });
   const at = { appliedStep: 1, digest: digestOf(1) };
   grown.joins(2, at);
-  grown.says(2, { type: "caughtUp", step: 1, digest: digestOf(1) });
+  grown.says(2, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: false });
   grown.ready([1], { stateHash: GOOD });
   assertEquals(grown.state.epochMembers, ["m1", "m2"]);
   grown.ready([1], { stateHash: GOOD });
@@ -379,6 +406,19 @@ Deno.test("of two states under one digest neither is right, unless one is a newc
     undefined,
     true,
   ]);
+});
+
+Deno.test("who has done steps and only lacked some since has a say against one other that has", () => {
+  const bench = group(2);
+  bench.ready([1, 2], { stateHash: GOOD });
+  bench.does({ kind: "closed", link: 2 });
+  bench.answers(1);
+  bench.says(12, hello(2, { appliedStep: 1, isProven: true, group: { epoch: 1, members: ["m1", "m2"] } }));
+  bench.says(12, { type: "caughtUp", step: 1, digest: digestOf(1), isProven: true });
+  bench.ready([1], { stateHash: GOOD });
+  assertEquals(bench.state.epochMembers, ["m1", "m2"]);
+  bench.ready([1], { stateHash: BAD });
+  assertEquals(links(bench.ready([12], { stateHash: GOOD }), "refused"), [1, 12]);
 });
 
 /**
@@ -402,7 +442,7 @@ function quarrel(bench: Bench, finds: (by: number, of: number) => boolean): { lo
     assertEquals(links(said, "refused"), []);
     for (const { link, message } of sent(said, "epoch")) {
       if (message.members.some(({ id }) => id === `m${link}`) || message.donor === null) continue;
-      bench.says(link, { type: "caughtUp", step, digest: digestOf(step) });
+      bench.says(link, { type: "caughtUp", step, digest: digestOf(step), isProven: false });
     }
   }
 }
@@ -515,6 +555,17 @@ Deno.test("failures before a commit, of who was lost, or an epoch ago blame nobo
   assertEquals(bench.state.epochMembers, ["m1", "m2"]);
 });
 
+Deno.test("what was said of a process is not held against the next one of its name, though nobody saw the first one end", () => {
+  const bench = group(3);
+  for (let life = 1; life <= 4; life++) {
+    const { epoch } = bench.state;
+    bench.says(1, { type: "failed", epoch, step: 1, peer: "m3", reason: "no answer" });
+    bench.answers(1, 2);
+    bench.says(10 * life + 3, hello(3, { process: `${life}`.repeat(16) }));
+  }
+  assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+});
+
 Deno.test("who fails three times through its own fault is removed", () => {
   const bench = group(2);
   for (let time = 1; time <= 3; time++) {
@@ -534,6 +585,8 @@ Deno.test("who fails three times through its own fault is removed", () => {
   bench.ready([1]);
   assertEquals(bench.says(1, { type: "failed", epoch, step: 1, peer: null, reason: "late" }), []);
 });
+
+const IDLE = { tokensPerSecond: 0, exposedShare: 0, computed: 0 } as const;
 
 const NOT_FINITE = { type: "failed", peer: null, reason: "not finite", skip: true } as const;
 
@@ -562,7 +615,7 @@ function skips(actions: readonly CoordinatorAction[]): boolean[] {
 
 Deno.test("a step that two members find not finite is left out by the next epoch, and none after it", () => {
   const bench = doubting();
-  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   const { epoch } = bench.state;
   const [line] = logged(bench.says(3, { ...NOT_FINITE, step: 1, epoch }));
   assertMatch(line, /m3 gives it up: not finite; step 1 is left out/);
@@ -584,9 +637,22 @@ Deno.test("a member that alone finds a step not finite is named and sent away, a
   assertEquals([bench.state.step, bench.state.phase, links(actions, "abort")], [1, "training", []]);
   bench.ready([2, 3]);
   bench.joins(1); // a process started anew
-  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2) });
+  bench.says(1, { type: "caughtUp", step: 2, digest: digestOf(2), isProven: false });
   bench.ready([2, 3]);
   assertEquals(bench.state.epochMembers, ["m1", "m2", "m3"]);
+});
+
+Deno.test("who finds a step not finite and is left with spares asks them", () => {
+  const bench = group(2);
+  bench.joins(3);
+  bench.says(3, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
+  bench.says(1, { ...NOT_FINITE, step: 1, epoch: bench.state.epoch });
+  bench.does({ kind: "closed", link: 2 });
+  assertEquals(links(bench.answers(1), "abort"), [3]);
+  bench.answers(3);
+  assertEquals(bench.state.epochMembers, ["m3"]);
+  bench.says(1, { type: "heartbeat", epoch: bench.state.epoch, step: 0, ...IDLE });
+  assertMatch(sent(bench.ready([3]), "refused")[0].message.reason, /^m1 alone found step 1 not finite/);
 });
 
 Deno.test("who finds a step not finite and is alone, or is left so, has nobody to ask", () => {
@@ -769,13 +835,15 @@ Deno.test("a group waits no longer than for others for whom has no newer state o
   unkept.ready([1, 2, 3]);
   assertEquals(begins(loseAll(unkept), [2], [3]), 0);
 
-  // a spare of the last epoch is a few steps behind at most
-  const spare = lostGroup();
-  const { epoch } = spare.state;
-  spare.says(12, hello(2, { appliedStep: 4980, group: { epoch, members: ["m1", "m2", "m3"] } }));
-  spare.says(13, hello(3));
-  spare.passes(3500, [12, 13]);
-  assertEquals([spare.state.phase, spare.state.step], ["training", 4980]);
+  // a spare of the last epoch that is a few steps behind; one that could not follow may lack days
+  for (const [appliedStep, phase] of [[4987, "training"], [4986, "gathering"]] as const) {
+    const spare = lostGroup();
+    const { epoch } = spare.state;
+    spare.says(12, hello(2, { appliedStep, group: { epoch, members: ["m1", "m2", "m3"] } }));
+    spare.says(13, hello(3));
+    spare.passes(phase === "training" ? 3500 : 100_000, [12, 13]);
+    assertEquals(spare.state.phase, phase);
+  }
 });
 
 Deno.test("a group that does again what was lost goes on from the newest state as soon as that is back", () => {
@@ -834,7 +902,7 @@ Deno.test("where nobody keeps the run who should one member is its heir, and aft
   );
 
   bench.joins(1, { keeps: "here" }); // copies, and enters
-  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(1, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   assertEquals(heirs(bench.ready([2, 4])), [undefined, undefined, undefined]);
   bench.passes(500, [1, 2, 4]);
   assertEquals(bench.state.unkept, null);
@@ -885,7 +953,15 @@ Deno.test("a coordinator without its file needs more than half of the newest epo
   const members = ["m1", "m2", "m3", "m4"];
   const bench = new Bench({ waitMs: 1000 });
   const known = { appliedStep: 7, group: { epoch: 9, members } };
-  bench.joins(1, known);
+  const persisted = bench.joins(1, known).flatMap((
+    action,
+  ) => (action.kind === "persist" ? [action.group] : []));
+  // It is as wary when it is started again, and who told is gone.
+  assertEquals(persisted.map(({ epoch, needsMajority }) => [epoch, needsMajority]), [[9, true]]);
+  const again = new Bench({ waitMs: 1000 }, persisted[0]);
+  for (const index of [1, 2, 3]) again.joins(index);
+  again.passes(9000, [1, 2, 3]);
+  assertEquals(again.state.phase, "gathering");
   bench.joins(2, known);
   bench.passes(9000, [1, 2]);
   assertMatch(bench.state.reason ?? "", /expected more than half of them, as they were, here/);
@@ -1025,7 +1101,7 @@ Deno.test("nobody waits at the run's end for a follower that is lost, that takes
 Deno.test("who still follows when the run finishes counts no longer once it is released", () => {
   const bench = new Bench();
   for (const index of [1, 2, 3]) bench.joins(index, { virtualWorkers: 1 });
-  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0) });
+  bench.says(2, { type: "caughtUp", step: 0, digest: digestOf(0), isProven: false });
   bench.ready([1]); // with m2 as a spare from now on
   const beats = () =>
     bench.says(2, {

@@ -159,7 +159,7 @@ class Fuzzer {
       { type: "heartbeat", epoch: 1, step: 1, tokensPerSecond: 1, exposedShare: 0, computed: 1 },
       { type: "ready", epoch: 1, step: this.#random(2000), digest, workMs: 1, slowest: null },
       { type: "failed", epoch: 1, step: this.#random(2000), peer: "m1", reason: "made up" },
-      { type: "caughtUp", step: 1, digest },
+      { type: "caughtUp", step: 1, digest, isProven: false },
       { type: "leaving", finished: true },
       { type: "status" },
     ];

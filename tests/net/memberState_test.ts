@@ -1,9 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import {
-  type CoordinatorMessage,
-  formatMessage,
-  parseMemberMessage,
-} from "../../src/net/control/messages.ts";
+import { type CoordinatorMessage, parseMemberMessage } from "../../src/net/control/messages.ts";
 import { advanceMember, createMember } from "../../src/net/member/memberState.ts";
 import { describeEpoch } from "../../src/net/member/news.ts";
 import type { MemberAction, MemberEvent, MemberState } from "../../src/net/member/types.ts";
@@ -36,7 +32,7 @@ class Bench {
   does(event: MemberEvent): MemberAction[] {
     const { state, actions } = advanceMember(this.state, event, this.now);
     for (const action of actions) {
-      if (action.kind === "send") parseMemberMessage(formatMessage(action.message));
+      if (action.kind === "send") parseMemberMessage(JSON.stringify(action.message));
     }
     this.state = state;
     return actions.filter((action) => {
@@ -289,13 +285,15 @@ Deno.test("who copies a state that is not the group's has not caught up, and cop
   assertEquals(kinds(bench.does({ kind: "replayed", step: 11, digest: digestOf(11, 1) })), ["log", "copy"]);
 });
 
-Deno.test("a member whose state is not what its digest says has none, and copies one", () => {
-  const bench = working();
+Deno.test("a member whose state is not what its digest says goes back to what it has kept before, and copies the others'", () => {
+  const bench = new Bench(7);
+  bench.does({ kind: "linked" });
+  bench.epoch(1, 8);
   const reduced = {
     kind: "reduced",
     epoch: 1,
-    step: 1,
-    digest: digestOf(1),
+    step: 8,
+    digest: digestOf(8),
     stateHash: "bad00000",
     workMs: 5,
     slowest: null,
@@ -303,13 +301,15 @@ Deno.test("a member whose state is not what its digest says has none, and copies
   const [ready] = bench.does(reduced);
   assert(ready.kind === "send" && ready.message.type === "ready" && ready.message.stateHash === "bad00000");
   const reason = "m2 has other weights";
-  const actions = bench.hears({ type: "abort", epoch: 1, step: 1, reason, isWrong: true });
-  const [cancel, hello] = actions;
-  assert(cancel.kind === "cancel" && hello.kind === "send" && hello.message.type === "hello");
-  const { isBlank, isProven, survives } = hello.message;
-  assertEquals({ isBlank, isProven, survives }, { isBlank: true, isProven: false, survives: false });
-  assertEquals(kinds(bench.epoch(2, 1, false)), ["copy"]);
-  assertEquals(kinds(bench.does({ kind: "copied", step: 0, digest: digestOf(0) })), ["caughtUp"]);
+  const actions = bench.hears({ type: "abort", epoch: 1, step: 8, reason, isWrong: true });
+  assertEquals(actions, [{ kind: "cancel" }, { kind: "restore", wrongFrom: 6 }]);
+  assertEquals(bench.epoch(2, 8, false), []); // the others don't wait
+  const [hello] = bench.does({ kind: "restored", step: 5, digest: digestOf(5) });
+  assert(hello.kind === "send" && hello.message.type === "hello");
+  const { isProven, survives, appliedStep } = hello.message;
+  assertEquals({ isProven, survives, appliedStep }, { isProven: false, survives: false, appliedStep: 5 });
+  assertEquals(kinds(bench.epoch(2, 8, false)), ["copy"]);
+  assertEquals(kinds(bench.does({ kind: "copied", step: 7, digest: digestOf(7) })), ["caughtUp"]);
 });
 
 Deno.test("a copy that breaks off is replaced by the member's own checkpoint before it says hello", () => {

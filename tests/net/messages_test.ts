@@ -2,7 +2,6 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../src/errors.ts";
 import {
   type CoordinatorMessage,
-  formatMessage,
   MAX_MEMBERS,
   MAX_MESSAGE_BYTES,
   parseCoordinatorMessage,
@@ -14,15 +13,15 @@ import { digestOf, hello } from "./coordinatorBench.ts";
 
 Deno.test("messages come back from their text form", () => {
   const message = hello(1, { group: { epoch: 3, members: ["m1", "m2"] } });
-  assertEquals(parseMemberMessage(formatMessage(message)), message);
+  assertEquals(parseMemberMessage(JSON.stringify(message)), message);
   const refused: CoordinatorMessage = { type: "refused", reason: "Too late", retry: true };
-  assertEquals(parseCoordinatorMessage(formatMessage(refused)), refused);
+  assertEquals(parseCoordinatorMessage(JSON.stringify(refused)), refused);
 });
 
 Deno.test("the longest epoch message stays below the cap", () => {
   const url = `wss://${"h".repeat(250)}`;
   const members = Array.from({ length: MAX_MEMBERS }, (_, k) => ({ id: `m${k}`.padEnd(64, "x"), url }));
-  const text = formatMessage({
+  const text = JSON.stringify({
     type: "epoch",
     epoch: 2 ** 32 - 1,
     step: 2 ** 32 - 1,
@@ -81,7 +80,7 @@ Deno.test("toSettings() cuts a config to what a hello may carry", () => {
     (_, i) => [`key${i}\n`.padEnd(90, "k"), "ü".repeat(90)] as const,
   );
   const config = toSettings(settings);
-  const text = formatMessage(hello(1, { config }));
+  const text = JSON.stringify(hello(1, { config }));
   assert(text.length < MAX_MESSAGE_BYTES, `${text.length}`);
   parseMemberMessage(text);
   assertEquals(config[0], ["key0 ".padEnd(63, "k") + "…", "ü".repeat(63) + "…"]);
@@ -100,6 +99,6 @@ Deno.test("a frame above the cap is not parsed", () => {
 Deno.test("toReason() makes one line that a message may carry", () => {
   const text = toReason(`a\nb\u0007${"😀".repeat(300)}`);
   assert(text.startsWith("a b 😀") && text.length <= 500 && text.isWellFormed());
-  parseCoordinatorMessage(formatMessage({ type: "hold", reason: text }));
+  parseCoordinatorMessage(JSON.stringify({ type: "hold", reason: text }));
   assertEquals(toReason("\n"), "no reason given");
 });

@@ -6,7 +6,6 @@
 import { assert, assertEquals } from "@std/assert";
 import {
   type CoordinatorMessage,
-  formatMessage,
   type Keeps,
   type MemberMessage,
   parseCoordinatorMessage,
@@ -155,6 +154,8 @@ export class Simulation {
   /** The newest step that was ever committed. */
   #newest = 0;
   readonly #late = new Set<number>();
+  /** The coordinator that there is once the faults have ended. */
+  #kept: Host | null = null;
   /** Steps committed, and faults injected. */
   readonly counts = { commits: 0, aborts: 0, faults: 0, joins: 0, redone: 0, behind: 0, corrupted: 0 };
 
@@ -378,8 +379,8 @@ export class Simulation {
     for (const process of [...this.#nodes, ...this.#hosts]) this.#thaw(process);
     const [host, rival] = this.#hosts;
     host.fuse = Infinity;
+    const kept = this.#kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
     if (rival.life > 0) {
-      const kept = (rival.disk?.epoch ?? 0) > (host.disk?.epoch ?? 0) ? rival : host;
       for (const each of this.#hosts) this.#killHost(each);
       for (const node of this.#nodes) node.home = kept;
       this.#startHost(kept, true);
@@ -537,6 +538,7 @@ export class Simulation {
         return;
       case "restore": {
         const { life } = node;
+        if (node.checkpoint.step >= (action.wrongFrom ?? Infinity)) node.checkpoint = this.#first;
         node.model = node.checkpoint;
         const { step, digest } = node.checkpoint;
         return this.#after(
@@ -732,9 +734,8 @@ export class Simulation {
     }
   }
 
-  /** Once all is well, one coordinator is enough. */
   #restartHost(host: Host): void {
-    if (this.#isFaulty || !this.#hosts.some(({ isAlive }) => isAlive)) this.#startHost(host);
+    if ((this.#kept ?? host) === host) this.#startHost(host);
   }
 
   #tick(host: Host, life: number): void {
@@ -750,9 +751,11 @@ export class Simulation {
     if (before === null) return;
     const { state, actions } = advanceCoordinator(before, event, this.#now);
     host.state = state;
-    const [commit] = actions.flatMap((action) => {
+    const commits = actions.flatMap((action) => {
       return action.kind === "send" && action.message.type === "commit" ? [action.message] : [];
     });
+    // What is held of an older epoch may be the same step.
+    const [commit] = commits.sort((a, b) => b.epoch - a.epoch);
     const isNew = commit !== undefined &&
       (before.phase === "training" ? state.step > before.step : commit.step > this.#committed.step);
     if (isNew) this.#checkCommit(host, commit.epoch, state);
@@ -836,14 +839,14 @@ export class Simulation {
 
   #sendUp(link: Link, message: MemberMessage | null): void {
     link.toCoordinator.push(
-      this.#scenario.isChecked && message ? parseMemberMessage(formatMessage(message)) : message,
+      this.#scenario.isChecked && message ? parseMemberMessage(JSON.stringify(message)) : message,
     );
     this.#after(1 + this.#draw(10), () => this.#pumpUp(link));
   }
 
   #sendDown(link: Link, message: CoordinatorMessage | null): void {
     link.toMember.push(
-      this.#scenario.isChecked && message ? parseCoordinatorMessage(formatMessage(message)) : message,
+      this.#scenario.isChecked && message ? parseCoordinatorMessage(JSON.stringify(message)) : message,
     );
     this.#after(1 + this.#draw(10), () => this.#pumpDown(link));
   }

@@ -47,6 +47,7 @@ const CASES: Readonly<Record<string, readonly Fault[]>> = {
     "freezeCoordinator",
   ],
   "a second coordinator without the file": ["rival", "partition", "freeze", "freezeCoordinator"],
+  "a second coordinator, and all are lost": ["rival", "blackout", "partition", "killCoordinator", "freeze"],
   "a second coordinator, members cut off uncleanly, killed and leaving": [
     "rival",
     "rival",
@@ -78,7 +79,7 @@ for (const [name, faults] of Object.entries(CASES)) {
 for (const broken of ["dials", "receives", "pair", "gradients"] as const) {
   Deno.test(`a simulated group goes on with the same bits without one of its members: ${broken} is broken`, () => {
     const counts: Record<string, number> = {};
-    simulate(["cut", "kill"], counts, broken);
+    simulate(["cut", "kill", "blackout"], counts, broken);
     assert(
       counts.faults > RUNS && counts.commits > 10 * RUNS && counts.aborts > RUNS / 4,
       JSON.stringify(counts),

@@ -273,6 +273,21 @@ Deno.test("TrainingReplica.load() puts checkpoints aside that the group has not 
   });
 });
 
+Deno.test("TrainingReplica.restore() puts checkpoints aside that may be wrong, load() goes on from what is older", async () => {
+  await withFolder(async (run) => {
+    const [node, donor] = [await openNode(run, CONFIG), await openNode(null, CONFIG)];
+    await trainTogether([node, donor], CONFIG, 6);
+    assertEquals(checkpointNames(run), ["step-3", "step-6"]);
+    assertEquals((await node.replica.restore(5)).step, 3);
+    assertEquals(checkpointNames(run), ["step-3", "wrong-step-6"]);
+    await loadFrom(donor, node);
+    assertEquals(node.replica.savedStep, 3); // the others wait for it
+    await trainTogether([node, donor], CONFIG);
+    const { digest } = await tinyRun(null, CONFIG);
+    for (const each of [node, donor]) assertEquals((await each.finish()).digest, digest);
+  });
+});
+
 Deno.test("TrainingReplica.sums() gives up with the signal's reason, and the step can be done again", async () => {
   const expected = await tinyRun(null, CONFIG);
   const gone = new Error("a peer is gone");

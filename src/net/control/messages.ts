@@ -140,7 +140,13 @@ const memberMessageSchema = z.discriminatedUnion("type", [
   /** The member does no further step; `finished`: because the run has reached its end. */
   z.strictObject({ type: z.literal("leaving"), finished: z.boolean() }),
   /** A newcomer has the state of the group, a step or two aside. */
-  z.strictObject({ type: z.literal("caughtUp"), step, digest }),
+  z.strictObject({
+    type: z.literal("caughtUp"),
+    step,
+    digest,
+    /** See `hello`: who only lacked steps has copied nothing. */
+    isProven: z.boolean(),
+  }),
   /** From anybody with the token: how is the group? */
   z.strictObject({ type: z.literal("status") }),
 ]);
@@ -245,11 +251,6 @@ export function parseMemberMessage(text: string): MemberMessage {
 /** Parses a frame from the coordinator. @throws UserError if it is not a message: what is wrong with it */
 export function parseCoordinatorMessage(text: string): CoordinatorMessage {
   return parse(coordinatorMessageSchema, text);
-}
-
-/** The text frame of a message. */
-export function formatMessage(message: MemberMessage | CoordinatorMessage): string {
-  return JSON.stringify(message);
 }
 
 /** A text as a message may carry it: one line, cut to what is allowed. */

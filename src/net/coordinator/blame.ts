@@ -33,6 +33,11 @@ export function accuse({ state }: Draft, failure: Failure): void {
   if (state.members.has(failure.of)) state.failures = [...state.failures, failure].slice(-KEPT_EPOCHS);
 }
 
+/** Forgets what was said of a member, and what it has said: its connection, or its process, was lost, and that may explain it. */
+export function forgive({ state }: Draft, { id }: MemberRecord): void {
+  state.failures = state.failures.filter(({ by, of }) => by !== id && of !== id);
+}
+
 /** How often a member was lost to a step through a fault that it finds its own. */
 export function countOwn({ state }: Draft, { id }: MemberRecord): number {
   return state.failures.filter(({ by, of }) => by === id && of === id).length;

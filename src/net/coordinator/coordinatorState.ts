@@ -156,6 +156,7 @@ function handleMessage(draft: Draft, link: number, message: MemberMessage): void
       member.role = state.phase === "training" ? "warm" : "idle";
       member.appliedStep = message.step;
       member.digest = message.digest;
+      member.isProven = message.isProven;
       member.survives = true;
       return;
     case "leaving":

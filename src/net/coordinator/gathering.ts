@@ -1,20 +1,25 @@
 /** Between two epochs: who is here, may they form a group, on which state, and who does what. */
 import { MISSED_HEARTBEATS, toReason } from "../control/messages.ts";
 import { describeSharing } from "../sum/shares.ts";
-import { admit, judge } from "./blame.ts";
+import { admit, isDoubted, judge } from "./blame.ts";
 import { beginStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
+/** Steps that a member of the last epoch may lack without that anybody waits for a disk: a spare can lack any number. */
+const FEW_STEPS = 3;
 
 /** Forms the next epoch if that may be done now; tells the members why not otherwise. */
 export function tryForm(draft: Draft): void {
   const { state } = draft;
-  if (state.finishedAt !== null || withRole(draft, "aborting").length > 0) return;
+  if (state.finishedAt !== null) return;
   const idle = withRole(draft, "idle");
   const isKept = state.digest === null || idle.some((member) => isCurrent(draft, member));
+  // Who has a wrong state reads an older one from its disk, for which the others need not wait.
+  const silent = withRole(draft, "aborting").filter(({ isWrong }) => !isKept || !isWrong);
+  if (silent.length > 0) return sayWhoIsSilent(draft, silent);
   const followers = [...withRole(draft, "following"), ...withRole(draft, "warm")];
   // With the newest state lost, every other one counts: who followed tells what it has.
   if (!isKept && followers.length > 0) return askAgain(draft, followers, "The group's newest state is lost");
@@ -32,8 +37,21 @@ export function tryForm(draft: Draft): void {
   if (!agreeOnBase(draft, able)) return;
   const current = idle.filter((member) => isCurrent(draft, member));
   const warm = withRole(draft, "warm");
+  if (warm.length > 0 && current.every((member) => isDoubted(draft, member))) {
+    return askAgain(draft, warm, `The others may do step ${draft.state.step + 1}: who stands by is asked`);
+  }
   judge(draft, [...current, ...warm]);
   formEpoch(draft, admit(draft, current, warm));
+}
+
+/** Members answer at once, but for those that read a state from their disk, which can hang. */
+function sayWhoIsSilent(draft: Draft, silent: readonly MemberRecord[]): void {
+  const { settings: { heartbeatMs }, since } = draft.state;
+  if (draft.now - (since ?? draft.now) <= MISSED_HEARTBEATS * heartbeatMs) return;
+  hold(
+    draft,
+    `Waits for ${silent.map(({ id }) => id).join(", ")} to say what they have: they read it from their disks`,
+  );
 }
 
 /** Is a member's state that of the group? */
@@ -45,8 +63,8 @@ export function isCurrent({ state }: Draft, { appliedStep, digest, isBlank }: Me
 export function askAgain(draft: Draft, members: readonly MemberRecord[], reason: string): void {
   const { epoch, step } = draft.state;
   for (const member of members) {
+    const wrong = member.isWrong && member.role === "active" ? { isWrong: true } : {}; // others were told
     member.role = "aborting";
-    const wrong = member.isWrong ? { isWrong: true } : {};
     send(draft, member, { type: "abort", epoch, step: step + 1, reason: toReason(reason), ...wrong });
   }
 }
@@ -96,14 +114,12 @@ function whyWait(draft: Draft, idle: readonly MemberRecord[]): string | null {
 /**
  * Who is away and has a newer state on its disk than all that are here have, newest first: it may be newer by days of
  * work. Who keeps nothing brings nothing when it is started again, so nobody waits for it longer than for anybody else;
- * nor does anybody where a member of the last epoch is here, which lacks a few steps.
+ * nor does anybody where a member of the last epoch is here that lacks a few steps.
  */
 function absentKeepers({ state }: Draft, idle: readonly MemberRecord[]): string[] {
-  if (idle.some(({ isBlank, survives, seenEpoch }) => !isBlank && survives && seenEpoch >= state.epoch)) {
-    return [];
-  }
-  const newest = newestStep(idle);
-  const away = Object.entries(state.keepers).filter(([id, step]) => step > newest && !state.members.has(id));
+  const survivors = idle.filter(({ survives, seenEpoch }) => survives && seenEpoch >= state.epoch);
+  const enough = Math.max(newestStep(idle), newestStep(survivors) + (survivors.length > 0 ? FEW_STEPS : 0));
+  const away = Object.entries(state.keepers).filter(([id, step]) => step > enough && !state.members.has(id));
   return away.sort(([, a], [, b]) => b - a).map(([id]) => id);
 }
 
@@ -226,9 +242,8 @@ export function settleHeld(draft: Draft, member: MemberRecord): void {
     return;
   }
   send(draft, member, { type: "commit", epoch: held.epoch, step, digest });
-  member.appliedStep = step;
-  member.digest = digest;
-  member.held = null;
+  Object.assign(member, { appliedStep: step, digest, held: null });
+  member.isProven ||= held.stateHash !== undefined; // as it finds itself
 }
 
 /** What more than half of the values are; null: there is no such. */
@@ -287,7 +302,6 @@ export function sendEpoch(draft: Draft, member: MemberRecord): void {
   member.donor = isCurrent(draft, member) && member.role === "active" ? null : chooseDonor(draft, member);
   const members = carriers(draft).map(({ id, url }) => ({ id, url }));
   const { donor } = member;
-  if (donor !== null) member.isProven = false; // it may have to copy
   const head = { type: "epoch", epoch, step: step + 1, digest } as const;
   const heir = heirOf(draft);
   const ending = heir === null ? {} : { heir: heir.id };

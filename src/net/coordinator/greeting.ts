@@ -1,9 +1,10 @@
 import { MAX_MEMBERS, type MemberMessage, type MessageOf, toReason } from "../control/messages.ts";
+import { forgive } from "./blame.ts";
 import { askAgain, isCurrent, sendEpoch, settleHeld } from "./gathering.ts";
 import { explainMismatch } from "./identity.ts";
 import { abort, fence, lose } from "./loss.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { log, memberOf, noteSaved, send, withRole } from "./types.ts";
+import { log, memberOf, noteSaved, persist, send, withRole } from "./types.ts";
 
 /** Names whose processes are known, and how many of each. */
 const MAX_NAMES = 1024;
@@ -23,7 +24,8 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
     if (refused !== undefined) lose(draft, refused, "it was refused");
     return;
   }
-  if (hello.group !== null && hello.group.epoch > state.epoch && !adopt(draft, hello.group)) return;
+  const newer = hello.group !== null && hello.group.epoch > state.epoch ? hello.group : null;
+  if (newer !== null && !adopt(draft, newer)) return;
   const before = state.members.get(hello.memberId);
   if (before !== undefined && before.link > link) {
     actions.push({ kind: "close", link }); // of a process that has ended, held up on its way
@@ -35,10 +37,13 @@ export function greet(draft: Draft, link: number, hello: Hello): void {
       send(draft, before, { type: "refused", reason: toReason(explainReplaced(hello)), retry: false });
     }
     actions.push({ kind: "close", link: before.link });
+    forgive(draft, before);
   }
   const { run, version, configDigest, tokenizerHash, virtualWorkers, probe } = hello;
   state.identity ??= { run, version, configDigest, tokenizerHash, virtualWorkers, probe };
   state.config ??= hello.config;
+  // Who has told may be gone when this coordinator is started again.
+  if (newer !== null) persist(draft, state.identity);
   state.since ??= now;
   const member: MemberRecord = {
     id: hello.memberId,

@@ -1,5 +1,6 @@
 /** How members go: lost, sent away, released; and what that does to the step under way. */
 import { toReason } from "../control/messages.ts";
+import { forgive } from "./blame.ts";
 import { askAgain, isCurrent } from "./gathering.ts";
 import type { Draft, MemberRecord } from "./types.ts";
 import { log, noteSaved, persist, send, withRole } from "./types.ts";
@@ -32,7 +33,7 @@ function endEpoch(draft: Draft, reason: string): void {
 export function lose(draft: Draft, member: MemberRecord, reason: string): void {
   const { state } = draft;
   state.members.delete(member.id);
-  state.failures = state.failures.filter(({ by, of }) => by !== member.id && of !== member.id);
+  forgive(draft, member);
   state.lost = [...state.lost, member.id];
   const text = `${member.id} is lost: ${reason}`;
   if (member.role === "active") abort(draft, text);
@@ -94,7 +95,8 @@ function letGo(draft: Draft, member: MemberRecord, reason: string): void {
   const { state } = draft;
   state.members.delete(member.id);
   strikeOff(draft, member);
-  if (member.keeps === "here" && !member.isBlank) noteSaved(draft, member.id, member.appliedStep); // it saves as it leaves
+  const { keeps, isBlank, isWrong } = member;
+  if (keeps === "here" && !isBlank && !isWrong) noteSaved(draft, member.id, member.appliedStep); // it saves as it leaves
   state.epochMembers = state.epochMembers.filter((id) => id !== member.id);
   state.spares = state.spares.filter((id) => id !== member.id);
   if (state.identity !== null && state.epoch > 0) persist(draft, state.identity);

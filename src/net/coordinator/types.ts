@@ -67,7 +67,7 @@ export interface MemberRecord {
   /** It has no state of its own, and copies one. */
   readonly isBlank: boolean;
   readonly keeps: Keeps;
-  /** Its state is not what its digest says. */
+  /** Its state is not what its digest says, and it has yet to say what else it has. */
   isWrong: boolean;
   /** See `hello`. */
   isProven: boolean;

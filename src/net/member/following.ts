@@ -191,10 +191,10 @@ function takeReplayed(draft: Draft, { step, digest }: Extract<MemberEvent, { kin
 
 function sayCaughtUp({ state, actions }: Draft): void {
   if (state.saidCaughtUp) return;
-  const { step, digest } = state.applied;
+  const { applied: { step, digest }, isProven } = state;
   state.saidCaughtUp = true;
   state.survives = true;
-  actions.push({ kind: "send", message: { type: "caughtUp", step, digest } });
+  actions.push({ kind: "send", message: { type: "caughtUp", step, digest, isProven } });
 }
 
 /** Copies the donor's state; who has said that it has caught up takes that back first. */

@@ -164,6 +164,15 @@ function unlink(draft: Draft): void {
   dropWork(draft);
 }
 
+/**
+ * Its state is not what its digest says: it must neither be copied from nor saved, nor read again from where it was
+ * saved. What optimizers remember may have been wrong a step before the weights were.
+ */
+function throwAway(draft: Draft): void {
+  const { state: { phase, applied } } = draft;
+  if (phase !== "restoring") restore(draft, Math.max(applied.step - 1, 0));
+}
+
 /** Says what it has, or that it leaves, as soon as it has a state. */
 function introduce(draft: Draft): void {
   const { state } = draft;
@@ -202,11 +211,7 @@ function handleMessage(draft: Draft, message: CoordinatorMessage): void {
       if (state.leaving === null) tell(draft, message.reason);
       state.stoppedAt ??= draft.now;
       dropWork(draft);
-      if (message.isWrong) {
-        state.isBlank = true; // to copy one, and not to be copied from
-        state.survives = false;
-        state.isProven = false;
-      }
+      if (message.isWrong) return throwAway(draft);
       return introduce(draft);
     case "epoch":
       return enterOrFollow(draft, message);

@@ -203,10 +203,10 @@ export class MemberWork {
     this.#follower.stop();
   }
 
-  /** Has the replica go back to what it has on its own disk; `restored` is told. */
-  restore(): void {
+  /** Has the replica go back to what it has on its own disk, see `Replica.restore`; `restored` is told. */
+  restore(wrongFrom?: number): void {
     this.#do(async () => {
-      const { step, digest } = await this.#replica.restore();
+      const { step, digest } = await this.#replica.restore(wrongFrom);
       this.#clock.lap();
       this.#sums.reset(step);
       this.#options.tell({ kind: "restored", step, digest, isBlank: this.#replica.isBlank });

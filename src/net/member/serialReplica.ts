@@ -31,6 +31,6 @@ export function serialReplica(replica: Replica): Replica {
       inTurn(() => replica.apply(sum, digest, trainedMs, isReplayed)),
     snapshot: () => inTurn(() => replica.snapshot()),
     load: (applied, chunks) => inTurn(() => replica.load(applied, chunks)),
-    restore: () => inTurn(() => replica.restore()),
+    restore: (wrongFrom) => inTurn(() => replica.restore(wrongFrom)),
   };
 }

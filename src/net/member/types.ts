@@ -180,8 +180,11 @@ export type MemberAction =
   | { readonly kind: "replay"; readonly donor: Peer; readonly step: number }
   /** Give up copying or replaying. */
   | { readonly kind: "stopFollowing" }
-  /** Read the newest checkpoint that verifies, or the first weights; then `restored`. */
-  | { readonly kind: "restore" }
+  /**
+   * Read the newest checkpoint that verifies, or the first weights; then `restored`. `wrongFrom`: those from this step on
+   * may be wrong.
+   */
+  | { readonly kind: "restore"; readonly wrongFrom?: number }
   | { readonly kind: "log"; readonly level: "info" | "warn" | "news"; readonly text: string }
   /** The member's part is over; null: as it wished. */
   | { readonly kind: "end"; readonly refusal: { readonly reason: string; readonly retry: boolean } | null };

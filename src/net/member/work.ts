@@ -41,12 +41,12 @@ export function dropWork(draft: Draft): void {
   if (phase === "copying") restore(draft);
 }
 
-/** Goes back to what this member has on its own disk. */
-export function restore({ state, actions }: Draft): void {
+/** Goes back to what this member has on its own disk. @param wrongFrom see `MemberAction` */
+export function restore({ state, actions }: Draft, wrongFrom?: number): void {
   state.phase = "restoring";
   state.survives = false;
   state.isProven = false;
-  actions.push({ kind: "restore" });
+  actions.push({ kind: "restore", ...(wrongFrom === undefined ? {} : { wrongFrom }) });
 }
 
 /** Says what this member has. */
