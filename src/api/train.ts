@@ -31,7 +31,8 @@ export interface TrainOptions
   readonly folder?: string | null;
   /**
    * A GPU of the caller's. The engine then runs on the caller's thread and blocks it while it waits for the GPU;
-   * without it the engine opens a GPU in a Worker of its own.
+   * without it the engine opens a GPU in a Worker of its own. In a group (`join`) that thread sends the heartbeats, too:
+   * micro-batches that take longer than three of them, 3 s by default, have the others think this node is lost.
    */
   readonly device?: GPUDevice;
   /** What was found and made, before the first step. */
