@@ -14,6 +14,28 @@ function childrenOf(pid: number): number[] {
   );
 }
 
+/** The node that was started last. */
+function lastNodeOf({ pid }: Deno.ChildProcess): number {
+  const isNode = (pid: number) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("train.ts");
+  return childrenOf(pid).findLast(isNode)!;
+}
+
+/** Launches with `--json`, does something when six steps are done, and waits for the end. */
+async function launchAndAct(args: readonly string[], act: (launch: Deno.ChildProcess) => void) {
+  const launch = taskCommand("launch", ...args).spawn();
+  const said = new Response(launch.stderr).text();
+  let [stdout, hasActed] = ["", false];
+  for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
+    stdout += text;
+    if (hasActed || !stdout.includes('{"step":6,')) continue;
+    hasActed = true;
+    act(launch);
+  }
+  const [status, stderr] = [await launch.status, await said];
+  assert(hasActed, stderr);
+  return { status, stdout, stderr };
+}
+
 Deno.test({
   name: "launch: two nodes, one killed on the way, end with the digest of one alone",
   ignore: Deno.build.os !== "linux",
@@ -29,20 +51,9 @@ Deno.test({
       assertEquals(alone.code, 0, alone.stderr);
 
       const args = ["--nodes", "2", "--runs", join(folder, "runs"), "--json", "train", ...settings];
-      const launch = taskCommand("launch", ...args).spawn();
-      const stderr = new Response(launch.stderr).text();
-      let stdout = "";
-      let isKilled = false;
-      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
-        stdout += text;
-        if (isKilled || !stdout.includes('{"step":6,')) continue;
-        isKilled = true;
-        const isNode = (pid: number) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("train.ts");
-        Deno.kill(childrenOf(launch.pid).findLast(isNode)!, "SIGKILL");
-      }
-      assertEquals((await launch.status).code, 0, await stderr);
-      assert(isKilled);
-      const said = await stderr;
+      const launched = await launchAndAct(args, (launch) => Deno.kill(lastNodeOf(launch), "SIGKILL"));
+      const { status, stdout, stderr: said } = launched;
+      assertEquals(status.code, 0, said);
       assertStringIncludes(said, "was ended by SIGKILL; starting it again");
       // one coordinator, which nobody has started by hand, and which sees a good end
       assertEquals(said.match(/Listens on .*/g)?.map((line) => line.includes("members come with")), [false]);
@@ -70,17 +81,12 @@ Deno.test({
       const text = join(folder, "text.txt");
       await Deno.writeTextFile(text, "the quick brown fox jumps over the lazy dog; ".repeat(20));
       const args = ["--nodes", "2", "--runs", join(folder, "runs"), "--json", "train", ...LONGER];
-      const launch = taskCommand("launch", ...args, `data=${text}`).spawn();
-      const stderr = new Response(launch.stderr).text();
-      let [stdout, stopped] = ["", 0];
-      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
-        stdout += text;
-        if (stopped > 0 || !stdout.includes('{"step":6,')) continue;
-        const isNode = (pid: number) => Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("train.ts");
-        stopped = childrenOf(launch.pid).findLast(isNode)!;
+      let stopped = 0;
+      const { status, stdout, stderr } = await launchAndAct([...args, `data=${text}`], (launch) => {
+        stopped = lastNodeOf(launch);
         Deno.kill(stopped, "SIGSTOP");
-      }
-      assertEquals((await launch.status).code, 0, await stderr);
+      });
+      assertEquals(status.code, 0, stderr);
       assert(stopped > 0 && !isRunning(stopped));
       assertEquals(JSON.parse(stdout.trim().split("\n").at(-1)!).steps, 24);
     } finally {
@@ -110,18 +116,13 @@ Deno.test({
       );
       const endless = [`data=${join(folder, "text.txt")}`, ...TINY, "train.duration=1000000 steps"];
       const settings = [...endless, "checkpoint.every=1000000 steps"];
-      const launch = taskCommand("launch", "--nodes", "2", "--runs", folder, "--json", "train", ...settings)
-        .spawn();
-      const stderr = new Response(launch.stderr).text();
       const children: number[] = [];
-      let stdout = "";
-      for await (const text of launch.stdout.pipeThrough(new TextDecoderStream())) {
-        stdout += text;
-        if (children.length > 0 || !stdout.includes('{"step":6,')) continue;
+      const args = ["--nodes", "2", "--runs", folder, "--json", "train", ...settings];
+      const { status, stderr } = await launchAndAct(args, (launch) => {
         children.push(...childrenOf(launch.pid));
         launch.kill("SIGKILL");
-      }
-      assertEquals((await launch.status).signal, "SIGKILL", await stderr);
+      });
+      assertEquals(status.signal, "SIGKILL", stderr);
       assertEquals(children.length, 3);
       for (let polls = 0; children.some(isRunning); polls++) {
         assert(polls < 2000, `${children.filter(isRunning)} still run`);

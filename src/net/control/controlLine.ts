@@ -5,6 +5,7 @@ import { type OpenSocket, pauseAfter, reconnect } from "../link/connect.ts";
 import { controlClaim, controlUrl, COORDINATOR_MESSAGES } from "./control.ts";
 import { ControlLink } from "./controlLink.ts";
 import type { CoordinatorMessage, MemberMessage } from "./messages.ts";
+import { inSeconds } from "./seconds.ts";
 import type { Log } from "./steadyLog.ts";
 
 export interface ControlLineOptions {
@@ -132,8 +133,8 @@ export class ControlLine {
 
   #noteBack(): void {
     if (this.#lostAt === null) return;
-    const seconds = (performance.now() - this.#lostAt) / 1000;
+    const away = performance.now() - this.#lostAt;
     this.#lostAt = null;
-    this.#options.log("news", `The coordinator is back after ${seconds.toFixed(seconds < 10 ? 1 : 0)} s`);
+    this.#options.log("news", `The coordinator is back after ${inSeconds(away)}`);
   }
 }

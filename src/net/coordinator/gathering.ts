@@ -4,7 +4,7 @@ import { describeSharing } from "../sum/shares.ts";
 import { admit, isDoubted, judge } from "./blame.ts";
 import { beginStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { byId, electorateOf, log, persist, send, withRole } from "./types.ts";
+import { byId, electorateOf, log, noteApplied, persist, send, withRole } from "./types.ts";
 
 /** Epochs that a coordinator without its file skips: the lost one may have used them. */
 const LOST_EPOCHS = 1024;
@@ -242,8 +242,7 @@ export function settleHeld(draft: Draft, member: MemberRecord): void {
     return;
   }
   send(draft, member, { type: "commit", epoch: held.epoch, step, digest });
-  Object.assign(member, { appliedStep: step, digest, held: null });
-  member.isProven ||= held.stateHash !== undefined; // as it finds itself
+  noteApplied(member, step, digest, held.stateHash);
 }
 
 /** What more than half of the values are; null: there is no such. */

@@ -1,4 +1,5 @@
 /** A step that doesn't end: the members beat, so none of them counts as lost, but one may hang. */
+import { inSeconds } from "../control/seconds.ts";
 import { remove } from "./loss.ts";
 import { isAtWork, usualMs } from "./stepTime.ts";
 import { type Draft, log, type MemberRecord, withRole } from "./types.ts";
@@ -52,9 +53,4 @@ function explain({ state }: Draft, active: readonly MemberRecord[], atWork: read
 
 function nameAll(members: readonly MemberRecord[]): string {
   return members.map(({ id }) => id).join(", ");
-}
-
-function inSeconds(ms: number): string {
-  const seconds = ms / 1000;
-  return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
 }

@@ -4,7 +4,7 @@ import { explainMinority, formEpoch, hold, majority, stop } from "./gathering.ts
 import { abort, remove } from "./loss.ts";
 import { beginStep, endStep } from "./stepTime.ts";
 import type { Draft, MemberRecord } from "./types.ts";
-import { electorateOf, log, send, withRole } from "./types.ts";
+import { electorateOf, log, noteApplied, send, withRole } from "./types.ts";
 import { noteLast } from "./waiting.ts";
 
 export function takeReady(
@@ -85,8 +85,7 @@ function commit(draft: Draft, digest: string): void {
   state.digest = digest;
   const active = withRole(draft, "active");
   for (const member of active) {
-    Object.assign(member, { appliedStep: state.step, digest, held: null });
-    member.isProven ||= state.ready.get(member.id)?.stateHash !== undefined;
+    noteApplied(member, state.step, digest, state.ready.get(member.id)?.stateHash);
   }
   state.ready.clear();
   beginStep(draft);

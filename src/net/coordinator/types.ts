@@ -241,6 +241,12 @@ export function noteSaved({ state }: Draft, id: string, step: number): void {
   state.keepers = Object.fromEntries(entries.slice(0, MAX_KEEPERS));
 }
 
+/** Notes that a member has what a commit gives it. @param stateHash of the state before the step, if it was known */
+export function noteApplied(member: MemberRecord, step: number, digest: string, stateHash?: string): void {
+  Object.assign(member, { appliedStep: step, digest, held: null });
+  member.isProven ||= stateHash !== undefined; // as the others find it, or as it finds itself
+}
+
 export function send({ actions }: Draft, { link }: { link: number }, message: CoordinatorMessage): void {
   actions.push({ kind: "send", link, message });
 }
